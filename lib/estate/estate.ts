@@ -1,0 +1,84 @@
+/** What one config.json describes, complete and resolved: every default filled in, every name derived. Pure data, frozen. */
+
+export interface Estate {
+  /** Names and labels start with it: RFC 1123 label, at most 30 characters. */
+  readonly name: string
+  readonly cloud: 'hetzner'
+  readonly servers: readonly ServerSpec[]
+  /** Public keys that log in as root, by their name at the vendor. */
+  readonly keys: readonly KeySpec[]
+  readonly network?: NetworkSpec
+  readonly firewalls: readonly FirewallSpec[]
+  readonly placementGroups: readonly { readonly name: string }[]
+  readonly dns?: DnsSpec
+  /** Type that images are built on. */
+  readonly imageBuildType?: string
+  /** Endpoint named in the config; `main` refuses one that is not the vendor's unless the environment agrees. */
+  readonly cloudflareBaseUrl?: string
+  /** Refuse a plan whose monthly net price would pass this, in the account's currency. */
+  readonly monthlyCapNet?: number
+}
+
+export interface ServerSpec {
+  readonly name: string
+  /** "dev", "prod", or the group's name. */
+  readonly role: string
+  /** In order of preference; the first that can be had is used. An existing server of any listed type is accepted. */
+  readonly types: readonly string[]
+  readonly locations: readonly string[]
+  readonly image: ImageSpec
+  /** Names of `firewalls`, attached in the create call. */
+  readonly firewalls: readonly string[]
+  readonly network: boolean
+  readonly placementGroup?: string
+  readonly ipv4: boolean
+  readonly ipv6: boolean
+  /** Present when Dokploy shall run on it. */
+  readonly dokploy?: DokploySpec
+  /** Named in `--confirm` before it is destroyed or replaced. */
+  readonly protected: boolean
+}
+
+export type ImageSpec =
+  /** The newest available snapshot built by Landfall for this purpose. */
+  | { readonly kind: 'golden' }
+  /** A vendor's system image: "debian-12". */
+  | { readonly kind: 'system'; readonly name: string }
+
+export interface DokploySpec {
+  /** The panel's public host name, when the estate has DNS. */
+  readonly host?: string
+  readonly adminEmail: string
+  /** Wanted version without "v", for example "0.30.2". */
+  readonly version: string
+}
+
+export interface KeySpec {
+  readonly name: string
+  /** `ssh-ed25519 AAAA…` without a comment. */
+  readonly publicKey: string
+}
+
+export interface NetworkSpec {
+  readonly name: string
+  readonly range: string
+  readonly subnet: string
+}
+
+export interface FirewallSpec {
+  readonly name: string
+  readonly rules: readonly FirewallRuleSpec[]
+}
+
+export interface FirewallRuleSpec {
+  readonly protocol: 'tcp' | 'udp' | 'icmp'
+  readonly port?: string
+  /** CIDRs, or `admin`: the estate's admin addresses; a rule for nobody is left out. */
+  readonly from: readonly string[]
+  readonly why: string
+}
+
+export interface DnsSpec {
+  readonly zone: string
+  readonly records: readonly { readonly name: string; readonly server: string; readonly ttl: number; readonly proxied: boolean }[]
+}

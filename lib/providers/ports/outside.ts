@@ -1,0 +1,44 @@
+/** The estate as a stranger sees it: names, ports, certificates, pages. Reads only. */
+
+export type PortState = 'open' | 'closed' | 'filtered'
+
+export interface TlsReport {
+  readonly state: 'trusted' | 'untrusted' | 'none'
+  /** Why it is not trusted, in words. */
+  readonly why?: string
+  readonly issuer?: string
+  readonly names: readonly string[]
+  readonly notAfter?: string
+}
+
+export interface Page {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  /** At most the first 64 KiB. */
+  readonly body: string
+}
+
+export interface DnsAnswer {
+  readonly server: string
+  readonly status: 'ok' | 'nxdomain' | 'servfail' | 'refused' | 'silent'
+  readonly values: readonly string[]
+  readonly ttl?: number
+}
+
+export interface Outside {
+  probePort(address: string, port: number, timeoutMs: number): Promise<PortState>
+  /** TLS handshake with `host` as SNI at `address`, checked against the trusted roots. */
+  readTls(host: string, address: string, port?: number): Promise<TlsReport>
+  /** GET with the name resolved to `address`, as `curl --resolve` does. @throws network | timeout */
+  fetchPage(url: string, options?: { address?: string; timeoutMs?: number }): Promise<Page>
+  /** The zone's nameservers as the parent delegates them, with their addresses. Empty when the zone is not delegated. */
+  findNameservers(zone: string): Promise<readonly { readonly name: string; readonly addresses: readonly string[] }[]>
+  /** Asks every authoritative server of `zone` directly, without recursion. */
+  askAuthoritative(
+    zone: string,
+    name: string,
+    type: 'A' | 'AAAA' | 'CNAME' | 'TXT' | 'CAA' | 'NS' | 'SOA',
+  ): Promise<readonly DnsAnswer[]>
+  /** The public addresses that this machine's connections come from. */
+  findOwnAddresses(): Promise<{ readonly ipv4?: string; readonly ipv6?: string }>
+}
