@@ -1,0 +1,244 @@
+/** Joins the adapters into what steps act through. Heavy modules are loaded here, on first need, so that `--help` costs nothing. */
+
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { hostname, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from './engine/clock.ts'
+import { writeFileAtomic } from './engine/files.ts'
+import { createMeter, type Meter } from './engine/meter.ts'
+import type { Readers } from './engine/world.ts'
+import type { Environment } from './environment.ts'
+import { LandfallError } from './errors.ts'
+import type { Estate } from './estate/estate.ts'
+import type { ProviderContext, Route } from './providers/context.ts'
+import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
+import type { Dns } from './providers/ports/dns.ts'
+import type { Dokploy } from './providers/ports/dokploy.ts'
+import type { Machines } from './providers/ports/machine.ts'
+import type { Deps } from './steps/deps.ts'
+import { createMachineReader } from './steps/machine.ts'
+import { createOutsideReader } from './steps/outside.ts'
+import { createPanelReader } from './steps/panel.ts'
+import { type EstateWorld, estateReaders } from './steps/world.ts'
+
+export interface ComposeOptions {
+  readonly estate: Estate
+  readonly environment: Environment
+  /** Where this estate's keys, pins and journal lie; made with mode 0700. */
+  readonly directory: string
+  readonly signal: AbortSignal
+  readonly log: (line: string) => void
+  readonly takeOver: readonly string[]
+}
+
+export interface Composition {
+  readonly deps: Deps
+  readonly readers: Readers<EstateWorld>
+  readonly locks: CloudLocks
+  readonly meter: Meter
+  readonly runId: string
+  /** Called before each mutating request from now on. */
+  guardWrites(guard: () => Promise<void>): void
+  close(): Promise<void>
+}
+
+const HCLOUD_HINT =
+  'Make one at console.hetzner.cloud → your project → Security → API tokens, with Read & Write, then: export HCLOUD_TOKEN=…  ' +
+  '(or rehearse without any account: add --sandbox)'
+const CLOUDFLARE_HINT =
+  'Make one at dash.cloudflare.com → My Profile → API Tokens with Zone → Zone → Read and Zone → DNS → Edit on this one zone, then: ' +
+  'export CLOUDFLARE_API_TOKEN=…'
+
+const notConfigured = (what: string, hint: string) => (): never => {
+  throw new LandfallError('token_missing', `${what} is not set.`, { hint })
+}
+
+/** A port whose token is missing: using any part of it says which variable to set. */
+function missing<T extends object>(what: string, hint: string): T {
+  return new Proxy({} as T, { get: (_, key) => (key === 'then' ? undefined : notConfigured(what, hint)) })
+}
+
+export async function compose(options: ComposeOptions): Promise<Composition> {
+  const { estate, environment, directory } = options
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const meter = createMeter()
+  const runId = newRunId()
+  let guard: () => Promise<void> = async () => {}
+  const context: ProviderContext = {
+    clock: systemClock,
+    meter,
+    signal: options.signal,
+    random: Math.random,
+    log: options.log,
+    beforeWrite: () => guard(),
+  }
+  const route: Route = environment.internet ? { kind: 'proxy', ...environment.internet } : { kind: 'direct' }
+
+  const [{ cloud, locks }, dns, machines, programs, outside, { createDokploy }] = await Promise.all([
+    composeCloud(environment, context),
+    composeDns(estate, environment, context),
+    composeMachines(environment, directory, route, context),
+    import('./providers/ssh/programs.ts').then(module => module.PROGRAM_TEXTS),
+    import('./providers/outside/outside.ts').then(({ createOutside }) =>
+      createOutside({
+        route,
+        context,
+        ...(environment.resolver ? { resolver: environment.resolver } : {}),
+        ...(environment.caFile ? { caPem: readFileSync(environment.caFile, 'utf8') } : {}),
+        ...(environment.internet ? { whoamiUrl: `http://${environment.internet.host}:${environment.internet.port}/whoami` } : {}),
+      }),
+    ),
+    import('./providers/dokploy/dokploy.ts'),
+  ])
+
+  const tunnels = new Map<string, Promise<{ panel: Dokploy; close(): Promise<void> }>>()
+  const panelOn: Deps['panelOn'] = async target => {
+    const key = `${target.hostKeyAlias} ${target.hostKey}`
+    const open =
+      tunnels.get(key) ??
+      machines
+        .forward(target, DOKPLOY_PORT)
+        .then(({ url, close }) => ({ panel: createDokploy({ baseUrl: url, context }), close }))
+    tunnels.set(key, open)
+    try {
+      return (await open).panel
+    } catch (error) {
+      tunnels.delete(key)
+      throw error
+    }
+  }
+
+  const deps: Deps = {
+    estate,
+    runId,
+    clock: systemClock,
+    cloud,
+    dns,
+    machines,
+    programs,
+    panelOn,
+    outside,
+    takeOver: options.takeOver,
+  }
+  const readers = estateReaders(estate, {
+    cloud,
+    dns,
+    machines: createMachineReader(deps),
+    panels: createPanelReader(deps),
+    outside: createOutsideReader(deps),
+  })
+  return {
+    deps,
+    readers,
+    locks,
+    meter,
+    runId,
+    guardWrites: next => {
+      guard = next
+    },
+    async close() {
+      await Promise.allSettled([...tunnels.values()].map(async tunnel => (await tunnel).close()))
+    },
+  }
+}
+
+const DOKPLOY_PORT = 3000
+
+/** Sortable, unique, and within the label grammar. */
+const newRunId = (): string =>
+  `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${randomUUID().slice(0, 8)}`
+
+async function composeCloud(environment: Environment, context: ProviderContext): Promise<{ cloud: Cloud; locks: CloudLocks }> {
+  const token = environment.hcloudToken
+  if (!token)
+    return { cloud: missing<Cloud>('HCLOUD_TOKEN', HCLOUD_HINT), locks: missing<CloudLocks>('HCLOUD_TOKEN', HCLOUD_HINT) }
+  const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
+  const hetzner = createHetzner({
+    token,
+    context,
+    ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
+  })
+  return { cloud: hetzner, locks: hetzner.locks }
+}
+
+async function composeDns(estate: Estate, environment: Environment, context: ProviderContext): Promise<Dns> {
+  const token = environment.cloudflareToken
+  if (!token || !estate.dns) return missing<Dns>('CLOUDFLARE_API_TOKEN', CLOUDFLARE_HINT)
+  const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')
+  const endpoint = environment.cloudflareBaseUrl ?? checkedBaseUrl(estate)
+  return createCloudflare({ token, context, ...(endpoint ? { endpoint } : {}) })
+}
+
+const CLOUDFLARE_HOST = 'api.cloudflare.com'
+
+/** A config file may not send the token to another host: only the environment may. */
+function checkedBaseUrl(estate: Estate): string | undefined {
+  if (!estate.cloudflareBaseUrl || new URL(estate.cloudflareBaseUrl).host === CLOUDFLARE_HOST) return estate.cloudflareBaseUrl
+  throw new LandfallError(
+    'refused',
+    `config.json would send the Cloudflare token to ${new URL(estate.cloudflareBaseUrl).host}.`,
+    {
+      hint: `If that is what you want, say it in the environment: export CLOUDFLARE_BASE_URL=${estate.cloudflareBaseUrl}`,
+    },
+  )
+}
+
+async function composeMachines(
+  environment: Environment,
+  directory: string,
+  route: Route,
+  context: ProviderContext,
+): Promise<Machines> {
+  const { createMachines } = await import('./providers/ssh/ssh.ts')
+  const own = join(directory, 'id_ed25519')
+  const identityFile = environment.sshKeyFile ?? (existsSync(own) ? own : undefined)
+  return createMachines({ directory, route, context, ...(identityFile ? { identityFile } : {}) })
+}
+
+/**
+ * The public keys that servers of this estate get: those in config.json, else the operator's own, else one made for this estate.
+ * The private half of a made key stays in the estate's directory, mode 0600.
+ */
+export async function findPublicKeys(
+  environment: Environment,
+  directory: string,
+): Promise<{ name: string; publicKey: string }[]> {
+  const own = join(directory, 'id_ed25519')
+  const candidates = environment.sshKeyFile
+    ? [`${environment.sshKeyFile}.pub`]
+    : [
+        `${own}.pub`,
+        ...(environment.internet
+          ? []
+          : ['id_ed25519.pub', 'id_ecdsa.pub', 'id_rsa.pub'].map(name => join(environment.home, '.ssh', name))),
+      ]
+  const found = candidates.find(path => existsSync(path))
+  if (found) return [{ name: userInfo().username, publicKey: readFileSync(found, 'utf8').trim() }]
+  if (environment.sshKeyFile)
+    throw new LandfallError(
+      'config',
+      `LANDFALL_SSH_KEY names ${environment.sshKeyFile}, but ${environment.sshKeyFile}.pub is not there.`,
+      {
+        hint: `Make it: ssh-keygen -y -f ${environment.sshKeyFile} > ${environment.sshKeyFile}.pub`,
+      },
+    )
+  const { generateKey } = await import('./providers/ssh/keys.ts')
+  const pair = await generateKey()
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  await writeFileAtomic(own, pair.privateKey.reveal(), 0o600)
+  await writeFileAtomic(`${own}.pub`, `${pair.publicKey}\n`, 0o600)
+  return [{ name: userInfo().username, publicKey: pair.publicKey }]
+}
+
+/** Who runs this, for the lock and the journal. */
+export function describeHost(): { readonly who: string; readonly hostId: string } {
+  const machineId = ['/etc/machine-id', '/var/lib/dbus/machine-id'].flatMap(path =>
+    existsSync(path) ? [readFileSync(path, 'utf8').trim()] : [],
+  )[0]
+  const hostId = createHash('sha256')
+    .update(`landfall ${machineId ?? hostname()}`)
+    .digest('hex')
+    .slice(0, 16)
+  return { who: `${userInfo().username}@${hostname()}`, hostId }
+}

@@ -1,0 +1,54 @@
+/** The one reader of the process environment. Everything else is handed what it needs. */
+
+import { Secret } from './secret.ts'
+
+export interface Environment {
+  readonly hcloudToken?: Secret
+  readonly cloudflareToken?: Secret
+  readonly digitaloceanToken?: Secret
+  readonly hcloudEndpoint?: string
+  readonly cloudflareBaseUrl?: string
+  /** Private key to log in with; otherwise the agent and the usual files. */
+  readonly sshKeyFile?: string
+  /** CONNECT proxy behind which the estate's addresses lie (the sandbox's internet). */
+  readonly internet?: { readonly host: string; readonly port: number }
+  /** Resolver to ask instead of the system's. */
+  readonly resolver?: { readonly host: string; readonly port: number }
+  /** Further trusted roots, PEM. */
+  readonly caFile?: string
+  readonly home: string
+  readonly ci: boolean
+  readonly noColor: boolean
+  readonly githubActions: boolean
+}
+
+const hostPort = (text: string | undefined): { host: string; port: number } | undefined => {
+  const match = /^(?:http:\/\/)?([^:/]+):(\d+)\/?$/.exec(text ?? '')
+  return match?.[1] && match[2] ? { host: match[1], port: Number(match[2]) } : undefined
+}
+
+/** Reads the variables that Landfall knows. An empty value counts as absent. */
+export function readEnvironment(source: Readonly<Record<string, string | undefined>>): Environment {
+  const text = (name: string): string | undefined => source[name]?.trim() || undefined
+  const secret = (name: string): Secret | undefined => {
+    const value = text(name)
+    return value ? new Secret(name, value) : undefined
+  }
+  const optional = <K extends keyof Environment>(key: K, value: Environment[K] | undefined) =>
+    value === undefined ? {} : { [key]: value }
+  return {
+    ...optional('hcloudToken', secret('HCLOUD_TOKEN')),
+    ...optional('cloudflareToken', secret('CLOUDFLARE_API_TOKEN')),
+    ...optional('digitaloceanToken', secret('DIGITALOCEAN_TOKEN')),
+    ...optional('hcloudEndpoint', text('HCLOUD_ENDPOINT')),
+    ...optional('cloudflareBaseUrl', text('CLOUDFLARE_BASE_URL')),
+    ...optional('sshKeyFile', text('LANDFALL_SSH_KEY')),
+    ...optional('internet', hostPort(text('LANDFALL_INTERNET'))),
+    ...optional('resolver', hostPort(text('LANDFALL_DNS'))),
+    ...optional('caFile', text('LANDFALL_CA_FILE')),
+    home: text('HOME') ?? '/root',
+    ci: text('CI') !== undefined,
+    noColor: source.NO_COLOR !== undefined && source.NO_COLOR !== '',
+    githubActions: text('GITHUB_ACTIONS') === 'true',
+  }
+}

@@ -1,0 +1,32 @@
+/** Everything that a step may act through. Each step asks for the part it uses. */
+
+import type { Clock } from '../engine/clock.ts'
+import type { Step } from '../engine/step.ts'
+import type { Estate } from '../estate/estate.ts'
+import type { ProgramName } from '../estate/programs.ts'
+import type { Cloud } from '../providers/ports/cloud.ts'
+import type { Dns } from '../providers/ports/dns.ts'
+import type { Dokploy } from '../providers/ports/dokploy.ts'
+import type { Machines, Program, Target } from '../providers/ports/machine.ts'
+import type { Outside } from '../providers/ports/outside.ts'
+import type { EstateWorld } from './world.ts'
+
+export interface Deps {
+  readonly estate: Estate
+  /** Marks what this run creates. */
+  readonly runId: string
+  readonly clock: Clock
+  readonly cloud: Cloud
+  readonly dns: Dns
+  readonly machines: Machines
+  readonly programs: Readonly<Record<ProgramName, Program>>
+  /** The panel on a machine, through an SSH tunnel that stays open until the process ends. */
+  readonly panelOn: (target: Target) => Promise<Dokploy>
+  readonly outside: Outside
+  /** Names whose foreign DNS records the operator has said may be replaced. */
+  readonly takeOver: readonly string[]
+  /** The operator and the addresses this process comes from, when they shall be let in to the panels. */
+  readonly admin?: { readonly who: string; readonly addresses: readonly string[] }
+}
+
+export type EstateStep = Step<EstateWorld>

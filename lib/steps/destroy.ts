@@ -1,0 +1,137 @@
+/**
+ * Everything that carries the estate's mark, removed in the order that dependencies allow. What is ours is read from the world,
+ * never from config.json: a server that was taken out of the config is still ours, and still billed.
+ */
+
+import { type Change, done, refused, type Step, todo } from '../engine/step.ts'
+import type { WorldView } from '../engine/world.ts'
+import { isOurs } from '../estate/labels.ts'
+import type { Labels } from '../providers/ports/cloud.ts'
+import type { DnsRecord } from '../providers/ports/dns.ts'
+import type { Deps, EstateStep } from './deps.ts'
+import { isOurMark } from './dns.ts'
+import type { EstateWorld } from './world.ts'
+
+type DestroyDeps = Pick<Deps, 'estate' | 'cloud' | 'dns'>
+
+interface Removal {
+  readonly slice: 'servers' | 'firewalls' | 'networks' | 'keys' | 'placementGroups' | 'primaryIps'
+  readonly noun: Step<EstateWorld>['noun']
+  readonly what: string
+  readonly needs: readonly string[]
+  readonly remove: (id: string) => Promise<void>
+}
+
+/** Steps that leave nothing of the estate. `withDns` is false for an estate without names. */
+export function destroySteps(deps: DestroyDeps): EstateStep[] {
+  const { cloud, estate } = deps
+  const dnsSteps = estate.dns ? [recordsGone(deps)] : []
+  const removals = [
+    { slice: 'servers', noun: 'server', what: 'server', needs: dnsSteps.map(step => step.id), remove: cloud.deleteServer },
+    { slice: 'firewalls', noun: 'firewall', what: 'firewall', needs: ['servers gone'], remove: cloud.deleteFirewall },
+    { slice: 'networks', noun: 'network', what: 'network', needs: ['servers gone'], remove: cloud.deleteNetwork },
+    {
+      slice: 'placementGroups',
+      noun: 'network',
+      what: 'placement group',
+      needs: ['servers gone'],
+      remove: cloud.deletePlacementGroup,
+    },
+    { slice: 'primaryIps', noun: 'server', what: 'primary IP', needs: ['servers gone'], remove: cloud.deletePrimaryIp },
+    { slice: 'keys', noun: 'key', what: 'SSH key', needs: [], remove: cloud.deleteSshKey },
+  ] as const satisfies readonly Removal[]
+  return [...dnsSteps, ...removals.map(removal => goneStep(deps, removal))]
+}
+
+interface Labelled {
+  readonly id: string
+  readonly name: string
+  readonly labels: Labels
+}
+
+function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
+  const { slice, what } = removal
+  const ours = (world: WorldView<EstateWorld>): readonly Labelled[] =>
+    world.get(slice).filter((each: Labelled) => isOurs(each.labels, estate.name))
+  return {
+    id: `${slice} gone`,
+    noun: removal.noun,
+    title: `no ${what} of ${estate.name} is left`,
+    needs: removal.needs,
+    reads: slice === 'servers' ? ['servers', 'pricing', 'serverTypes'] : [slice],
+    order: 'parallel',
+    look(world) {
+      const left = ours(world)
+      if (left.length === 0) return done('none')
+      const locked =
+        slice === 'servers'
+          ? world.get('servers').filter(each => left.some(one => one.id === each.id) && each.deleteProtected)
+          : []
+      if (locked.length > 0)
+        return refused(
+          `${locked.map(each => each.name).join(', ')} ${locked.length === 1 ? 'is' : 'are'} protected against deletion at the vendor.`,
+          `Lift it in the Hetzner console (server → Protection), then run the same command again.`,
+        )
+      return todo(
+        ...left.map((each): Change<EstateWorld> => {
+          const freed = slice === 'servers' ? monthlyOf(world, each.id) : undefined
+          return {
+            kind: 'destroy',
+            summary: `delete ${what} ${each.name}`,
+            ...(freed === undefined ? {} : { monthlyNet: -freed }),
+            async apply({ world: live }) {
+              await removal.remove(each.id)
+              live.update(slice, all => all.filter((other: Labelled) => other.id !== each.id) as EstateWorld[typeof slice])
+            },
+          }
+        }),
+      )
+    },
+  }
+}
+
+function monthlyOf(world: WorldView<EstateWorld>, serverId: string): number | undefined {
+  const server = world.get('servers').find(each => each.id === serverId)
+  const type = world.get('serverTypes').find(each => each.name === server?.type)
+  return type?.offers.find(each => each.location === server?.location)?.monthly.net
+}
+
+/** Our records go first, and no stranger's record may be left pointing at an address that is about to be somebody else's. */
+function recordsGone({ estate, dns }: DestroyDeps): EstateStep {
+  return {
+    id: 'records gone',
+    noun: 'dns',
+    title: `no DNS record of ${estate.name} is left`,
+    needs: [],
+    reads: ['zone', 'records', 'servers'],
+    look(world) {
+      const zone = world.get('zone')
+      if (!zone) return done('no zone')
+      const records = world.get('records')
+      const addresses = world
+        .get('servers')
+        .filter(each => isOurs(each.labels, estate.name))
+        .flatMap(each => [each.ipv4, each.ipv6].filter(address => address !== undefined))
+      const dangling = records.filter(each => !isOurMark(each.comment, estate.name) && addresses.includes(each.content))
+      if (dangling.length > 0)
+        return refused(
+          `${listNames(dangling)} would be left pointing at an address that Hetzner gives to somebody else.`,
+          'Point these records elsewhere or delete them at Cloudflare, then run the same command again.',
+        )
+      const ours = records.filter(each => isOurMark(each.comment, estate.name))
+      if (ours.length === 0) return done('none')
+      return todo({
+        kind: 'destroy',
+        summary: `delete ${ours.length} DNS ${ours.length === 1 ? 'record' : 'records'} of ${zone.name}`,
+        details: ours.map(each => `- ${each.name} ${each.type} ${each.content}`),
+        async apply({ world: live }) {
+          await dns.changeRecords(zone.id, { deletes: ours, patches: [], posts: [] })
+          live.update('records', all => all.filter(each => !ours.includes(each)))
+        },
+      })
+    },
+  }
+}
+
+const listNames = (records: readonly DnsRecord[]): string =>
+  records.map(each => `${each.name} (${each.type} ${each.content})`).join(', ')

@@ -1,0 +1,64 @@
+/** Which steps make up an estate, by stage. Scripts choose stages; the graph sorts out the rest. */
+
+import type { ServerSpec } from '../estate/estate.ts'
+import type { Deps, EstateStep } from './deps.ts'
+import { recordStep, zoneStep } from './dns.ts'
+import { adminAccessStep, adminFirewallStep, firewallStep } from './firewall.ts'
+import { imageStep } from './image.ts'
+import { keyStep } from './key.ts'
+import { machineStep } from './machine.ts'
+import { networkStep, placementGroupStep } from './network.ts'
+import { outsideStep } from './outside.ts'
+import { dokployStep, hasDokploy, ownerStep, panelNameStep } from './panel.ts'
+import { runningStep, serverStep } from './server.ts'
+
+export type Stage = 'image' | 'firewall' | 'servers' | 'machines' | 'dokploy' | 'dns' | 'access' | 'names' | 'outside'
+
+/** Every stage in the order of the guided tour. */
+export const ALL_STAGES = [
+  'image',
+  'firewall',
+  'servers',
+  'machines',
+  'dokploy',
+  'dns',
+  'access',
+  'names',
+  'outside',
+] as const satisfies readonly Stage[]
+
+const stageSteps = {
+  image: deps => (deps.estate.servers.some(spec => spec.image.kind === 'golden') ? [imageStep(deps)] : []),
+  firewall: deps =>
+    deps.estate.firewalls.map(spec => (spec.attach === 'when_owned' ? adminFirewallStep(deps, spec) : firewallStep(deps, spec))),
+  servers: (deps, servers) => [
+    ...deps.estate.keys.map(spec => keyStep(deps, spec)),
+    ...(deps.estate.network ? [networkStep(deps, deps.estate.network)] : []),
+    ...deps.estate.placementGroups.map(spec => placementGroupStep(deps, spec)),
+    ...servers.flatMap(spec => [serverStep(deps, spec), runningStep(deps, spec)]),
+  ],
+  machines: (deps, servers) => servers.map(spec => machineStep(deps, spec)),
+  dokploy: (deps, servers) => servers.filter(hasDokploy).flatMap(spec => [dokployStep(deps, spec), ownerStep(deps, spec)]),
+  dns: (deps, servers) =>
+    deps.estate.dns
+      ? [
+          zoneStep(deps),
+          ...deps.estate.dns.records
+            .filter(record => servers.some(spec => spec.name === record.server))
+            .map(record => recordStep(deps, record)),
+        ]
+      : [],
+  access: (deps, servers) =>
+    deps.estate.firewalls
+      .filter(firewall => firewall.attach === 'when_owned')
+      .flatMap(firewall => servers.filter(hasDokploy).map(spec => adminAccessStep(deps, spec, firewall))),
+  names: (deps, servers) =>
+    servers.filter(hasDokploy).flatMap(spec => (spec.dokploy.host ? [panelNameStep(deps, spec, spec.dokploy.host)] : [])),
+  outside: (deps, servers) => servers.map(spec => outsideStep(deps, spec)),
+} satisfies Record<Stage, (deps: Deps, servers: readonly ServerSpec[]) => EstateStep[]>
+
+/** The steps of `stages`, for all servers or the named ones. */
+export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readonly string[]): EstateStep[] {
+  const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
+  return stages.flatMap(stage => stageSteps[stage](deps, servers))
+}

@@ -1,0 +1,155 @@
+/**
+ * The cloud firewall: what every server has from its first instant, and what is opened to the admin once Dokploy has an owner.
+ * The two are separate objects, so that following a changed address never rewrites the rule that carries SSH.
+ */
+
+import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
+import type { FirewallSpec, ServerSpec } from '../estate/estate.ts'
+import { desiredRules, diffRules, exposureLines } from '../estate/firewall.ts'
+import { isOurs, labelsFor } from '../estate/labels.ts'
+import type { Cloud, Firewall, FirewallRule } from '../providers/ports/cloud.ts'
+import type { Deps, EstateStep } from './deps.ts'
+import type { EstateWorld } from './world.ts'
+
+type FirewallDeps = Pick<Deps, 'estate' | 'cloud' | 'runId'>
+
+/** The firewall exists with exactly the wanted rules. */
+export function firewallStep(
+  deps: FirewallDeps,
+  spec: FirewallSpec,
+  desired: (have: Firewall | undefined) => readonly FirewallRule[] = () => desiredRules(spec),
+): EstateStep {
+  const { estate, cloud } = deps
+  return {
+    id: `firewall ${spec.name}`,
+    noun: 'firewall',
+    title: `firewall ${spec.name} lets in ${portsOf(spec) || 'nobody'}`,
+    needs: [],
+    reads: ['firewalls'],
+    look(world) {
+      const have = world.get('firewalls').find(each => each.name === spec.name)
+      if (have && !isOurs(have.labels, estate.name))
+        return refused(
+          `A firewall called ${spec.name} exists in this project and does not belong to this estate.`,
+          'Rename it in the Hetzner console, or choose another "project" in config.json.',
+        )
+      const want = desired(have)
+      if (!have)
+        return todo({
+          kind: 'create',
+          summary: `create firewall ${spec.name}`,
+          details: exposureLines(want),
+          async apply({ world: live }) {
+            const firewall = await cloud.createFirewall({
+              name: spec.name,
+              rules: want,
+              labels: labelsFor(estate.name, 'shared', deps.runId),
+            })
+            live.update('firewalls', all => [...all, firewall])
+          },
+        })
+      const differences = diffRules(have.rules, want)
+      if (differences.length === 0) return done(exposureLines(have.rules).join(', '))
+      return todo({
+        kind: 'change',
+        summary: `change the rules of firewall ${spec.name}`,
+        details: differences,
+        async apply({ world: live }) {
+          await cloud.setFirewallRules(have.id, want)
+          live.update('firewalls', all => all.map(each => (each.id === have.id ? { ...each, rules: want } : each)))
+        },
+      })
+    },
+  }
+}
+
+const portsOf = (spec: FirewallSpec): string =>
+  spec.rules.map(rule => (rule.port === undefined ? rule.protocol : `${rule.port}/${rule.protocol}`)).join(', ')
+
+/** Every firewall that `spec` names from its creation is attached to the existing server. */
+export const attachMissing = (
+  cloud: Pick<Cloud, 'attachFirewall'>,
+  server: { readonly id: string; readonly name: string; readonly firewallIds: readonly string[] },
+  wanted: readonly Firewall[],
+): Change<EstateWorld>[] =>
+  wanted
+    .filter(firewall => !server.firewallIds.includes(firewall.id))
+    .map(firewall => ({
+      kind: 'change',
+      summary: `attach firewall ${firewall.name} to ${server.name}`,
+      details: exposureLines(firewall.rules),
+      async apply({ world }) {
+        await cloud.attachFirewall(firewall.id, [server.id])
+        world.update('servers', all =>
+          all.map(each => (each.id === server.id ? { ...each, firewallIds: [...each.firewallIds, firewall.id] } : each)),
+        )
+        world.touch('firewalls')
+      },
+    }))
+
+/** Rules that `allow-me` made begin with it, followed by whose they are; they belong to people, not to config.json. */
+const ALLOW_ME = 'allow-me '
+
+/** The admin firewall as wanted: what config.json lists, what others were given by hand, and `me` at my present addresses. Pure. */
+export function desiredAdminRules(
+  spec: FirewallSpec,
+  have: readonly FirewallRule[],
+  me?: Deps['admin'],
+): readonly FirewallRule[] {
+  const mine = me ? `${ALLOW_ME}${me.who}` : undefined
+  const kept = have.filter(rule => rule.why.startsWith(ALLOW_ME) && rule.why !== mine)
+  const fresh =
+    me && mine
+      ? spec.rules.map(({ protocol, port }) => ({
+          protocol,
+          ...(port ? { port } : {}),
+          from: me.addresses.map(asCidr),
+          why: mine,
+        }))
+      : have.filter(rule => rule.why === mine)
+  return [...desiredRules(spec), ...kept, ...fresh]
+}
+
+const asCidr = (address: string): string => (address.includes('/') ? address : `${address}/${address.includes(':') ? 128 : 32}`)
+
+/** The firewall that lets admins in has the wanted rules; without any admin it need not exist. */
+export function adminFirewallStep(deps: FirewallDeps & Pick<Deps, 'admin'>, spec: FirewallSpec): EstateStep {
+  const bare = firewallStep(deps, spec, have => desiredAdminRules(spec, have?.rules ?? [], deps.admin))
+  return {
+    ...bare,
+    title: `firewall ${spec.name} lets admins in on ${portsOf(spec)}`,
+    look(world) {
+      const have = world.get('firewalls').find(each => each.name === spec.name)
+      if (!have && desiredAdminRules(spec, [], deps.admin).length === 0)
+        return done('no admin address is set: the panel is reached by its name')
+      return bare.look(world)
+    },
+  }
+}
+
+/** The admin's way in is opened only when the server's Dokploy has an owner: whoever comes first would become it. */
+export function adminAccessStep(
+  deps: FirewallDeps & Pick<Deps, 'admin'>,
+  server: ServerSpec,
+  firewall: FirewallSpec,
+): EstateStep {
+  const summary = `attach firewall ${firewall.name} to ${server.name}`
+  return {
+    id: `admin access ${server.name}`,
+    noun: 'firewall',
+    title: `${server.name}: the admin's addresses reach ${portsOf(firewall)}`,
+    needs: [`firewall ${firewall.name}`, `dokploy ${server.name} owner`],
+    reads: ['servers', 'firewalls', 'panels'],
+    look(world) {
+      const have = world.get('servers').find(each => each.name === server.name)
+      const wall = world.get('firewalls').find(each => each.name === firewall.name)
+      if (!wall && desiredAdminRules(firewall, [], deps.admin).length === 0) return done('nobody needs it')
+      if (!have || !wall) return blocked(`${server.name} and its first admin`, { kind: 'change', summary })
+      if (have.firewallIds.includes(wall.id)) return done(exposureLines(wall.rules).join(', '))
+      const panel = world.get('panels')[server.name]
+      if (panel?.state !== 'up' || panel.admin !== 'ours')
+        return blocked(`the first admin of Dokploy on ${server.name}`, { kind: 'change', summary })
+      return todo(...attachMissing(deps.cloud, have, [wall]))
+    },
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * The machine behind a server, over SSH. Its host key is pinned before it exists (a label on the server holds it, so that every
+ * laptop and every CI runner with the API token trusts the same key) and is replaced in the first session, because the first one
+ * travelled in cloud-init, where it stays readable.
+ */
+
+import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
+import type { World } from '../engine/world.ts'
+import { LandfallError } from '../errors.ts'
+import type { ServerSpec } from '../estate/estate.ts'
+import { decodeHostKey, encodeHostKey, LABEL_KEYS } from '../estate/labels.ts'
+import type { ProgramName } from '../estate/programs.ts'
+import type { Labels, Server } from '../providers/ports/cloud.ts'
+import type { ProgramInput, Target } from '../providers/ports/machine.ts'
+import type { Deps, EstateStep } from './deps.ts'
+import { findServer } from './server.ts'
+import type { EstateWorld } from './world.ts'
+
+export interface Facts {
+  readonly os: string
+  readonly memoryMb: number
+  readonly diskFreeMb: number
+  readonly docker: string
+  readonly swarm: string
+  readonly cloudInit: string
+  readonly dokploy: 'absent' | 'installing' | 'failed' | 'installed'
+  readonly dokployLogin: 'present' | 'absent'
+  /** The address that this session comes from, as the machine sees it. */
+  readonly sshClient: string
+  /** Seconds since the epoch by the machine's clock. */
+  readonly clockS: number
+}
+
+export type MachineState =
+  | { readonly state: 'unreachable'; readonly why: string }
+  | { readonly state: 'impostor'; readonly why: string }
+  | { readonly state: 'key_refused'; readonly why: string }
+  | { readonly state: 'unpinned' }
+  | { readonly state: 'ready'; readonly trust: 'bootstrap' | 'pinned'; readonly facts: Facts }
+
+export interface MachineReader {
+  /** One look, without waiting for a machine that does not answer. */
+  read(spec: ServerSpec, server: Server): Promise<MachineState>
+}
+
+type MachineDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'programs' | 'clock'>
+
+/** Where `server` is reached and which key it must show; undefined when no key is recorded or it has no address. */
+export function targetOf(estate: string, server: Server, label: string = LABEL_KEYS.hostKey): Target | undefined {
+  const hostKey = decodeHostKey(server.labels[label] ?? '')
+  const address = server.ipv4 ?? server.ipv6
+  if (!hostKey || !address) return undefined
+  return { name: server.name, address, port: 22, user: 'root', hostKeyAlias: `${estate}-${server.id}`, hostKey }
+}
+
+/** Runs a program that has to succeed; its own last words become the error. @throws LandfallError vendor */
+export async function runProgram(
+  deps: Pick<Deps, 'machines' | 'programs'>,
+  target: Target,
+  name: ProgramName,
+  input: ProgramInput = {},
+  signal?: AbortSignal,
+): Promise<string> {
+  const result = await deps.machines.run(target, deps.programs[name], input, signal)
+  if (result.exitCode === 0) return result.stdout
+  const words = result.stderr.trim().split('\n').at(-1) ?? ''
+  throw new LandfallError(
+    'vendor',
+    `"${name}" failed on ${target.name} with exit code ${result.exitCode}${words ? `: ${words}` : '.'}`,
+    {
+      hint: `Look at the machine: bun scripts/status.ts --machine ${target.name}`,
+    },
+  )
+}
+
+/** `key=value` lines as a record. Pure. */
+export const parseFactLines = (text: string): Record<string, string> =>
+  Object.fromEntries(
+    text.split('\n').flatMap(line => {
+      const at = line.indexOf('=')
+      return at > 0 ? [[line.slice(0, at), line.slice(at + 1)]] : []
+    }),
+  )
+
+const DOKPLOY_STATES = ['absent', 'installing', 'failed', 'installed'] as const
+
+function parseFacts(text: string): Facts {
+  const facts = parseFactLines(text)
+  return {
+    os: facts.os ?? 'unknown',
+    memoryMb: Number(facts.memory_mb ?? 0),
+    diskFreeMb: Number(facts.disk_free_mb ?? 0),
+    docker: facts.docker ?? 'none',
+    swarm: facts.swarm ?? 'inactive',
+    cloudInit: facts.cloud_init ?? 'none',
+    dokploy: DOKPLOY_STATES.find(each => each === facts.dokploy) ?? 'absent',
+    dokployLogin: facts.dokploy_login === 'present' ? 'present' : 'absent',
+    sshClient: facts.ssh_client ?? '',
+    clockS: Number(facts.clock_s ?? 0),
+  }
+}
+
+export function createMachineReader(deps: Pick<MachineDeps, 'estate' | 'machines' | 'programs'>): MachineReader {
+  return {
+    async read(_spec, server) {
+      if (server.status !== 'running') return { state: 'unreachable', why: `the server is ${server.status}` }
+      const pinned = targetOf(deps.estate.name, server)
+      if (!pinned) return { state: 'unpinned' }
+      const next = targetOf(deps.estate.name, server, LABEL_KEYS.nextHostKey)
+      let target = pinned
+      let seen = await deps.machines.look(pinned)
+      // A run that ended between replacing the key and recording it left the new one under the second label.
+      if (seen.state === 'impostor' && next) {
+        target = next
+        seen = await deps.machines.look(next)
+      }
+      if (seen.state !== 'ready') return seen
+      const trust = target === pinned && server.labels[LABEL_KEYS.trust] === 'pinned' ? 'pinned' : 'bootstrap'
+      return { state: 'ready', trust, facts: parseFacts(await runProgram(deps, target, 'facts')) }
+    },
+  }
+}
+
+const BOOT_TIMEOUT_MS = 5 * 60_000
+const CLOUD_INIT_TIMEOUT_MS = 10 * 60_000
+const CLOUD_INIT_POLL_MS = 2_000
+
+/** SSH answers with our key, the key is one that only the machine has, and its first boot is finished. */
+export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
+  const { estate } = deps
+  const trust = { kind: 'change', summary: `replace the bootstrap SSH host key of ${spec.name} and pin the new one` } as const
+  return {
+    id: `machine ${spec.name}`,
+    noun: 'machine',
+    title: `${spec.name} answers SSH with a pinned key`,
+    needs: [`server ${spec.name} running`],
+    reads: ['servers', 'machines'],
+    typicalMs: 25_000,
+    look(world) {
+      const server = findServer(estate.name, spec.name, world.get('servers'))
+      if (server?.status !== 'running') return blocked(`server ${spec.name}`, trust)
+      const machine = world.get('machines')[spec.name]
+      if (machine?.state === 'unpinned')
+        return refused(
+          `${spec.name} carries no recorded SSH host key, so nobody can tell it from an impostor.`,
+          `It was not created by Landfall, or its labels were edited: put the key of /etc/ssh/ssh_host_ed25519_key.pub back into its label ${LABEL_KEYS.hostKey}.`,
+        )
+      if (machine?.state === 'impostor')
+        return refused(
+          `${spec.name} answers with an SSH host key that is not the pinned one (${machine.why}).`,
+          'If you reinstalled it yourself, rebuild it with Landfall; otherwise somebody may be in between: nothing was sent.',
+        )
+      if (machine?.state === 'key_refused')
+        return refused(
+          `${spec.name} does not accept this SSH key (${machine.why}).`,
+          'Use the key that the server was created with: LANDFALL_SSH_KEY=/path/to/key, or load it into the agent with ssh-add.',
+        )
+      if (machine?.state === 'ready' && machine.trust === 'pinned' && machine.facts.cloudInit !== 'running') {
+        return machine.facts.cloudInit === 'error'
+          ? done(`${machine.facts.os} (its cloud-init reported an error)`)
+          : done(machine.facts.os)
+      }
+      const connect = {
+        kind: 'wait',
+        summary: `reach ${spec.name} over SSH`,
+        apply: ({ world: live, signal, log }) => connectAndTrust(deps, spec, live, signal, log),
+      } satisfies Change<EstateWorld>
+      if (machine?.state === 'ready' && machine.trust === 'pinned') return todo(connect)
+      return todo({ ...trust, apply: connect.apply })
+    },
+  }
+}
+
+type LiveWorld = World<EstateWorld>
+
+async function connectAndTrust(
+  deps: MachineDeps,
+  spec: ServerSpec,
+  live: LiveWorld,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<void> {
+  const server = findServer(deps.estate.name, spec.name, live.get('servers'))
+  let target = server && targetOf(deps.estate.name, server)
+  if (!server || !target) throw new LandfallError('not_found', `${spec.name} has no address or no recorded host key.`)
+  const next = targetOf(deps.estate.name, server, LABEL_KEYS.nextHostKey)
+  log(`waiting for SSH on ${target.address}`)
+  if (next && (await deps.machines.look(next)).state === 'ready') target = next
+  else await deps.machines.waitReady(target, BOOT_TIMEOUT_MS, signal)
+
+  if (target === next || server.labels[LABEL_KEYS.trust] !== 'pinned')
+    target = await replaceHostKey(deps, server, target, live, log)
+
+  const facts = await waitFirstBoot(deps, target, signal, log)
+  live.update('machines', all => ({ ...all, [spec.name]: { state: 'ready', trust: 'pinned', facts } }))
+}
+
+/** Records the new key before the machine uses it, so that a kill at any point leaves a key that some label names. */
+async function replaceHostKey(
+  deps: MachineDeps,
+  server: Server,
+  target: Target,
+  live: LiveWorld,
+  log: (line: string) => void,
+): Promise<Target> {
+  const setLabels = async (labels: Labels) => {
+    await deps.cloud.setServerLabels(server.id, labels)
+    live.update('servers', all => all.map(each => (each.id === server.id ? { ...each, labels } : each)))
+  }
+  log('replacing the host key that travelled in cloud-init')
+  const fresh = await deps.machines.generateKey()
+  const labels: Record<string, string> = { ...server.labels, [LABEL_KEYS.hostKey]: encodeHostKey(target.hostKey) }
+  await setLabels({ ...labels, [LABEL_KEYS.nextHostKey]: encodeHostKey(fresh.publicKey) })
+  await runProgram(deps, target, 'rotate-host-key', { PRIVATE: fresh.privateKey, PUBLIC: fresh.publicKey })
+  await deps.machines.disconnect(target)
+  const pinned: Target = { ...target, hostKey: fresh.publicKey }
+  const { [LABEL_KEYS.nextHostKey]: _, ...rest } = labels
+  await setLabels({ ...rest, [LABEL_KEYS.hostKey]: encodeHostKey(fresh.publicKey), [LABEL_KEYS.trust]: 'pinned' })
+  return pinned
+}
+
+async function waitFirstBoot(
+  deps: MachineDeps,
+  target: Target,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<Facts> {
+  const deadlineMs = deps.clock.monotonicMs() + CLOUD_INIT_TIMEOUT_MS
+  for (;;) {
+    const facts = parseFacts(await runProgram(deps, target, 'facts', {}, signal))
+    if (facts.cloudInit !== 'running') return facts
+    if (deps.clock.monotonicMs() > deadlineMs)
+      throw new LandfallError(
+        'timeout',
+        `cloud-init on ${target.name} did not finish within ${CLOUD_INIT_TIMEOUT_MS / 60_000} minutes.`,
+        {
+          hint: `Look at it: bun scripts/status.ts --machine ${target.name}`,
+        },
+      )
+    log('waiting for cloud-init to finish')
+    await deps.clock.sleep(CLOUD_INIT_POLL_MS, signal)
+  }
+}

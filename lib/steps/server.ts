@@ -1,0 +1,179 @@
+/** Servers: created behind their firewall with a host key that is known beforehand, then running. */
+
+import { blocked, done, refused, todo } from '../engine/step.ts'
+import { chooseOffer } from '../estate/choose.ts'
+import { renderUserData } from '../estate/cloud-init.ts'
+import type { ServerSpec } from '../estate/estate.ts'
+import { encodeHostKey, isOurs, LABEL_KEYS, labelsFor } from '../estate/labels.ts'
+import type { Server } from '../providers/ports/cloud.ts'
+import type { Deps, EstateStep } from './deps.ts'
+import { attachMissing } from './firewall.ts'
+import { chooseImage } from './image.ts'
+import { findKey } from './key.ts'
+
+type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId'>
+
+/** The estate's own server of that name; undefined when there is none or it is a stranger's. */
+export const findServer = (estate: string, name: string, servers: readonly Server[]): Server | undefined =>
+  servers.find(each => each.name === name && isOurs(each.labels, estate))
+
+const euros = (amount: number): string => amount.toFixed(2)
+
+/** The server exists, behind its firewalls. Its addresses are known; it may still be starting. */
+export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
+  const { estate, cloud } = deps
+  const golden = spec.image.kind === 'golden'
+  return {
+    id: `server ${spec.name}`,
+    noun: 'server',
+    title: `server ${spec.name} exists`,
+    needs: [
+      ...estate.keys.map(key => `key ${key.name}`),
+      ...spec.firewalls.map(name => `firewall ${name}`),
+      ...(spec.network && estate.network ? [`network ${estate.network.name}`] : []),
+      ...(spec.placementGroup ? [`placement group ${spec.placementGroup}`] : []),
+      ...(golden ? ['image'] : []),
+    ],
+    reads: [
+      'servers',
+      'serverTypes',
+      'images',
+      'keys',
+      'firewalls',
+      'networks',
+      'pricing',
+      ...(spec.placementGroup ? (['placementGroups'] as const) : []),
+    ],
+    typicalMs: 8_000,
+    look(world) {
+      const servers = world.get('servers')
+      const have = servers.find(each => each.name === spec.name)
+      if (have && !isOurs(have.labels, estate.name))
+        return refused(
+          `A server called ${spec.name} exists in this project and does not belong to this estate.`,
+          'Rename it in the Hetzner console, or choose another "project" in config.json. Landfall never adopts a stranger.',
+        )
+      if (have) {
+        const wanted = world.get('firewalls').filter(each => spec.firewalls.includes(each.name))
+        const missing = attachMissing(cloud, have, wanted)
+        if (missing.length > 0) return todo(...missing)
+        const drift = spec.types.includes(have.type) ? '' : `; config.json wants ${spec.types.join(' or ')}`
+        return done(`${have.type} in ${have.location}, ${have.ipv4 ?? have.ipv6 ?? 'no public address'}${drift}`)
+      }
+
+      const offer = chooseOffer(spec, world.get('serverTypes'))
+      if ('problem' in offer)
+        return refused(
+          offer.problem,
+          offer.alternatives.length === 0
+            ? 'Nothing comparable can be had there now: try another location, or the same command later.'
+            : `Can be had now (monthly, net): ${offer.alternatives
+                .slice(0, 5)
+                .map(each => `${each.type} in ${each.location} at ${euros(each.monthly.net)}`)
+                .join(', ')}. Add one to the list in config.json.`,
+        )
+      const image = chooseImage(spec.image, offer.architecture, world.get('images'))
+      if (image.state === 'missing') return refused(image.why, image.hint)
+      if (image.state === 'creating')
+        return blocked('the golden image', {
+          kind: 'create',
+          summary: `create server ${spec.name} (${offer.type}, ${offer.location})`,
+        })
+      if (image.image.diskGb > offer.diskGb)
+        return refused(
+          `The image "${image.image.description}" needs a disk of ${image.image.diskGb} GB; ${offer.type} has ${offer.diskGb} GB.`,
+          'Build the image on the smallest type that is ever used (hetzner.server_types.packer_build), or choose a larger type.',
+        )
+      const pricing = world.get('pricing')
+      const address = spec.ipv4
+        ? pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === offer.location)
+        : undefined
+      const monthlyNet = offer.monthly.net + (address?.monthly.net ?? 0)
+      return todo({
+        kind: 'create',
+        summary: `create server ${spec.name} (${offer.type}, ${offer.location})`,
+        details: [
+          `image ${image.image.name ?? image.image.description}, ${euros(offer.monthly.net)} ${pricing.currency} a month net` +
+            (address ? ` + ${euros(address.monthly.net)} for its IPv4` : ''),
+          ...(offer.fallback ? [`${offer.fallback}`] : []),
+        ],
+        monthlyNet,
+        async apply({ world: live }) {
+          const hostKey = await deps.machines.generateKey()
+          const network =
+            spec.network && estate.network ? live.get('networks').find(each => each.name === estate.network?.name) : undefined
+          const group = spec.placementGroup
+            ? live.get('placementGroups').find(each => each.name === spec.placementGroup)
+            : undefined
+          const server = await cloud.createServer({
+            name: spec.name,
+            type: offer.type,
+            location: offer.location,
+            image: image.image.id,
+            sshKeyIds: estate.keys.flatMap(key => findKey(key, live.get('keys'))?.id ?? []),
+            firewallIds: live
+              .get('firewalls')
+              .filter(each => spec.firewalls.includes(each.name))
+              .map(each => each.id),
+            networkIds: network ? [network.id] : [],
+            ...(group ? { placementGroupId: group.id } : {}),
+            labels: {
+              ...labelsFor(estate.name, spec.role, deps.runId),
+              [LABEL_KEYS.hostKey]: encodeHostKey(hostKey.publicKey),
+              [LABEL_KEYS.trust]: 'bootstrap',
+            },
+            userData: renderUserData({
+              hostname: spec.name,
+              hostKeyPrivate: hostKey.privateKey.reveal(),
+              hostKeyPublic: hostKey.publicKey,
+              stock: !golden,
+            }),
+            ipv4: spec.ipv4 ? 'new' : 'none',
+            ipv6: spec.ipv6 ? 'new' : 'none',
+          })
+          live.update('servers', all => [...all, server])
+          live.touch('firewalls')
+        },
+      })
+    },
+  }
+}
+
+/** The server has finished starting. */
+export function runningStep(deps: Pick<Deps, 'estate' | 'cloud'>, spec: ServerSpec): EstateStep {
+  const { estate, cloud } = deps
+  return {
+    id: `server ${spec.name} running`,
+    noun: 'server',
+    title: `server ${spec.name} runs`,
+    needs: [`server ${spec.name}`],
+    reads: ['servers'],
+    typicalMs: 10_000,
+    look(world) {
+      const have = findServer(estate.name, spec.name, world.get('servers'))
+      if (!have) return blocked(`server ${spec.name}`, { kind: 'wait', summary: `wait until ${spec.name} runs` })
+      if (have.status === 'running') return done(have.ipv4 ?? have.ipv6 ?? 'running')
+      if (have.status === 'deleting')
+        return refused(`Server ${spec.name} is being deleted.`, 'Wait until it is gone, then run the same command again.')
+      const setServer = (server: Server, all: readonly Server[]) => all.map(each => (each.id === server.id ? server : each))
+      if (have.status === 'off')
+        return todo({
+          kind: 'change',
+          summary: `power on ${spec.name}`,
+          async apply({ world: live, signal }) {
+            await cloud.powerOn(have.id)
+            const server = await cloud.waitServerRunning(have.id, signal)
+            live.update('servers', all => setServer(server, all))
+          },
+        })
+      return todo({
+        kind: 'wait',
+        summary: `wait until ${spec.name} runs`,
+        async apply({ world: live, signal }) {
+          const server = await cloud.waitServerRunning(have.id, signal)
+          live.update('servers', all => setServer(server, all))
+        },
+      })
+    },
+  }
+}

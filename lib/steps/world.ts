@@ -1,0 +1,73 @@
+/** The slices of the world that Landfall's steps look at, and how each is read through the ports. */
+
+import type { Readers } from '../engine/world.ts'
+import type { Estate, ServerSpec } from '../estate/estate.ts'
+import type * as cloud from '../providers/ports/cloud.ts'
+import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
+import type { MachineReader, MachineState } from './machine.ts'
+import type { OutsideReader, OutsideState } from './outside.ts'
+import type { PanelReader, PanelState } from './panel.ts'
+
+export interface EstateWorld {
+  locations: readonly cloud.Location[]
+  serverTypes: readonly cloud.ServerType[]
+  pricing: cloud.Pricing
+  images: readonly cloud.Image[]
+  keys: readonly cloud.SshKey[]
+  networks: readonly cloud.Network[]
+  firewalls: readonly cloud.Firewall[]
+  primaryIps: readonly cloud.PrimaryIp[]
+  placementGroups: readonly cloud.PlacementGroup[]
+  servers: readonly cloud.Server[]
+  /** Undefined when the token sees no zone for the estate's domain. */
+  zone: Zone | undefined
+  records: readonly DnsRecord[]
+  /** By server name. */
+  machines: Readonly<Record<string, MachineState>>
+  /** Dokploy, by server name. */
+  panels: Readonly<Record<string, PanelState>>
+  /** What a visitor sees, by server name. */
+  outside: Readonly<Record<string, OutsideState>>
+}
+
+export interface WorldPorts {
+  readonly cloud: cloud.Cloud
+  readonly dns: Pick<Dns, 'findZone' | 'listRecords'>
+  readonly machines: MachineReader
+  readonly panels: PanelReader
+  readonly outside: OutsideReader
+}
+
+/** One reader per slice. */
+export function estateReaders(estate: Estate, ports: WorldPorts): Readers<EstateWorld> {
+  const ofServers = async <T>(servers: readonly cloud.Server[], read: (spec: ServerSpec, server: cloud.Server) => Promise<T>) => {
+    const entries = estate.servers.flatMap(spec => {
+      const server = servers.find(each => each.name === spec.name)
+      return server ? [read(spec, server).then(state => [spec.name, state] as const)] : []
+    })
+    return Object.fromEntries(await Promise.all(entries))
+  }
+  return {
+    locations: () => ports.cloud.listLocations(),
+    serverTypes: () => ports.cloud.listServerTypes(),
+    pricing: () => ports.cloud.readPricing(),
+    images: () => ports.cloud.listImages(),
+    keys: () => ports.cloud.listSshKeys(),
+    networks: () => ports.cloud.listNetworks(),
+    firewalls: () => ports.cloud.listFirewalls(),
+    primaryIps: () => ports.cloud.listPrimaryIps(),
+    placementGroups: () => ports.cloud.listPlacementGroups(),
+    servers: () => ports.cloud.listServers(),
+    zone: async () => (estate.dns ? ports.dns.findZone(estate.dns.zone) : undefined),
+    records: async get => {
+      const zone = await get('zone')
+      return zone ? ports.dns.listRecords(zone.id) : []
+    },
+    machines: async get => ofServers(await get('servers'), (spec, server) => ports.machines.read(spec, server)),
+    panels: async get => {
+      const machines = await get('machines')
+      return ofServers(await get('servers'), (spec, server) => ports.panels.read(spec, server, machines[spec.name]))
+    },
+    outside: async get => ofServers(await get('servers'), (spec, server) => ports.outside.read(spec, server)),
+  }
+}
