@@ -1,11 +1,12 @@
 /** Joins the adapters into what steps act through. Heavy modules are loaded here, on first need, so that `--help` costs nothing. */
 
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from './engine/clock.ts'
 import { writeFileAtomic } from './engine/files.ts'
+import type { LockHost } from './engine/lock.ts'
 import { createMeter, type Meter } from './engine/meter.ts'
 import type { Readers } from './engine/world.ts'
 import type { Environment } from './environment.ts'
@@ -86,7 +87,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
         context,
         ...(environment.resolver ? { resolver: environment.resolver } : {}),
         ...(environment.caFile ? { caPem: readFileSync(environment.caFile, 'utf8') } : {}),
-        ...(environment.internet ? { whoamiUrl: `http://${environment.internet.host}:${environment.internet.port}/whoami` } : {}),
+        ...(environment.internet ? { whoamiUrl: `http://${environment.internet.host}:${environment.internet.port}/whoami{family}` } : {}),
       }),
     ),
     import('./providers/dokploy/dokploy.ts'),
@@ -232,13 +233,25 @@ export async function findPublicKeys(
 }
 
 /** Who runs this, for the lock and the journal. */
-export function describeHost(): { readonly who: string; readonly hostId: string } {
-  const machineId = ['/etc/machine-id', '/var/lib/dbus/machine-id'].flatMap(path =>
-    existsSync(path) ? [readFileSync(path, 'utf8').trim()] : [],
-  )[0]
-  const hostId = createHash('sha256')
-    .update(`landfall ${machineId ?? hostname()}`)
-    .digest('hex')
-    .slice(0, 16)
-  return { who: `${userInfo().username}@${hostname()}`, hostId }
+export function describeHost(): LockHost {
+  const read = (path: string): string[] => (existsSync(path) ? [readFileSync(path, 'utf8').trim()] : [])
+  // Two processes see each other's pids only in one boot of one machine, and in one pid namespace.
+  const namespace = existsSync('/proc/self/ns/pid') ? [readlinkSync('/proc/self/ns/pid')] : []
+  const identity = [hostname(), ...read('/etc/machine-id'), ...read('/proc/sys/kernel/random/boot_id'), ...namespace]
+  return {
+    who: `${userInfo().username}@${hostname()}`,
+    hostId: createHash('sha256').update(identity.join(' ')).digest('hex').slice(0, 16),
+    pid: process.pid,
+    isPidAlive,
+  }
+}
+
+function isPidAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    // EPERM: it exists and belongs to somebody else.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
 }

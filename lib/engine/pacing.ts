@@ -25,6 +25,7 @@ export function createPacer(options: PacerOptions, clock: Clock): Pacer {
   let resumeAtMs = 0
   let queue: Promise<void> = Promise.resolve()
   const reserve = options.reserve ?? 0
+  if (options.burst < reserve + 1) throw new Error(`bug: a reserve of ${reserve} leaves nothing of a burst of ${options.burst}`)
 
   const refill = () => {
     const nowMs = clock.monotonicMs()

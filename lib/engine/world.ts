@@ -13,17 +13,22 @@ export interface WorldView<W> {
 
 export class World<W> implements WorldView<W> {
   readonly #readers: Readers<W>
-  readonly #pending = new Map<keyof W, Promise<unknown>>()
+  readonly #pending = new Map<keyof W, Promise<void>>()
   readonly #values = new Map<keyof W, unknown>()
   readonly #touched = new Set<keyof W>()
+  readonly #stale = new Set<keyof W>()
+  readonly #edits = new Map<keyof W, number>()
 
   constructor(readers: Readers<W>) {
     this.#readers = readers
   }
 
-  /** Reads the slices that are not known yet, side by side. Rejects with the first failure. */
+  /**
+   * Reads the slices that are not known yet or were touched since, side by side. A value that is read again stays readable
+   * until the new one is there. Rejects with the first failure; a later look tries again.
+   */
   async look(slices: Iterable<keyof W>): Promise<void> {
-    await Promise.all([...new Set(slices)].map(slice => this.#read(slice)))
+    await Promise.all([...new Set(slices)].map(slice => this.#know(slice, [])))
   }
 
   get<K extends keyof W>(slice: K): W[K] {
@@ -39,11 +44,14 @@ export class World<W> implements WorldView<W> {
   update<K extends keyof W>(slice: K, change: (current: W[K]) => W[K]): void {
     this.#values.set(slice, change(this.get(slice)))
     this.#touched.add(slice)
+    this.#edited(slice)
   }
 
-  /** Marks a slice as changed when the new value is not known locally. */
+  /** Marks a slice as changed when the new value is not known locally; the next look reads it again. */
   touch(slice: keyof W): void {
     this.#touched.add(slice)
+    this.#stale.add(slice)
+    this.#edited(slice)
   }
 
   get touched(): ReadonlySet<keyof W> {
@@ -52,21 +60,51 @@ export class World<W> implements WorldView<W> {
 
   /** Forgets `slices`, so that the next look reads them again. */
   forget(slices: Iterable<keyof W>): void {
-    for (const slice of slices) {
+    for (const slice of [...slices]) {
       this.#pending.delete(slice)
       this.#values.delete(slice)
       this.#touched.delete(slice)
+      this.#stale.delete(slice)
+      this.#edited(slice)
     }
   }
 
-  #read<K extends keyof W>(slice: K): Promise<W[K]> {
-    const known = this.#pending.get(slice)
-    if (known) return known as Promise<W[K]>
-    const reading = this.#readers[slice](dependency => this.#read(dependency)).then(value => {
-      this.#values.set(slice, value)
-      return value
+  #edited(slice: keyof W): void {
+    this.#edits.set(slice, (this.#edits.get(slice) ?? 0) + 1)
+  }
+
+  async #know(slice: keyof W, askedBy: readonly (keyof W)[]): Promise<void> {
+    if (askedBy.includes(slice)) throw new Error(`bug: slice "${[...askedBy, slice].map(String).join('" needs "')}"`)
+    for (;;) {
+      const known = this.#values.has(slice) && !this.#stale.has(slice)
+      const pending = this.#pending.get(slice)
+      if (known && !pending) return
+      await (pending ?? this.#start(slice, askedBy))
+    }
+  }
+
+  #start(slice: keyof W, askedBy: readonly (keyof W)[]): Promise<void> {
+    const reading: Promise<void> = this.#read(slice, askedBy).finally(() => {
+      if (this.#pending.get(slice) === reading) this.#pending.delete(slice)
     })
     this.#pending.set(slice, reading)
     return reading
+  }
+
+  async #read<K extends keyof W>(slice: K, askedBy: readonly (keyof W)[]): Promise<void> {
+    this.#stale.delete(slice)
+    const edits = this.#edits.get(slice)
+    try {
+      const value = await this.#readers[slice](async dependency => {
+        await this.#know(dependency, [...askedBy, slice])
+        return this.get(dependency)
+      })
+      // An answer that was under way while a change wrote to the slice may lack what the change made: it is asked for again.
+      if (this.#edits.get(slice) === edits) this.#values.set(slice, value)
+      else if (this.#values.has(slice)) this.#stale.add(slice)
+    } catch (error) {
+      if (this.#values.has(slice)) this.#stale.add(slice)
+      throw error
+    }
   }
 }

@@ -7,6 +7,8 @@ export interface Estate {
   readonly servers: readonly ServerSpec[]
   /** Public keys that log in as root, by their name at the vendor. */
   readonly keys: readonly KeySpec[]
+  /** Who `admin` in a firewall's rule stands for: normalised CIDRs, sorted. Empty: nobody. */
+  readonly adminAddresses?: readonly string[]
   readonly network?: NetworkSpec
   readonly firewalls: readonly FirewallSpec[]
   readonly placementGroups: readonly { readonly name: string }[]
@@ -67,13 +69,15 @@ export interface NetworkSpec {
 
 export interface FirewallSpec {
   readonly name: string
+  /** `at_create`: in the create call of every server that names it. `when_owned`: once the server's Dokploy has an admin of ours. */
+  readonly attach: 'at_create' | 'when_owned'
   readonly rules: readonly FirewallRuleSpec[]
 }
 
 export interface FirewallRuleSpec {
   readonly protocol: 'tcp' | 'udp' | 'icmp'
   readonly port?: string
-  /** CIDRs, or `admin`: the estate's admin addresses; a rule for nobody is left out. */
+  /** CIDRs, normalised; `anywhere` and `admin` are resolved. Empty: for nobody, and the rule is left out. */
   readonly from: readonly string[]
   readonly why: string
 }

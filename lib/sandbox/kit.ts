@@ -63,6 +63,8 @@ export type FaultEffect =
       readonly json?: unknown
       readonly text?: string
       readonly headers?: Readonly<Record<string, string>>
+      /** The request takes effect first, as behind a gateway that gave up waiting; absent: it has none. */
+      readonly after?: true
     }
   /** Connection closed before the request has an effect. */
   | { readonly kind: 'reset_before' }
@@ -98,6 +100,8 @@ export interface SandboxSettings {
   readonly faults: readonly FaultRule[]
   /** When given, faults are also drawn from this seed, with this probability for each request. */
   readonly chaos?: { readonly seed: number; readonly probability: number }
+  /** Whether the requests are kept in the store too, so that they outlive the process. */
+  readonly keepRequests?: boolean
 }
 
 export interface LoggedRequest {

@@ -226,8 +226,10 @@ export interface LockHolder {
 export interface CloudLocks {
   /** @throws LandfallError `locked` with the holder in the message when somebody has it */
   create(holder: Omit<LockHolder, 'beatAtMs'>): Promise<{ readonly id: string }>
-  /** The present holder with the vendor's time of now, or undefined. */
-  find(estate: string): Promise<{ readonly id: string; readonly holder: LockHolder; readonly nowMs: number } | undefined>
+  /** The present holder with the vendor's time of now, or undefined. `sinceMs` is when the lock was made, by the same clock. */
+  find(
+    estate: string,
+  ): Promise<{ readonly id: string; readonly holder: LockHolder; readonly nowMs: number; readonly sinceMs?: number } | undefined>
   /** Writes a fresh beat. @throws LandfallError `locked` when the lock is no longer ours */
   beat(id: string, runId: string): Promise<void>
   /** Deletes exactly this lock; one that is gone is no error. */

@@ -1,0 +1,239 @@
+/** The one way in which plans are shown, agreed to and run: look, preview, confirm, act, look again. */
+
+import { describeHost } from './compose.ts'
+import type { Journal } from './engine/journal.ts'
+import type { HeldLock } from './engine/lock.ts'
+import { isEmpty, makePlan, type Plan, slicesOf } from './engine/plan.ts'
+import { World } from './engine/world.ts'
+import { LandfallError } from './errors.ts'
+import type { Estate } from './estate/estate.ts'
+import { findForeignProject } from './identity.ts'
+import type { Opened, Session } from './script.ts'
+import type { Deps, EstateStep } from './steps/deps.ts'
+import type { EstateWorld } from './steps/world.ts'
+import type { Summary } from './ui/types.ts'
+import { commandLine, viewOf } from './view.ts'
+
+export interface Convergence {
+  readonly steps: (deps: Deps, world: World<EstateWorld>) => readonly EstateStep[]
+  /** Slices to read besides the steps' own, for the end's report. */
+  readonly alsoRead?: readonly (keyof EstateWorld)[]
+  /** The steps are a selection of the estate's: needs outside it count as met. */
+  readonly partial?: boolean
+  /** What the operator must name before something is destroyed. */
+  readonly confirmName?: string
+  /** Deps that differ from the composition's. */
+  readonly deps?: Deps
+  /** Outputs and lines for the end, from the world as it then is. */
+  readonly report?: (world: World<EstateWorld>, estate: Estate) => Partial<Pick<Summary, 'outputs' | 'notes' | 'next'>>
+}
+
+/** Longer than this between the look and the lock, and the world is looked at again: another run may have come and gone. */
+const RELOOK_AFTER_MS = 1_000
+
+const EXIT = { done: 0, failed: 1, planned: 2, refused: 3, interrupted: 130 } as const
+
+/** Shows the plan and, when it is agreed to, carries it out. Answers with the exit code. */
+export async function converge(session: Session, opened: Opened, convergence: Convergence): Promise<number> {
+  const { args, reporter } = session
+  const { composition, estate } = opened
+  const deps = convergence.deps ?? composition.deps
+  const order = { partial: convergence.partial ?? false }
+  const read = async () => {
+    const world = new World(composition.readers)
+    const steps = convergence.steps(deps, world)
+    await world.look([...slicesOf(steps), ...(convergence.alsoRead ?? [])])
+    return { world, steps, plan: makePlan(steps, world, order) }
+  }
+
+  let lookedAtMs = deps.clock.monotonicMs()
+  let current = await read()
+  refuseForeignProject(session, opened, current.world)
+  const empty = isEmpty(current.plan)
+  if (!empty || args.plan) reporter.plan(viewOf(opened, current.plan, current.world))
+  if (current.plan.refusals.length > 0)
+    return finish(session, opened, convergence, current, { ok: false, applied: 0 }, EXIT.refused)
+  if (args.plan) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, empty ? EXIT.done : EXIT.planned)
+  if (empty) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, EXIT.done)
+
+  checkCap(estate, current.plan)
+  await confirmPlan(session, convergence, current.plan)
+  const needsWrites = current.plan.changes > 0 || current.plan.later.length > 0
+  if (needsWrites) await probeRights(deps, current)
+  const lock = needsWrites ? await takeLock(session, opened) : undefined
+  try {
+    if (deps.clock.monotonicMs() - lookedAtMs > RELOOK_AFTER_MS) {
+      lookedAtMs = deps.clock.monotonicMs()
+      const agreed = current.plan
+      current = await read()
+      if (current.plan.digest !== agreed.digest)
+        throw new LandfallError('refused', 'Nothing was changed: the world is no longer as it was when the plan was shown.', {
+          hint: 'Run the same command again: it shows the new plan.',
+        })
+    }
+    return await act(session, opened, convergence, current, lock)
+  } finally {
+    await lock?.release()
+  }
+}
+
+interface Looked {
+  readonly world: World<EstateWorld>
+  readonly steps: readonly EstateStep[]
+  readonly plan: Plan<EstateWorld>
+}
+
+async function act(
+  session: Session,
+  opened: Opened,
+  convergence: Convergence,
+  { world, steps, plan }: Looked,
+  lock: HeldLock | undefined,
+): Promise<number> {
+  const { reporter, terminal, interactive } = session
+  const { composition } = opened
+  composition.guardWrites(async () => {
+    if (session.signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
+    await lock?.confirm()
+  })
+  const journal = await openJournalOf(session, opened)
+  const { runSteps } = await import('./engine/runner.ts')
+  const drawn = interactive && terminal !== undefined
+  try {
+    const result = await runSteps({
+      steps,
+      world,
+      plan,
+      partial: convergence.partial ?? false,
+      clock: composition.deps.clock,
+      signal: session.signal,
+      journal,
+      display: drawn ? 'list' : 'silent',
+      ...(terminal ? { terminal } : {}),
+      clean: session.clean,
+      typical: journal.typicalMs,
+      events: drawn
+        ? {}
+        : {
+            onStep: event => reporter.step(event),
+            onVerify: ({ state, elapsedMs }) =>
+              reporter.step({
+                id: 'verification',
+                noun: 'estate',
+                title: 'the second look finds everything as wanted',
+                state,
+                elapsedMs,
+              }),
+          },
+    })
+    const { outcome, applied } = result
+    for (const error of [result.error, ...result.others]) if (error !== undefined) reporter.error(error)
+    if (outcome === 'interrupted')
+      reporter.warning('Interrupted. What was done stays; run the same command again to go on from here.')
+    const code = outcome === 'interrupted' ? EXIT.interrupted : outcome === 'failed' ? EXIT.failed : EXIT.done
+    return finish(session, opened, convergence, { world, steps, plan }, { ok: code === 0, applied }, code)
+  } finally {
+    await journal.flush()
+  }
+}
+
+/** An estate's cap is a refusal before the first write. */
+function checkCap(estate: Estate, plan: Plan<EstateWorld>): void {
+  if (estate.monthlyCapNet === undefined || plan.monthlyNet <= estate.monthlyCapNet) return
+  throw new LandfallError(
+    'refused',
+    `This plan adds ${plan.monthlyNet.toFixed(2)} a month net; config.json caps it at ${estate.monthlyCapNet.toFixed(2)}.`,
+    { hint: 'Raise cost.monthly_cap in config.json, or choose smaller types.' },
+  )
+}
+
+async function confirmPlan(session: Session, { confirmName }: Convergence, plan: Plan<EstateWorld>): Promise<void> {
+  const { args, ask, interactive } = session
+  const destroys = plan.destructive.length > 0
+  if (destroys && confirmName !== undefined && !args.confirm.includes(confirmName)) {
+    if (!interactive)
+      throw new LandfallError('refused', `This destroys: ${plan.destructive.map(each => each.summary).join('; ')}.`, {
+        hint: `If that is what you want: ${commandLine(session, '--yes', `--confirm ${confirmName}`)}`,
+      })
+    const typed = await ask.text({ flag: `--confirm ${confirmName}`, message: `This destroys. Type "${confirmName}" to go on` })
+    if (typed.trim() !== confirmName) throw new LandfallError('cancelled', 'The name did not match. Nothing was changed.')
+    return
+  }
+  if (args.yes) return
+  if (!interactive)
+    throw new LandfallError('usage', 'There is no terminal to ask on whether this plan may be carried out.', {
+      hint: `Say it with a flag: ${commandLine(session, '--yes')}`,
+    })
+  const agreed = await ask.confirm({ flag: '--yes', message: destroys ? 'Destroy this?' : 'Carry this out?', default: !destroys })
+  if (!agreed) throw new LandfallError('cancelled', 'Nothing was changed.')
+}
+
+/** The lock's creation proves the right to write at the cloud; the zone's has to be asked. */
+async function probeRights(deps: Deps, { world, plan }: Looked): Promise<void> {
+  const zone = world.has('zone') ? world.get('zone') : undefined
+  const writesDns = plan.entries.some(({ step, finding }) => step.noun === 'dns' && finding.state !== 'done')
+  if (zone && writesDns) await deps.dns.probeWrite(zone.id)
+}
+
+async function takeLock(session: Session, { composition, estate }: Opened): Promise<HeldLock> {
+  const { holdLock } = await import('./engine/lock.ts')
+  const { deps, locks, runId } = composition
+  const lock = await holdLock({
+    locks,
+    estate: estate.name,
+    runId,
+    command: commandLine(session),
+    host: describeHost(),
+    clock: deps.clock,
+    signal: session.signal,
+    log: line => session.reporter.log(line),
+  })
+  if (lock.tookOverFrom) session.reporter.warning(`Took over from the run of ${lock.tookOverFrom.who}, which is gone.`)
+  return lock
+}
+
+async function openJournalOf(session: Session, { composition, directory }: Opened): Promise<Journal> {
+  const { openJournal } = await import('./engine/journal.ts')
+  return openJournal(directory, {
+    clock: composition.deps.clock,
+    runId: composition.runId,
+    command: commandLine(session),
+    who: describeHost().who,
+    version: session.version,
+    clean: session.clean,
+  })
+}
+
+function refuseForeignProject(session: Session, { estate }: Opened, world: World<EstateWorld>): void {
+  const why = findForeignProject(estate.name, world)
+  if (!why || session.args.confirm.includes(estate.name)) return
+  throw new LandfallError('refused', why, {
+    hint:
+      'Use the API token of the project that holds this estate. If you removed its servers by hand and want them anew: ' +
+      commandLine(session, `--confirm ${estate.name}`),
+  })
+}
+
+function finish(
+  session: Session,
+  opened: Opened,
+  convergence: Convergence,
+  { world, plan }: Looked,
+  result: { readonly ok: boolean; readonly applied: number },
+  code: number,
+): number {
+  const { composition, estate, simulated } = opened
+  const report = code === EXIT.done ? convergence.report?.(world, estate) : undefined
+  session.reporter.summary({
+    ok: result.ok,
+    changes: plan.changes,
+    applied: result.applied,
+    durationMs: session.elapsedMs(),
+    requests: composition.meter.snapshot(),
+    outputs: report?.outputs ?? {},
+    notes: report?.notes ?? [],
+    ...(report?.next ? { next: report.next } : {}),
+    simulated,
+  })
+  return code
+}

@@ -1,0 +1,223 @@
+/** Looks for what would make a run fail later, without changing anything: each finding with its cause and the command that mends it. */
+
+import type { Composition } from './compose.ts'
+import type { Environment } from './environment.ts'
+import { LandfallError } from './errors.ts'
+import { chooseOffer } from './estate/choose.ts'
+import type { Estate } from './estate/estate.ts'
+import { isOurs } from './estate/labels.ts'
+import { chooseImage } from './steps/image.ts'
+import { NEVER_OPEN } from './steps/outside.ts'
+
+export interface Diagnosis {
+  readonly name: string
+  readonly state: 'ok' | 'warn' | 'fail'
+  readonly detail: string
+  /** The next command, or where to go. */
+  readonly fix?: string
+}
+
+type Check = { readonly name: string; readonly run: () => Promise<Omit<Diagnosis, 'name'>> }
+
+const ok = (detail: string) => ({ state: 'ok', detail }) as const
+const warn = (detail: string, fix: string) => ({ state: 'warn', detail, fix }) as const
+const fail = (detail: string, fix: string) => ({ state: 'fail', detail, fix }) as const
+
+export interface DoctorInput {
+  readonly estate: Estate
+  readonly environment: Environment
+  readonly composition: Pick<Composition, 'deps' | 'readers'>
+  readonly sshClient: 'system' | 'builtin'
+  readonly tlsChecksOff: boolean
+}
+
+/** Runs every check side by side; a check that throws is a failure with that error's own hint. */
+export async function diagnose(input: DoctorInput): Promise<Diagnosis[]> {
+  const checks = [...localChecks(input), ...cloudChecks(input), ...(input.estate.dns ? dnsChecks(input) : [])]
+  return Promise.all(
+    checks.map(async ({ name, run }) => {
+      try {
+        return { name, ...(await run()) }
+      } catch (error) {
+        if (!(error instanceof LandfallError)) throw error
+        return { name, ...fail(error.message, error.hint ?? 'Run the same command again.') }
+      }
+    }),
+  )
+}
+
+const localChecks = ({ sshClient, tlsChecksOff, estate }: DoctorInput): Check[] => [
+  {
+    name: 'ssh client',
+    run: async () =>
+      sshClient === 'system'
+        ? ok('the system’s ssh')
+        : warn(
+            'no ssh is installed; a rehearsal uses the built-in one',
+            'Install OpenSSH’s client before a real run: apt install openssh-client',
+          ),
+  },
+  {
+    name: 'TLS checks',
+    run: async () =>
+      tlsChecksOff
+        ? fail(
+            'NODE_TLS_REJECT_UNAUTHORIZED=0 switches certificate checks off, tokens included',
+            'unset NODE_TLS_REJECT_UNAUTHORIZED',
+          )
+        : ok('on'),
+  },
+  {
+    name: 'SSH keys',
+    run: async () =>
+      estate.keys.length > 0
+        ? ok(estate.keys.map(key => key.name).join(', '))
+        : fail('no public key is known, so nobody could log in', 'ssh-keygen -t ed25519'),
+  },
+]
+
+const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): Check[] => {
+  const once = <T>(read: () => Promise<T>): (() => Promise<T>) => {
+    let value: Promise<T> | undefined
+    return () => {
+      value ??= read()
+      return value
+    }
+  }
+  const types = once(() => deps.cloud.listServerTypes())
+  const servers = once(() => deps.cloud.listServers())
+  const images = once(() => deps.cloud.listImages())
+  const missing = async () => {
+    const have = await servers()
+    return estate.servers.filter(spec => !have.some(server => server.name === spec.name))
+  }
+  return [
+    {
+      name: 'Hetzner token',
+      run: async () => {
+        await deps.cloud.probeWrite()
+        return ok('may read and write')
+      },
+    },
+    {
+      name: 'project',
+      run: async () => {
+        const have = await servers()
+        const strangers = estate.servers.filter(spec =>
+          have.some(each => each.name === spec.name && !isOurs(each.labels, estate.name)),
+        )
+        if (strangers.length > 0)
+          return fail(
+            `${strangers.map(each => each.name).join(', ')} exists and does not belong to this estate`,
+            'Rename it in the Hetzner console, or choose another "project" in config.json.',
+          )
+        return ok(`${have.length} servers, ${have.filter(each => isOurs(each.labels, estate.name)).length} of them ours`)
+      },
+    },
+    {
+      name: 'stock',
+      run: async () => {
+        for (const spec of await missing()) {
+          const offer = chooseOffer(spec, await types())
+          if ('problem' in offer) return fail(offer.problem, 'bun scripts/provision.ts plan  (names what can be had instead)')
+        }
+        return ok('everything that is still to be created can be had')
+      },
+    },
+    {
+      name: 'image',
+      run: async () => {
+        for (const spec of await missing()) {
+          const choice = chooseImage(spec.image, 'x86', await images())
+          if (choice.state === 'missing') return fail(choice.why, choice.hint)
+        }
+        return ok('found, or not needed')
+      },
+    },
+    {
+      name: 'exposure',
+      run: async () => {
+        const have = (await servers()).filter(each => isOurs(each.labels, estate.name) && each.status === 'running')
+        const unguarded = have.filter(each => each.firewallIds.length === 0)
+        if (unguarded.length > 0)
+          return fail(
+            `${unguarded.map(each => each.name).join(', ')} has no cloud firewall: a firewall on the machine does not stop what Docker publishes`,
+            'bun scripts/firewall.ts',
+          )
+        const open = await Promise.all(
+          have.flatMap(server =>
+            [server.ipv4, server.ipv6]
+              .filter(address => address !== undefined)
+              .flatMap(address =>
+                NEVER_OPEN.map(async port =>
+                  (await deps.outside.probePort(address, port, 1_500)) === 'open' ? [`${address} ${port}`] : [],
+                ),
+              ),
+          ),
+        )
+        const exposed = open.flat()
+        return exposed.length > 0
+          ? fail(`the internet reaches ${exposed.join(', ')}`, 'bun scripts/firewall.ts')
+          : ok('only what the estate allows')
+      },
+    },
+    {
+      name: 'machines',
+      run: async () => {
+        const get = (async (slice: 'servers') => readers[slice](get)) as Parameters<typeof readers.machines>[0]
+        const machines = Object.entries(await readers.machines(get))
+        const troubled = machines.flatMap(([name, state]) =>
+          state.state === 'ready' || state.state === 'unpinned' ? [] : [`${name}: ${state.why}`],
+        )
+        const skewed = machines.flatMap(([name, state]) =>
+          state.state === 'ready' && Math.abs(state.facts.clockS * 1000 - deps.clock.nowMs()) > 300_000 ? [name] : [],
+        )
+        if (troubled.length > 0) return fail(troubled.join('; '), 'bun scripts/status.ts')
+        if (skewed.length > 0)
+          return warn(`the clock of ${skewed.join(', ')} differs from this one by more than 5 minutes`, 'Check NTP on both.')
+        return ok(machines.length > 0 ? `${machines.length} answer with their pinned keys` : 'none yet')
+      },
+    },
+  ]
+}
+
+const dnsChecks = ({ estate, composition: { deps } }: DoctorInput): Check[] => [
+  {
+    name: 'Cloudflare token',
+    run: async () => {
+      await deps.dns.verifyToken()
+      const zoneName = estate.dns?.zone ?? ''
+      const zone = await deps.dns.findZone(zoneName)
+      if (!zone)
+        return fail(
+          `the token sees no zone for ${zoneName}`,
+          'Add the domain at Cloudflare, or make the token with Zone → Zone → Read and Zone → DNS → Edit on exactly this zone.',
+        )
+      await deps.dns.probeWrite(zone.id)
+      if (zone.status !== 'active')
+        return fail(
+          `zone ${zone.name} is ${zone.status}`,
+          `Set the nameservers ${zone.nameservers.join(' and ')} at the registrar.`,
+        )
+      return ok(`may edit ${zone.name}`)
+    },
+  },
+  {
+    name: 'delegation',
+    run: async () => {
+      const zoneName = estate.dns?.zone ?? ''
+      const [zone, found] = await Promise.all([deps.dns.findZone(zoneName), deps.outside.findNameservers(zoneName)])
+      const wanted = zone?.nameservers.map(name => name.toLowerCase()) ?? []
+      const seen = found.map(each => each.name.toLowerCase())
+      const strange = seen.filter(name => !wanted.includes(name))
+      if (seen.length === 0)
+        return fail(`${zoneName} is not delegated at all`, `Set the nameservers ${wanted.join(' and ')} at the registrar.`)
+      if (strange.length > 0)
+        return fail(
+          `the registrar points ${zoneName} to ${strange.join(', ')}`,
+          `Set the nameservers ${wanted.join(' and ')} at the registrar.`,
+        )
+      return ok(seen.join(', '))
+    },
+  },
+]

@@ -1,0 +1,125 @@
+/** The part of the checks that is about servers: their names, places, guards and company. */
+
+import type { Say } from './check.ts'
+import { type FirewallDraft, isEverybody, opens, PANEL_PORT, projectOf, type ServerGroup } from './derive.ts'
+import type { Path } from './json.ts'
+import { MARK_NAMES_LIMIT } from './naming.ts'
+import type { Config } from './schema.ts'
+import { didYouMean, quoted } from './words.ts'
+
+// Hetzner's limits (API reference: firewalls, placement groups).
+const MAX_FIREWALLS = 5
+const MAX_GROUP_MEMBERS = 10
+
+const checkNames = (config: Config, groups: readonly ServerGroup[], say: Say) => {
+  const owners = new Map<string, ServerGroup>()
+  const panels = new Map<string, ServerGroup>()
+  const estateName = projectOf(config) ?? ''
+  for (const group of groups) {
+    for (const name of group.names) {
+      const other = owners.get(name)
+      if (other !== undefined) say(group.path, `makes a server ${name}, which ${other.path.join('.')} makes too`)
+      owners.set(name, group)
+    }
+    const longest = group.names.at(-1) ?? ''
+    const limit = group.dokploy && config.dns ? Math.min(63, MARK_NAMES_LIMIT - estateName.length) : 63
+    if (longest.length > limit)
+      say(group.path, `makes the server name ${quoted(longest)}, of which at most ${limit} characters fit`)
+    if (!group.dokploy) continue
+    const other = panels.get(group.role)
+    if (other !== undefined && config.dns)
+      say(group.path, `has the role ${group.role}, whose panel is on ${other.name} already`, [...group.path, 'role'])
+    panels.set(group.role, group)
+  }
+}
+
+const checkPlaces = (config: Config, group: ServerGroup, say: Say) => {
+  const pathOf = (key: string): Path => (group.path[0] === 'servers' ? [...group.path, key] : group.path)
+  if (group.types.length === 0) say(pathOf('type'), 'is missing', pathOf('type'))
+  // With no place for anything, one message at hetzner.location says it for all.
+  const place = ['hetzner', 'location']
+  if (group.locations.length === 0) say(place, 'is missing', place, pathOf('location'))
+  const lists = [
+    [pathOf('type'), group.types],
+    [config.servers?.[group.name]?.location === undefined ? place : pathOf('location'), group.locations],
+  ] as const
+  for (const [path, values] of lists)
+    for (const twice of new Set(values.filter((value, index) => values.indexOf(value) !== index)))
+      say(path, `names ${quoted(twice)} twice`)
+}
+
+const checkGuards = (config: Config, group: ServerGroup, firewalls: readonly FirewallDraft[], say: Say) => {
+  const path = [...group.path, 'firewalls']
+  const isPublic = group.ipv4 || group.ipv6
+  // One place stays free for the firewall that lets administrators in.
+  const most = group.dokploy ? MAX_FIREWALLS - 1 : MAX_FIREWALLS
+  const names = firewalls.filter(firewall => firewall.attach === 'at_create').map(firewall => firewall.name)
+  for (const name of group.firewalls)
+    if (!names.includes(name))
+      say(path, `names ${quoted(name)}, which is not among firewalls${didYouMean(name, names)}`, ['firewalls', name])
+  if (group.firewalls.length > most) say(path, `has ${group.firewalls.length} firewalls; ${most} fit`)
+  if (new Set(group.firewalls).size < group.firewalls.length) say(path, 'names a firewall twice')
+  if (group.firewalls.length === 0 && isPublic) say(path, 'is empty: everything on the server would be reachable from anywhere')
+  if (!isPublic && (config.servers?.[group.name]?.firewalls ?? []).length > 0)
+    say(
+      path,
+      'guards nothing: a cloud firewall filters public addresses, and this server has none',
+      [...group.path, 'ipv4'],
+      [...group.path, 'ipv6'],
+    )
+}
+
+const checkDokploy = (group: ServerGroup, firewalls: readonly FirewallDraft[], say: Say) => {
+  if (group.names.length > 1) say([...group.path, 'count'], 'is more than 1 with dokploy: give each Dokploy server its own entry')
+  if (!group.ipv4 && !group.ipv6) say(group.path, 'runs Dokploy without a public address')
+  const guards = firewalls.filter(firewall => group.firewalls.includes(firewall.name))
+  for (const firewall of guards)
+    for (const [index, rule] of firewall.rules.entries())
+      if (opens(rule, PANEL_PORT))
+        say(
+          [...firewall.path, index],
+          rule.from.some(isEverybody)
+            ? `opens port ${PANEL_PORT} of ${group.name} to everybody: whoever comes first would own its Dokploy`
+            : `opens port ${PANEL_PORT} of ${group.name}: leave it out, Landfall opens it to firewall.admin_addresses once Dokploy has its owner`,
+        )
+  if (guards.length > 0 && !guards.some(firewall => firewall.rules.some(rule => opens(rule, 22))))
+    say(
+      [...group.path, 'firewalls'],
+      'lets nobody reach port 22, which Landfall needs to install Dokploy',
+      ...guards.map(({ path }) => path),
+    )
+}
+
+const checkServer = (config: Config, group: ServerGroup, firewalls: readonly FirewallDraft[], say: Say) => {
+  checkPlaces(config, group, say)
+  checkGuards(config, group, firewalls, say)
+  const groups = config.placement_groups ?? []
+  if (group.placementGroup !== undefined && !groups.includes(group.placementGroup))
+    say(
+      [...group.path, 'placement_group'],
+      `names ${quoted(group.placementGroup)}, which is not in placement_groups${didYouMean(group.placementGroup, groups)}`,
+      ['placement_groups'],
+    )
+  if (config.servers?.[group.name]?.network === true && config.network === undefined)
+    say([...group.path, 'network'], 'wants a network, but the file describes none', ['network'])
+  if (!group.ipv4 && !group.ipv6 && !group.network)
+    say(group.path, 'has no public address and no network: nobody could reach it', ['network'], group.path)
+  if (group.dokploy) checkDokploy(group, firewalls, say)
+}
+
+/** Every mistake about the servers. */
+export const checkServers = (
+  config: Config,
+  groups: readonly ServerGroup[],
+  firewalls: readonly FirewallDraft[],
+  say: Say,
+): void => {
+  checkNames(config, groups, say)
+  for (const group of groups) checkServer(config, group, firewalls, say)
+  for (const [index, name] of (config.placement_groups ?? []).entries()) {
+    const members = groups.filter(group => group.placementGroup === name).flatMap(group => group.names)
+    if (config.placement_groups?.indexOf(name) !== index) say(['placement_groups', index], `names ${quoted(name)} twice`)
+    else if (members.length > MAX_GROUP_MEMBERS)
+      say(['placement_groups', index], `has ${members.length} servers; ${MAX_GROUP_MEMBERS} fit`)
+  }
+}

@@ -1,0 +1,162 @@
+/** The composition root: the only file that touches the process, its arguments, environment, signals and exit code. */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Environment, readEnvironment } from './environment.ts'
+import { exitCodeOf, hasCode, LandfallError } from './errors.ts'
+import type { Opened, Script, Session } from './script.ts'
+import { knownSecrets } from './secret.ts'
+import { parseArgs, renderHelp } from './ui/args.ts'
+import { createRefusingAsk, createTerminalAsk } from './ui/ask.ts'
+import { createRedactor } from './ui/redact.ts'
+import { createReporter } from './ui/report.ts'
+import type { Ask, ParsedArgs, Reporter } from './ui/types.ts'
+
+export const VERSION = '0.1.0'
+const MINIMUM_BUN = '1.4.5'
+const STATE_DIRECTORY = '.landfall'
+
+/** Runs a script as the program. Sets the exit code; returns when everything is closed. */
+export async function main(script: Script): Promise<void> {
+  const json = process.argv.includes('--json')
+  const environment = readEnvironment(process.env)
+  const clean = createRedactor(knownSecrets)
+  const reporter = createReporter({
+    mode: json ? 'json' : 'human',
+    color: !json && process.stdout.isTTY === true && !environment.noColor,
+    width: process.stdout.columns ?? 80,
+    write: text => void process.stdout.write(text),
+    writeError: text => void process.stderr.write(text),
+    clean,
+    githubActions: environment.githubActions,
+  })
+  const closers: (() => Promise<void>)[] = []
+  const interrupt = listenForInterrupts(reporter)
+  try {
+    checkRuntime()
+    const args = parseArgs(process.argv.slice(2), script.manual)
+    if (args.help) {
+      process.stdout.write(renderHelp(script.manual))
+      return
+    }
+    const session = createSession(script, args, { environment, reporter, clean, signal: interrupt.signal, closers })
+    process.exitCode = await script.run(session)
+  } catch (error) {
+    if (hasCode(error, 'cancelled')) reporter.warning(error.message)
+    else reporter.error(error)
+    process.exitCode = interrupt.signal.aborted ? 130 : exitCodeOf(error)
+  } finally {
+    for (const close of closers.reverse()) await close()
+    interrupt.stop()
+  }
+}
+
+interface SessionParts {
+  readonly environment: Environment
+  readonly reporter: Reporter
+  readonly clean: (text: string) => string
+  readonly signal: AbortSignal
+  readonly closers: (() => Promise<void>)[]
+}
+
+function createSession(script: Script, args: ParsedArgs, parts: SessionParts): Session {
+  const { environment, reporter, clean, signal, closers } = parts
+  const hasTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true
+  const interactive = hasTerminal && !args.yes && !args.json && !environment.ci
+  const ask: Ask = interactive ? createTerminalAsk(signal) : createRefusingAsk()
+  let opened: Promise<Opened> | undefined
+  const session: Session = {
+    manual: script.manual,
+    args,
+    ask,
+    reporter,
+    environment,
+    interactive,
+    ...(hasTerminal && !args.json ? { terminal: process.stdout } : {}),
+    signal,
+    clean,
+    version: VERSION,
+    elapsedMs: () => performance.now(),
+    open() {
+      opened ??= openEstate(session, closers)
+      return opened
+    },
+  }
+  return session
+}
+
+async function openEstate(session: Session, closers: (() => Promise<void>)[]): Promise<Opened> {
+  const { args, reporter, signal } = session
+  const [{ parseConfig, resolveEstate }, { compose, findPublicKeys }] = await Promise.all([
+    import('./estate/load.ts'),
+    import('./compose.ts'),
+  ])
+  const config = parseConfig(readConfig(args.config), args.config)
+  const draft = resolveEstate(config, { adminAddresses: [], publicKeys: [] })
+
+  let environment = session.environment
+  let simulated: readonly string[] = []
+  if (args.sandbox !== undefined) {
+    const { startRehearsal } = await import('./rehearsal.ts')
+    const rehearsal = await startRehearsal(args.sandbox, STATE_DIRECTORY, draft.dns ? [draft.dns.zone] : [])
+    closers.push(rehearsal.close)
+    simulated = rehearsal.simulated
+    environment = readEnvironment({ ...process.env, ...rehearsal.variables })
+  }
+  const directory = join(STATE_DIRECTORY, ...(args.sandbox === undefined ? [] : ['sandbox']), draft.name)
+  const publicKeys = await findPublicKeys(environment, directory)
+  const estate = resolveEstate(config, { adminAddresses: [], publicKeys })
+  const composition = await compose({
+    estate,
+    environment,
+    directory,
+    signal,
+    log: line => reporter.log(line),
+    takeOver: takeOverNames(args),
+  })
+  closers.push(composition.close)
+  return { estate, composition, directory, simulated, configPath: args.config }
+}
+
+const takeOverNames = (args: ParsedArgs): readonly string[] => {
+  const names = args.flags['take-over']
+  return names === undefined || names === true ? [] : names.map(name => name.toLowerCase())
+}
+
+function readConfig(path: string): string {
+  if (!existsSync(path))
+    throw new LandfallError('config', `There is no ${path} here.`, {
+      hint: 'Make one: bun scripts/setup.ts  — or look at examples/two-servers.json, and try it: bun scripts/setup.ts --sandbox --config examples/two-servers.json',
+    })
+  return readFileSync(path, 'utf8')
+}
+
+function checkRuntime(): void {
+  if (typeof Bun === 'undefined' || Bun.semver.order(Bun.version, MINIMUM_BUN) < 0)
+    throw new LandfallError('usage', `Landfall needs Bun ${MINIMUM_BUN} or newer: older ones may send a request twice.`, {
+      hint: `Run it with the right one: npx --yes bun@${MINIMUM_BUN} scripts/setup.ts`,
+    })
+}
+
+/** The first interrupt asks everything to come to an end; the second ends the process at once. */
+function listenForInterrupts(reporter: Reporter): { readonly signal: AbortSignal; stop(): void } {
+  const controller = new AbortController()
+  const onSignal = () => {
+    if (controller.signal.aborted) {
+      // The task list hides the cursor while it draws.
+      if (process.stdout.isTTY) process.stdout.write('\x1b[?25h')
+      process.exit(130)
+    }
+    controller.abort()
+    reporter.warning('Interrupted: letting the current calls end. Press Ctrl-C again to stop at once.')
+  }
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  return {
+    signal: controller.signal,
+    stop() {
+      process.off('SIGINT', onSignal)
+      process.off('SIGTERM', onSignal)
+    },
+  }
+}

@@ -1,0 +1,211 @@
+/** One meaningful request: paced, counted, guarded, judged by the retry table, and read; and lists of any length. */
+
+import type { Effect } from '../../engine/meter.ts'
+import { createPacer } from '../../engine/pacing.ts'
+import { backoffMs, type RetryPolicy, VENDOR_POLICY } from '../../engine/retry.ts'
+import { LandfallError } from '../../errors.ts'
+import type { Secret } from '../../secret.ts'
+import type { ProviderContext } from '../context.ts'
+import { parseJson, refusalOf, silenceOf } from './failure.ts'
+import { type Verb, type Verdict, verdictOf } from './retry-table.ts'
+import type { Transport, TransportRequest, TransportResponse } from './transport.ts'
+import { objectsIn, recordOf, Unreadable, type WireId } from './wire.ts'
+
+export interface Request extends Pick<TransportRequest, 'method' | 'path' | 'query' | 'body'> {
+  /** To follow "Could not": "create server prod". */
+  readonly what: string
+  /** The column of the retry table, when it is not the method's own. */
+  readonly judgedAs?: Verb
+  /** Requests that cannot have an effect count as reads and need no permission to be sent. */
+  readonly effect?: Effect
+  /** The estate's lock is what `beforeWrite` relies on, and is released after an interrupt: its own requests ask nobody. */
+  readonly guarded?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface Answer<T> {
+  readonly value: T
+  /** By the monotonic clock. */
+  readonly receivedAtMs: number
+  /** By the vendor's clock, in whole seconds; by this machine's when the vendor sent no date. */
+  readonly dateMs: number
+}
+
+export interface Calls {
+  /**
+   * Sends, repeats what may be repeated, and hands the answer's JSON (undefined for an empty body) to `read`, whose `Unreadable` is
+   * one more row of the retry table.
+   * @throws LandfallError with the vendor's code, or a code of the retry table, as its `vendorCode`
+   */
+  call<T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>>
+  /** Everything under `key` at `path`: one request up to 50 objects, the pages after the first together. */
+  list<T extends { readonly id: WireId }>(request: Omit<Request, 'method' | 'body'>, key: string): Promise<Answer<readonly T[]>>
+  /** DELETE; what is gone is no error. `read` sees the answer, or is not called when there was nothing to delete. */
+  remove<T>(request: Omit<Request, 'method' | 'body'>, read: (json: unknown) => T): Promise<Answer<T> | undefined>
+}
+
+/** 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). */
+const BURST = { burst: 3600, refillPerS: 1 }
+const PER_PAGE = 50
+/** What the vendor may be asked for without ever reaching the end; 50,000 objects. */
+const MAX_PAGES = 1000
+/** A 429 without a word on how long: one request's worth of refill, and a little. */
+const RATE_PAUSE_MS = 1500
+
+interface Plan extends RetryPolicy {
+  /** No further try after this long. */
+  readonly withinMs: number
+}
+
+const PLANS = {
+  retry: { ...VENDOR_POLICY, withinMs: 180_000 },
+  paced: { maxRetries: 20, baseMs: 1_000, capMs: 10_000, withinMs: 180_000 },
+  wait: { maxRetries: 100, baseMs: 250, capMs: 5_000, withinMs: 120_000 },
+} as const satisfies Partial<Record<Verdict, Plan>>
+
+export function createCalls(transport: Transport, token: Secret, context: ProviderContext): Calls {
+  const { clock } = context
+  const pacer = createPacer(BURST, clock)
+
+  const sendOnce = async <T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>> => {
+    const signal = signalOf(request)
+    const effect = request.effect ?? (request.method === 'GET' ? 'read' : 'write')
+    await pacer.take(signal)
+    if (effect === 'write' && request.guarded !== false) {
+      await context.beforeWrite({ provider: 'hetzner', method: request.method, path: request.path })
+    }
+    context.meter.count('hetzner', effect)
+    const failed = { what: request.what, method: request.method, token }
+    let response: TransportResponse
+    try {
+      response = await transport.send({
+        method: request.method,
+        path: request.path,
+        ...(request.query === undefined ? {} : { query: request.query }),
+        ...(request.body === undefined ? {} : { body: request.body }),
+        // A write that is on its way is not cut off by an interrupt: its answer is worth the wait.
+        ...(effect === 'read' && signal !== undefined ? { signal } : {}),
+      })
+    } catch (error) {
+      if (!(error instanceof LandfallError) || error.vendorCode === undefined) throw error
+      throw silenceOf(failed, error.vendorCode, error.message)
+    }
+    observe(response)
+    if (response.status < 200 || response.status > 299) throw refusalOf(failed, response)
+    const json = response.text.trim() === '' ? undefined : parseJson(response.text)
+    try {
+      if (json === undefined && response.text.trim() !== '') throw new Unreadable('its answer is not JSON')
+      return { value: read(json), receivedAtMs: clock.monotonicMs(), dateMs: dateOf(response) ?? clock.nowMs() }
+    } catch (error) {
+      if (error instanceof Unreadable) throw silenceOf(failed, 'unreadable', error.message, response)
+      throw error
+    }
+  }
+
+  const signalOf = (request: Request): AbortSignal | undefined => {
+    if (request.guarded === false) return request.signal
+    return request.signal === undefined ? context.signal : AbortSignal.any([context.signal, request.signal])
+  }
+
+  const observe = ({ status, headers }: TransportResponse) => {
+    const limit = Number(headers['ratelimit-limit'] ?? Number.NaN)
+    const remaining = Number(headers['ratelimit-remaining'] ?? Number.NaN)
+    if (Number.isFinite(limit) && Number.isFinite(remaining)) pacer.observe({ limit, remaining })
+    if (status === 429) pacer.pause(retryAfterMs(headers) ?? RATE_PAUSE_MS)
+  }
+
+  const call: Calls['call'] = async (request, read) => {
+    const startedAtMs = clock.monotonicMs()
+    const tries = new Map<Verdict, number>()
+    for (;;) {
+      try {
+        return await sendOnce(request, read)
+      } catch (error) {
+        const verdict = error instanceof LandfallError && error.vendorCode !== undefined ? verdictFor(request, error) : 'fail'
+        const plan = planOf(verdict)
+        const attempt = (tries.get(verdict) ?? 0) + 1
+        if (plan === undefined || attempt > plan.maxRetries || clock.monotonicMs() - startedAtMs > plan.withinMs) throw error
+        tries.set(verdict, attempt)
+        const waitMs = backoffMs(plan, attempt, context.random)
+        context.log(`hetzner: ${request.what}: ${wordOf(error)}; again in ${(waitMs / 1000).toFixed(1)} s`)
+        await clock.sleep(waitMs, signalOf(request))
+      }
+    }
+  }
+
+  const list: Calls['list'] = async <T extends { readonly id: WireId }>(
+    request: Omit<Request, 'method' | 'body'>,
+    key: string,
+  ) => {
+    const readPage = (page: number) =>
+      call(
+        {
+          ...request,
+          method: 'GET',
+          query: [...(request.query ?? []), ['page', String(page)], ['per_page', String(PER_PAGE)]],
+        },
+        json => {
+          const pagination = paginationOf(json)
+          if (pagination.next !== undefined && pagination.next <= page) throw endless(request.what)
+          return { items: objectsIn<T>(json, key), ...pagination }
+        },
+      )
+    const first = await readPage(1)
+    const pages = [first.value]
+    if (first.value.next !== undefined && first.value.last !== undefined) {
+      const rest = Array.from({ length: Math.min(first.value.last, MAX_PAGES) - 1 }, (_, index) => readPage(index + 2))
+      for (const page of await Promise.all(rest)) pages.push(page.value)
+    }
+    // Where the vendor does not say how many pages there are, or has more by now.
+    for (let next = pages.at(-1)?.next; next !== undefined; next = pages.at(-1)?.next) {
+      if (pages.length >= MAX_PAGES) throw endless(request.what)
+      pages.push((await readPage(next)).value)
+    }
+    // An object that moved between two pages while they were read is in both.
+    const items = new Map(pages.flatMap(page => page.items).map(item => [String(item.id), item]))
+    return { ...first, value: [...items.values()] }
+  }
+
+  return {
+    call,
+    list,
+    async remove(request, read) {
+      try {
+        return await call({ ...request, method: 'DELETE' }, read)
+      } catch (error) {
+        if (error instanceof LandfallError && verdictOf('DELETE', error) === 'gone') return undefined
+        throw error
+      }
+    },
+  }
+}
+
+const verdictFor = (request: Request, error: LandfallError): Verdict => verdictOf(request.judgedAs ?? request.method, error)
+
+const planOf = (verdict: Verdict): Plan | undefined => {
+  const plans: Partial<Record<Verdict, Plan>> = PLANS
+  return plans[verdict]
+}
+
+const wordOf = (error: unknown): string => (error instanceof LandfallError ? (error.vendorCode ?? error.code) : 'failed')
+
+function paginationOf(json: unknown): { next: number | undefined; last: number | undefined } {
+  const pagination = recordOf(recordOf(recordOf(json)?.meta)?.pagination)
+  const next = typeof pagination?.next_page === 'number' ? pagination.next_page : undefined
+  const last = typeof pagination?.last_page === 'number' ? pagination.last_page : undefined
+  return { next, last }
+}
+
+const endless = (what: string) =>
+  new LandfallError('network', `Could not ${what}: Hetzner's list has no end.`, { hint: 'See https://status.hetzner.com.' })
+
+function dateOf(response: TransportResponse): number | undefined {
+  const dateMs = Date.parse(response.headers.date ?? '')
+  return Number.isNaN(dateMs) ? undefined : dateMs
+}
+
+/** Not documented by the vendor; obeyed within reason when a gateway sends it. */
+function retryAfterMs(headers: TransportResponse['headers']): number | undefined {
+  const seconds = Number(headers['retry-after'] ?? Number.NaN)
+  return Number.isFinite(seconds) && seconds > 0 ? Math.min(60_000, seconds * 1000) : undefined
+}

@@ -1,0 +1,113 @@
+/** Firewalls: inbound rules outside the machine, which no process on it can undo. */
+
+import { hasCode, LandfallError } from '../../errors.ts'
+import type { Cloud, Firewall, FirewallRule } from '../ports/cloud.ts'
+import { act, createNamed, type Deps, findOwn } from './deps.ts'
+import { isLock } from './locks.ts'
+import { idToWire, labelsFromWire, type WireId, type WireNamed } from './wire.ts'
+
+type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'>
+
+export function createFirewalls(deps: Deps): Firewalls {
+  const { calls } = deps
+  return {
+    async listFirewalls() {
+      const { value } = await calls.list<WireFirewall>({ what: 'list firewalls', path: '/firewalls' }, 'firewalls')
+      return value.filter(firewall => !isLock(firewall)).map(firewallFromWire)
+    },
+
+    async createFirewall({ name, rules, labels }) {
+      const place = { what: `firewall ${name}`, path: '/firewalls', key: 'firewalls' }
+      const { object } = await createNamed<WireFirewall>(deps, {
+        ...place,
+        key: 'firewall',
+        body: { name, labels, rules: rules.map(ruleToWire) },
+        find: () => findOwn<WireFirewall>(deps, { ...place, name, labels }),
+      })
+      return firewallFromWire(object)
+    },
+
+    async setFirewallRules(id, rules) {
+      await act(deps, {
+        what: `set the rules of firewall ${id}`,
+        path: `/firewalls/${encodeURIComponent(id)}/actions/set_rules`,
+        body: { rules: rules.map(ruleToWire) },
+      })
+    },
+
+    async attachFirewall(id, serverIds) {
+      const attach = async (ids: readonly string[]): Promise<void> => {
+        try {
+          await act(deps, {
+            what: `attach firewall ${id} to server ${ids.join(', ')}`,
+            path: `/firewalls/${encodeURIComponent(id)}/actions/apply_to_resources`,
+            body: { apply_to: ids.map(server => ({ type: 'server', server: { id: idToWire(server) } })) },
+          })
+        } catch (error) {
+          if (!(error instanceof LandfallError) || error.vendorCode !== 'firewall_already_applied') throw error
+          // One that has it makes the vendor refuse all of them; alone, it is what was wanted.
+          if (ids.length > 1) for (const one of ids) await attach([one])
+        }
+      }
+      if (serverIds.length > 0) await attach(serverIds)
+    },
+
+    async deleteFirewall(id) {
+      try {
+        await calls.remove({ what: `delete firewall ${id}`, path: `/firewalls/${encodeURIComponent(id)}` }, () => undefined)
+      } catch (error) {
+        if (!hasCode(error, 'vendor') || error.vendorCode !== 'resource_in_use') throw error
+        throw new LandfallError('refused', `Could not delete firewall ${id}: it is still applied to a server.`, {
+          hint: 'Remove it from its servers (Hetzner Console → Firewalls → Applied to), then run the same command again.',
+          ...(error.correlationId === undefined ? {} : { correlationId: error.correlationId }),
+          ...(error.status === undefined ? {} : { status: error.status }),
+          vendorCode: 'resource_in_use',
+        })
+      }
+    },
+  }
+}
+
+interface WireRule {
+  readonly direction?: string | null
+  readonly protocol?: string | null
+  readonly port?: string | null
+  readonly source_ips?: readonly string[] | null
+  readonly description?: string | null
+}
+
+interface WireApplied {
+  readonly server?: { readonly id: WireId } | null
+  readonly applied_to_resources?: readonly { readonly server?: { readonly id: WireId } | null }[] | null
+}
+
+interface WireFirewall extends WireNamed {
+  readonly rules?: readonly WireRule[] | null
+  readonly applied_to?: readonly WireApplied[] | null
+}
+
+function firewallFromWire(wire: WireFirewall): Firewall {
+  const applied = (wire.applied_to ?? []).flatMap(entry => [entry, ...(entry.applied_to_resources ?? [])])
+  const serverIds = applied.flatMap(entry => (entry.server ? [String(entry.server.id)] : []))
+  return {
+    id: String(wire.id),
+    name: wire.name ?? '',
+    labels: labelsFromWire(wire.labels),
+    rules: (wire.rules ?? []).flatMap(ruleFromWire),
+    serverIds: [...new Set(serverIds)],
+  }
+}
+
+function ruleFromWire(wire: WireRule): FirewallRule[] {
+  const { protocol } = wire
+  if (wire.direction !== 'in' || (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'icmp')) return []
+  return [{ protocol, ...(wire.port ? { port: wire.port } : {}), from: wire.source_ips ?? [], why: wire.description ?? '' }]
+}
+
+const ruleToWire = (rule: FirewallRule) => ({
+  direction: 'in',
+  protocol: rule.protocol,
+  ...(rule.port === undefined ? {} : { port: rule.port }),
+  source_ips: rule.from,
+  description: rule.why,
+})

@@ -1,0 +1,41 @@
+/**
+ * `hcloud-js` ships no types. Declared here is the little of it that Landfall uses: its client as a transport. Its resource
+ * classes stay undeclared on purpose, so that using one is a type error (they throw on today's servers after the create was sent).
+ */
+declare module 'hcloud-js' {
+  export interface AdapterConfig {
+    readonly url: string
+    readonly baseURL: string
+    readonly method: 'get' | 'post' | 'put' | 'delete'
+    readonly data?: unknown
+    readonly headers: { toJSON(): Record<string, unknown> }
+    readonly signal?: AbortSignal
+  }
+
+  export interface AdapterResponse {
+    readonly data: string
+    readonly status: number
+    readonly statusText: string
+    readonly headers: Record<string, string>
+    readonly config: AdapterConfig
+  }
+
+  export interface ClientRequest {
+    readonly url: string
+    readonly method: string
+    readonly data?: unknown
+    readonly signal?: AbortSignal
+    readonly responseType: 'text'
+    readonly transformRequest: readonly []
+    readonly transformResponse: readonly []
+    readonly validateStatus: () => boolean
+  }
+
+  export class Client {
+    constructor(options: { token: string; baseURL: string; timeout: number })
+    readonly axios: {
+      readonly defaults: { adapter: (config: AdapterConfig) => Promise<AdapterResponse> }
+      request(config: ClientRequest): Promise<AdapterResponse>
+    }
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The shell programs as they are sent: each is a header that names it, the values it takes, the common prelude, and its own text.
+ * What they take and print is said in estate/programs.ts.
+ */
+
+import { PROGRAMS, type ProgramName } from '../../estate/programs.ts'
+import type { Program } from '../ports/machine.ts'
+import dokployText from './programs/dokploy.sh' with { type: 'text' }
+import factsText from './programs/facts.sh' with { type: 'text' }
+import inspectText from './programs/inspect.sh' with { type: 'text' }
+import installText from './programs/install-dokploy.sh' with { type: 'text' }
+import preludeText from './programs/prelude.sh' with { type: 'text' }
+import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
+import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
+import sshdText from './programs/sshd.sh' with { type: 'text' }
+import startText from './programs/start-dokploy-install.sh' with { type: 'text' }
+import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' }
+import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
+
+/** The installer as it lies on a server: /usr/local/lib/landfall/install-dokploy. */
+export const INSTALLER_TEXT = `#!/bin/sh\n${dokployText}${sshdText}${installText}`
+
+const END_OF_INSTALLER = 'LANDFALL-END-OF-INSTALLER'
+const writeInstaller = `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${INSTALLER_TEXT}${END_OF_INSTALLER}\n}\n\n`
+
+interface Part {
+  /** Names that the program takes; anything else on its stdin ends it with exit code 65. */
+  readonly accepts: readonly string[]
+  /** Whether it may change the machine. */
+  readonly effect: 'read' | 'write'
+  readonly text: string
+}
+
+const PARTS = {
+  facts: { accepts: [], effect: 'read', text: dokployText + factsText },
+  'rotate-host-key': { accepts: ['PRIVATE', 'PUBLIC'], effect: 'write', text: sshdText + rotateText },
+  'read-dokploy-login': { accepts: [], effect: 'read', text: readLoginText },
+  'write-dokploy-login': { accepts: ['EMAIL', 'PASSWORD', 'API_KEY'], effect: 'write', text: writeLoginText },
+  // The digests are optional: without them, what the first pull resolved is recorded and held to.
+  'start-dokploy-install': {
+    accepts: ['VERSION', 'ADVERTISE_ADDR', 'POOL', 'DOKPLOY_DIGEST', 'POSTGRES_DIGEST', 'TRAEFIK_DIGEST'],
+    effect: 'write',
+    text: dokployText + writeInstaller + startText,
+  },
+  'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
+  inspect: { accepts: [], effect: 'read', text: inspectText },
+} satisfies Record<ProgramName, Part>
+
+/** A complete program: reads the values called `accepts` into variables of these names, then runs `text`. */
+export const renderProgram = (name: string, accepts: readonly string[], text: string): string =>
+  `# landfall:${name}\nACCEPTS=' ${accepts.join(' ')} '\n${preludeText}${text}`
+
+const program = (name: ProgramName): Program => ({
+  name,
+  text: renderProgram(name, PARTS[name].accepts, PARTS[name].text),
+  timeoutMs: PROGRAMS[name].timeoutMs,
+})
+
+export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
+  facts: program('facts'),
+  'rotate-host-key': program('rotate-host-key'),
+  'read-dokploy-login': program('read-dokploy-login'),
+  'write-dokploy-login': program('write-dokploy-login'),
+  'start-dokploy-install': program('start-dokploy-install'),
+  'watch-dokploy-install': program('watch-dokploy-install'),
+  inspect: program('inspect'),
+}
+
+/** Whether running `name` may change the machine; a program that is not listed is taken to. */
+export const effectOf = (name: string): 'read' | 'write' => (isListed(name) ? PARTS[name].effect : 'write')
+
+const isListed = (name: string): name is ProgramName => Object.hasOwn(PARTS, name)

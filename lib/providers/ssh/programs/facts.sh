@@ -1,0 +1,57 @@
+release() {
+  sed -n "s/^$1=//p" /etc/os-release 2>/dev/null | head -n 1 | tr -cd 'A-Za-z0-9._-'
+}
+
+# cloud-init leaves result.json when it has ended; its errors are an empty list when all went well.
+cloud_init_state() {
+  if [ -f /run/cloud-init/result.json ]; then
+    if tr -d ' \n' </run/cloud-init/result.json | grep -q '"errors":\[\]'; then echo 'done'; else echo error; fi
+  elif [ -e /run/cloud-init/disabled ] || [ ! -d /run/cloud-init ]; then
+    echo none
+  else
+    echo running
+  fi
+}
+
+# An image that brings Dokploy itself runs it as a stack, whose services carry the stack's name.
+dokploy_state() {
+  case $(install_unit) in
+    running) echo installing ;;
+    'done') echo installed ;;
+    failed) echo failed ;;
+    *)
+      if [ "$(install_stage)" != none ]; then
+        echo failed
+      elif timeout 5 docker service inspect dokploy >/dev/null 2>&1 || timeout 5 docker service inspect dokploy_dokploy >/dev/null 2>&1; then
+        echo installed
+      else
+        case $(systemctl is-active dokploy-stack.service 2>/dev/null || true) in
+          activating) echo installing ;;
+          failed) echo failed ;;
+          *) echo absent ;;
+        esac
+      fi
+      ;;
+  esac
+}
+
+docker_info=$(timeout 5 docker info --format '{{.ServerVersion}} {{.Swarm.LocalNodeState}}' 2>/dev/null || true)
+docker_version=${docker_info%% *}
+swarm=inactive
+if [ "${docker_info##* }" = active ]; then swarm=active; fi
+read -r uptime _ </proc/uptime
+client=${SSH_CONNECTION:-}
+login=absent
+if [ -s "$LOGIN_FILE" ]; then login=present; fi
+
+printf 'os=%s-%s\n' "$(release ID)" "$(release VERSION_ID)"
+printf 'uptime_s=%s\n' "${uptime%%.*}"
+printf 'clock_s=%s\n' "$(date +%s)"
+printf 'memory_mb=%s\n' "$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)"
+printf 'disk_free_mb=%s\n' "$(df -Pm / | awk 'NR == 2 { print $4 }')"
+printf 'docker=%s\n' "${docker_version:-none}"
+printf 'swarm=%s\n' "$swarm"
+printf 'cloud_init=%s\n' "$(cloud_init_state)"
+printf 'dokploy=%s\n' "$(dokploy_state)"
+printf 'dokploy_login=%s\n' "$login"
+printf 'ssh_client=%s\n' "${client%% *}"

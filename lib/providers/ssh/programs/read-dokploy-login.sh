@@ -1,0 +1,3 @@
+LOGIN_FILE=/etc/landfall/dokploy-login
+if [ ! -s "$LOGIN_FILE" ]; then exit 4; fi
+cat "$LOGIN_FILE"

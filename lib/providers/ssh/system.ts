@@ -1,0 +1,225 @@
+/** Machines through the system's OpenSSH: strict pin, own known_hosts, one shared connection per machine. */
+
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
+import { execPath } from 'node:process'
+import type { Clock } from '../../engine/clock.ts'
+import { LandfallError } from '../../errors.ts'
+import type { Route } from '../context.ts'
+import type { Target } from '../ports/machine.ts'
+import { CONNECT_TIMEOUT_MS, KEEP_ALIVE, type SshClient } from './client.ts'
+import { classifyStderr, connectionError } from './failures.ts'
+import { PROBE, REMOTE_COMMAND, renderRequest } from './protocol.ts'
+import { type HeldProgram, holdLocal, type LocalOutcome, quoteForSh, runLocal } from './shell.ts'
+import { checkTarget, connectionId } from './target.ts'
+
+export interface SystemClientOptions {
+  /** Absolute. Holds `known_hosts/` and `ctl/`; made here, for its owner only. */
+  readonly directory: string
+  readonly identityFile?: string | undefined
+  readonly route: Route
+  readonly clock: Clock
+}
+
+/** ssh's own failures; none of our programs ends with it. */
+const SSH_FAILED = 255
+/** A shared connection lasts this long after its last use, also when we were killed. */
+const PERSIST_S = 60
+const FORWARD_TRIES = 3
+
+export function createSystemClient(options: SystemClientOptions): SshClient {
+  const { directory, identityFile, clock } = options
+  const opening = new Map<string, Promise<void>>()
+  const offered = identityFile === undefined ? 'the keys of the SSH agent and ~/.ssh' : `the key ${identityFile}`
+
+  /** Files are named relative to `directory`, where ssh is started: a socket's full path may hold no more than about 100 bytes. */
+  const prepare = (target: Target): string => {
+    checkTarget(target)
+    const id = connectionId(target)
+    for (const folder of [directory, join(directory, 'known_hosts'), join(directory, 'ctl')]) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      chmodSync(folder, 0o700)
+    }
+    const pinFile = join(directory, 'known_hosts', id)
+    writeFileSync(`${pinFile}.new`, `${target.hostKeyAlias} ${target.hostKey}\n`, { mode: 0o600 })
+    renameSync(`${pinFile}.new`, pinFile)
+    return id
+  }
+
+  const words = (target: Target, id: string, sharing: readonly string[], connectTimeoutMs = CONNECT_TIMEOUT_MS): string[] => [
+    'ssh',
+    '-T',
+    ...['-F', '/dev/null'],
+    ...sshOptions([
+      'StrictHostKeyChecking=yes',
+      `UserKnownHostsFile=known_hosts/${id}`,
+      'GlobalKnownHostsFile=/dev/null',
+      `HostKeyAlias=${target.hostKeyAlias}`,
+      'HostKeyAlgorithms=ssh-ed25519',
+      'UpdateHostKeys=no',
+      'CheckHostIP=no',
+      'BatchMode=yes',
+      'PasswordAuthentication=no',
+      'KbdInteractiveAuthentication=no',
+      'PreferredAuthentications=publickey',
+      `IdentitiesOnly=${identityFile === undefined ? 'no' : 'yes'}`,
+      'ForwardAgent=no',
+      'LogLevel=ERROR',
+      `ConnectTimeout=${Math.max(1, Math.ceil(connectTimeoutMs / 1000))}`,
+      `ServerAliveInterval=${KEEP_ALIVE.intervalS}`,
+      `ServerAliveCountMax=${KEEP_ALIVE.countMax}`,
+      ...sharing,
+      ...proxyOption(options.route, target),
+    ]),
+    ...(identityFile === undefined ? [] : ['-i', identityFile.replaceAll('%', '%%')]),
+    ...['-l', target.user],
+    ...['-p', String(target.port)],
+    '--',
+    target.address,
+  ]
+
+  const failure = (target: Target, said: string) => connectionError(classifyStderr(said), target, offered, said)
+
+  const control = async (target: Target, id: string, command: 'stop' | 'exit'): Promise<void> => {
+    if (!existsSync(join(directory, 'ctl', id))) return
+    // A master that is gone, or hangs, is as good as one that obeyed: its socket is removed in both cases.
+    const [ssh = 'ssh', ...rest] = words(target, id, [`ControlPath=ctl/${id}`])
+    await runLocal({ words: [ssh, '-O', command, ...rest], directory, timeoutMs: 5_000 }).catch(error => {
+      if (!(error instanceof LandfallError) || error.code !== 'timeout') throw error
+    })
+    rmSync(join(directory, 'ctl', id), { force: true })
+  }
+
+  const attempt = async (
+    target: Target,
+    sharing: (id: string) => readonly string[],
+    request: Uint8Array,
+    limits: { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined; readonly connectTimeoutMs?: number },
+  ): Promise<LocalOutcome> => {
+    const id = prepare(target)
+    let outcome: LocalOutcome
+    try {
+      outcome = await runLocal({
+        words: [...words(target, id, sharing(id), limits.connectTimeoutMs), REMOTE_COMMAND],
+        directory,
+        input: request,
+        timeoutMs: limits.timeoutMs,
+        signal: limits.signal,
+      })
+    } catch (error) {
+      // The next try makes a connection of its own instead of waiting on one that may be dead.
+      if (error instanceof LandfallError && error.code === 'timeout') await control(target, id, 'stop')
+      throw error
+    }
+    if (outcome.exitCode !== SSH_FAILED) return outcome
+    await control(target, id, 'stop')
+    throw failure(target, outcome.stderr)
+  }
+
+  const probe: SshClient['probe'] = async (target, limits) => {
+    if (identityFile !== undefined && !existsSync(identityFile)) {
+      throw new LandfallError('config', `The SSH key ${identityFile} does not exist.`, {
+        hint: 'Name another one, or make it with ssh-keygen -t ed25519.',
+      })
+    }
+    const sharing = (id: string) => ['ControlMaster=auto', `ControlPersist=${PERSIST_S}`, `ControlPath=ctl/${id}`]
+    try {
+      // ssh gives up by itself a second earlier than it is ended, because its words say why.
+      await attempt(target, sharing, renderRequest(PROBE), { ...limits, connectTimeoutMs: limits.timeoutMs - 1_000 })
+    } catch (error) {
+      if (error instanceof LandfallError && error.code === 'timeout')
+        throw connectionError('timeout', target, offered, error.message)
+      throw error
+    }
+  }
+
+  /** Only the first of several programs logs in; the others wait for its connection and share it. */
+  const open = async (target: Target): Promise<void> => {
+    const id = connectionId(target)
+    if (existsSync(join(directory, 'ctl', id))) return
+    const pending = opening.get(id) ?? probe(target, { timeoutMs: CONNECT_TIMEOUT_MS + 5_000 }).finally(() => opening.delete(id))
+    opening.set(id, pending)
+    await pending
+  }
+
+  return {
+    probe,
+
+    async exec(target, request, limits) {
+      checkTarget(target)
+      await open(target)
+      return attempt(target, id => ['ControlMaster=no', `ControlPath=ctl/${id}`], request, limits)
+    },
+
+    async forward(target, remotePort) {
+      const id = prepare(target)
+      for (let tries = 1; ; tries++) {
+        const localPort = await freePort()
+        const [ssh = 'ssh', ...rest] = words(target, id, ['ControlPath=none', 'ExitOnForwardFailure=yes'])
+        const held = await holdLocal([ssh, '-N', '-L', `127.0.0.1:${localPort}:127.0.0.1:${remotePort}`, ...rest], directory)
+        const said = await acceptedOrEnded(held, localPort, clock)
+        if (said === undefined) return { localPort, close: () => held.close() }
+        // Another program may have taken the port in between; nothing else is worth another try.
+        if (tries >= FORWARD_TRIES || !(await isTaken(localPort))) throw failure(target, said)
+      }
+    },
+
+    async disconnect(target) {
+      checkTarget(target)
+      const id = connectionId(target)
+      await control(target, id, 'exit')
+      rmSync(join(directory, 'known_hosts', id), { force: true })
+    },
+  }
+}
+
+const sshOptions = (settings: readonly string[]): string[] => settings.flatMap(setting => ['-o', setting])
+
+/** ssh hands this to a shell and expands %: every word is quoted, and the address and port were checked to be just that. */
+function proxyOption(route: Route, target: Target): string[] {
+  if (route.kind === 'direct') return []
+  // Started without the settings files of a directory, which could run code of somebody else (facts/reliability 0.5).
+  const program = [execPath, '--config=/dev/null', '--no-env-file', join(import.meta.dir, 'connect.ts')]
+  const command = [...program, target.address, String(target.port), route.host, String(route.port)]
+  return [`ProxyCommand=${command.map(quoteForSh).join(' ').replaceAll('%', '%%')}`]
+}
+
+/** Undefined as soon as the local end accepts; what ssh said when it ended before that. */
+async function acceptedOrEnded(held: HeldProgram, port: number, clock: Clock): Promise<string | undefined> {
+  let ended: LocalOutcome | undefined
+  const ending = held.ended.then(outcome => {
+    ended = outcome
+  })
+  const deadlineMs = clock.monotonicMs() + CONNECT_TIMEOUT_MS + 5_000
+  for (;;) {
+    await Promise.race([ending, clock.sleep(20)])
+    if (ended !== undefined) return ended.stderr
+    if (await isTaken(port)) return undefined
+    if (clock.monotonicMs() > deadlineMs) {
+      await held.close()
+      return 'The connection timed out.'
+    }
+  }
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer()
+    server.on('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      const port = typeof address === 'object' && address !== null ? address.port : 0
+      server.close(() => resolve(port))
+    })
+  })
+
+const isTaken = (port: number): Promise<boolean> =>
+  new Promise(resolve => {
+    const socket = connect(port, '127.0.0.1')
+    const answer = (taken: boolean) => {
+      socket.destroy()
+      resolve(taken)
+    }
+    socket.on('connect', () => answer(true)).on('error', () => answer(false))
+  })

@@ -1,0 +1,113 @@
+/** The sandbox's own HTTP interface, below `/_sandbox/` on the internet's port: how other processes read its truth and turn its levers. */
+
+import type { ControlAnswer } from './internet.ts'
+import type { FaultRule, SandboxSettings } from './kit.ts'
+import type { Sandbox } from './sandbox.ts'
+
+type Controlled = Pick<Sandbox, 'world' | 'requests' | 'instants' | 'environment' | 'settings' | 'reset'>
+
+interface ControlRequest {
+  readonly method: string
+  readonly path: string
+  readonly query: URLSearchParams
+  readonly body: string
+}
+
+/** GET world, requests (`?after=<n>`), instants, environment, settings; POST settings, faults, reset. */
+export const answerControl = (sandbox: Controlled, request: ControlRequest): ControlAnswer => {
+  switch (`${request.method} ${request.path}`) {
+    case 'GET /world':
+      return ok(sandbox.world())
+    case 'GET /requests': {
+      const after = Number(request.query.get('after') ?? 0)
+      return ok(sandbox.requests().filter(one => one.n > after))
+    }
+    case 'GET /instants':
+      return ok(sandbox.instants())
+    case 'GET /environment':
+      return ok(sandbox.environment)
+    case 'GET /settings':
+      return ok(sandbox.settings)
+    case 'POST /settings':
+      return change(sandbox, request.body, parseSettings)
+    case 'POST /faults':
+      return change(sandbox, request.body, body => ({ faults: parseFaults(body) }))
+    case 'POST /reset':
+      sandbox.reset()
+      return ok({ reset: true })
+    default:
+      return { status: 404, json: { error: `The sandbox has no ${request.method} /_sandbox${request.path}.` } }
+  }
+}
+
+const ok = (json: unknown): ControlAnswer => ({ status: 200, json })
+
+class Unusable extends Error {
+  override readonly name = 'Unusable'
+}
+
+const change = (sandbox: Controlled, body: string, parse: (body: unknown) => Partial<SandboxSettings>): ControlAnswer => {
+  try {
+    Object.assign(sandbox.settings, parse(JSON.parse(body)))
+    return ok(sandbox.settings)
+  } catch (error) {
+    if (error instanceof Unusable || error instanceof SyntaxError) return { status: 400, json: { error: error.message } }
+    throw error
+  }
+}
+
+const fields = (value: unknown, what: string): Record<string, unknown> => {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Unusable(`${what} must be an object.`)
+  return Object.fromEntries(Object.entries(value))
+}
+
+const amount = (value: unknown, what: string): number => {
+  if (typeof value !== 'number' || !(value >= 0)) throw new Unusable(`${what} must be a number of at least 0.`)
+  return value
+}
+
+const flag = (value: unknown, what: string): boolean => {
+  if (typeof value !== 'boolean') throw new Unusable(`${what} must be true or false.`)
+  return value
+}
+
+const PARSERS = {
+  latencyMs: value => amount(value, 'latencyMs'),
+  bootMs: value => amount(value, 'bootMs'),
+  dokployStartMs: value => amount(value, 'dokployStartMs'),
+  rateLimits: value => flag(value, 'rateLimits'),
+  keepRequests: value => flag(value, 'keepRequests'),
+  faults: value => parseFaults(value),
+  chaos: value => {
+    if (value === null) return undefined
+    const { seed, probability } = fields(value, 'chaos')
+    return { seed: amount(seed, 'chaos.seed'), probability: amount(probability, 'chaos.probability') }
+  },
+  actionMs: value => {
+    const given = Object.entries(fields(value, 'actionMs')).map(([command, ms]) => [command, amount(ms, `actionMs.${command}`)])
+    const times: Record<string, number> = Object.fromEntries(given)
+    return { ...times, other: amount(times.other, 'actionMs.other') }
+  },
+} satisfies { readonly [K in keyof SandboxSettings]-?: (value: unknown) => SandboxSettings[K] }
+
+const parseSettings = (body: unknown): Partial<SandboxSettings> =>
+  Object.fromEntries(
+    Object.entries(fields(body, 'The settings')).map(([key, value]) => {
+      if (!Object.hasOwn(PARSERS, key)) throw new Unusable(`The sandbox has no setting "${key}".`)
+      return [key, PARSERS[key as keyof typeof PARSERS](value)]
+    }),
+  )
+
+const EFFECTS = new Set(['status', 'reset_before', 'lost_answer', 'hang', 'truncate', 'slow'])
+
+const parseFaults = (value: unknown): FaultRule[] => {
+  if (!Array.isArray(value)) throw new Unusable('faults must be a list of rules.')
+  return value.map((entry: unknown, i) => {
+    const { effect } = fields(entry, `faults[${i}]`)
+    const { kind, status, ms } = fields(effect, `faults[${i}].effect`)
+    if (typeof kind !== 'string' || !EFFECTS.has(kind)) throw new Unusable(`faults[${i}].effect.kind is not a fault.`)
+    if (kind === 'status') amount(status, `faults[${i}].effect.status`)
+    if (kind === 'slow') amount(ms, `faults[${i}].effect.ms`)
+    return entry as FaultRule
+  })
+}

@@ -1,0 +1,79 @@
+/** Names in the sandbox: the zones of the Cloudflare stand-in as real DNS servers, and other people's names around them. */
+
+import type { CloudflareControl } from './cloudflare/standin.ts'
+import { answerAuthoritatively, createResolver, type DnsServer, serveDns } from './dns.ts'
+import { askWorld, type DelegatedZone } from './dns-world.ts'
+import type { DnsRecordRow } from './dns-zone.ts'
+import type { SandboxClock, Store } from './kit.ts'
+
+export interface DnsControl {
+  /** Empties the resolver's cache, of one name or altogether. */
+  flush(name?: string): void
+  /** Moves the resolver's clock on, so that what it remembers grows old. */
+  advanceMs(ms: number): void
+  /** Records of other people's names, whole: a former host's, for example. Replaces what was set before. */
+  setOutside(records: readonly DnsRecordRow[]): void
+}
+
+export interface Names {
+  /** The IPv4 address that everybody's resolver finds for a name, past every cache. */
+  resolve(name: string): string | undefined
+  readonly authority: DnsServer
+  readonly resolver: DnsServer
+  readonly control: DnsControl
+  close(): Promise<void>
+}
+
+export interface NamesDeps {
+  readonly store: Store
+  readonly clock: SandboxClock
+  readonly cloudflare: Pick<CloudflareControl, 'zones' | 'records'>
+  readonly ports: { readonly authority?: number; readonly resolver?: number }
+}
+
+export async function startNames({ store, clock, cloudflare, ports }: NamesDeps): Promise<Names> {
+  const outside = store.collection<DnsRecordRow>('sandbox.outside')
+  const zones = (): DelegatedZone[] =>
+    cloudflare.zones().map(zone => ({
+      name: zone.name,
+      nameservers: zone.nameservers,
+      originalNameservers: zone.originalNameservers,
+      serial: zone.serial,
+      delegation: zone.status === 'active' || zone.status === 'paused' ? 'here' : 'elsewhere',
+      // A paused zone is DNS only, whatever its records say.
+      records: cloudflare.records(zone.name).map(record => (zone.status === 'paused' ? { ...record, proxied: false } : record)),
+    }))
+  let aheadMs = 0
+  const cache = createResolver({ nowMs: () => clock.nowMs() + aheadMs }, question => askWorld(zones(), outside.all(), question))
+  const authority = await serveDns(question => answerAuthoritatively(zones(), question), {
+    recursive: false,
+    port: ports.authority ?? 0,
+  })
+  const resolver = await serveDns(cache.answer, { recursive: true, port: ports.resolver ?? 0 })
+  return {
+    authority,
+    resolver,
+    resolve(name) {
+      const found = askWorld(zones(), outside.all(), { name, type: 'A' }).answers.find(answer => answer.type === 'A')
+      return found?.type === 'A' ? found.data : undefined
+    },
+    control: {
+      flush: cache.flush,
+      advanceMs(ms) {
+        aheadMs += ms
+      },
+      setOutside(records) {
+        store.transaction(() => {
+          for (let i = 0; outside.delete(String(i)); i++);
+          records.forEach((record, i) => {
+            outside.put(String(i), record)
+          })
+        })
+      },
+    },
+    async close() {
+      await authority.close()
+      await resolver.close()
+    },
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * The stand-in world put together: clouds, DNS, machines and the internet between them, over one store. It runs in this process, speaks
+ * real protocols on loopback, and with a file it is the same world after a restart, on other ports.
+ */
+
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, extname, join, resolve as resolvePath } from 'node:path'
+import { createAuthority } from './ca.ts'
+import { type CloudflareControl, createCloudflareStandIn } from './cloudflare/standin.ts'
+import { answerControl } from './control.ts'
+import { createInstants, exposureSnapshot, type Instant, isLetIn, STRANGER } from './exposure.ts'
+import { createFaultSource } from './faults.ts'
+import { createRequestLog, type Front, type FrontOptions, serveStandIn } from './front.ts'
+import { createHetznerStandIn, type HetznerControl } from './hetzner/standin.ts'
+import { serveInternet } from './internet.ts'
+import type { Hooks, LoggedRequest, SandboxClock, SandboxSettings, StandIn } from './kit.ts'
+import { createSimulatedMachines, type MachinesControl } from './machines/machines.ts'
+import { type DnsControl, startNames } from './names.ts'
+import { openStore } from './store.ts'
+
+/** Tokens of every sandbox: they open nothing else. */
+export const SANDBOX_TOKENS = {
+  hetzner: 'landfall-sandbox-hetzner-token-that-opens-nothing-else-000000000',
+  hetznerReadOnly: 'landfall-sandbox-hetzner-token-that-may-only-read-00000000000000',
+  cloudflare: 'landfall-sandbox-cloudflare-token-that-opens-nothing-else-000000',
+  cloudflareReadOnly: 'landfall-sandbox-cloudflare-token-that-may-only-read-00000000000',
+} as const
+
+/** The project of the sandbox's own Hetzner tokens. */
+export const SANDBOX_PROJECT = 'sandbox'
+
+export const DEFAULT_SETTINGS: SandboxSettings = {
+  latencyMs: 0,
+  actionMs: { create_server: 5000, start_server: 1000, other: 1000 },
+  bootMs: 3000,
+  dokployStartMs: 4000,
+  rateLimits: true,
+  faults: [],
+}
+
+export type LiveSettings = { -readonly [K in keyof SandboxSettings]: SandboxSettings[K] }
+
+export interface Seed {
+  /** Zones that exist, empty and active, whenever the sandbox is opened. */
+  readonly zones: readonly string[]
+  /** Whether a new world holds a finished golden image. */
+  readonly goldenImage: boolean
+}
+
+export interface SandboxOptions {
+  /** A file, or ':memory:' (also when absent) for a world that ends with the process. */
+  readonly path?: string
+  readonly settings?: Partial<SandboxSettings>
+  readonly hooks?: Hooks
+  readonly seed?: Partial<Seed>
+  readonly clock?: SandboxClock
+  /** Any free port where absent. */
+  readonly ports?: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']?: number }
+}
+
+export interface Sandbox {
+  /** What a client needs to live in this world instead of the real one. */
+  readonly environment: Readonly<Record<string, string>>
+  readonly controls: {
+    readonly hetzner: HetznerControl
+    readonly cloudflare: CloudflareControl
+    readonly machines: MachinesControl
+    readonly dns: DnsControl
+  }
+  readonly ports: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']: number }
+  /** Whether this world was made now, and not found. */
+  readonly isNew: boolean
+  /** The ground truth of what was asked, oldest first. */
+  requests(): readonly LoggedRequest[]
+  /** The ground truth of everything there is. */
+  world(): World
+  /** What a stranger could reach at each moment at which that changed. */
+  instants(): readonly Instant[]
+  /** Effective at once. */
+  readonly settings: LiveSettings
+  /** Failures of the sandbox itself; empty unless it has a bug. */
+  readonly bugs: readonly unknown[]
+  /** Back to a new world: same tokens, same certificate authority. */
+  reset(): void
+  close(): Promise<void>
+}
+
+export interface World {
+  readonly hetzner: unknown
+  readonly cloudflare: unknown
+  readonly machines: unknown
+  readonly bugs: readonly string[]
+}
+
+const GOLDEN_IMAGE = {
+  project: SANDBOX_PROJECT,
+  // As a build by Landfall labels it; a test holds the two together.
+  labels: { 'landfall/image': 'nixos-dokploy', 'landfall/dokploy': '0.30.2' },
+  description: 'landfall golden image (sandbox)',
+  diskGb: 40,
+  sizeGb: 2.1,
+} as const
+
+/** @throws LandfallError `locked` when another process has the file */
+export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+  const path = options.path ?? ':memory:'
+  const clock = options.clock ?? { nowMs: () => Date.now() }
+  const settings: LiveSettings = { ...DEFAULT_SETTINGS, ...options.settings }
+  const seed: Seed = { zones: [], goldenImage: false, ...options.seed }
+  const store = openStore(path)
+  const closers: (() => unknown)[] = [() => store.close()]
+  const close = async (): Promise<void> => {
+    // Whatever was opened last may still use what was opened before it.
+    for (const step of closers.splice(0).reverse()) await step()
+  }
+  try {
+    const bugs: unknown[] = []
+    const meta = store.collection<{ readonly value: string }>('sandbox.meta')
+    const isNew = meta.get('ca') === undefined
+    const ca = await createAuthority(meta.get('ca')?.value)
+    meta.put('ca', { value: ca.saved })
+    const caFile = writeCa(path, ca.pem)
+    closers.push(caFile.remove)
+
+    // ── the vendors ──
+
+    let changed: () => void = () => undefined
+    const standIn = { store, clock, settings: () => settings, onChange: () => changed() }
+    const hetzner = createHetznerStandIn(standIn)
+    const cloudflare = createCloudflareStandIn({ store, clock, settings: () => settings })
+
+    const log = createRequestLog(store, () => settings)
+    const faults = createFaultSource()
+    const serve = async (vendor: StandIn, more: Pick<FrontOptions, 'base' | 'port'>): Promise<Front> =>
+      serveStandIn(vendor, {
+        ...more,
+        clock,
+        settings: () => settings,
+        log,
+        faults,
+        flush: store.flush,
+        onBug: error => bugs.push(error),
+        ...(options.hooks ? { hooks: options.hooks } : {}),
+      })
+
+    // ── names ──
+
+    const names = await startNames({ store, clock, cloudflare: cloudflare.control, ports: options.ports ?? {} })
+    closers.push(names.close)
+
+    // ── machines, and the way to them ──
+
+    const servers = () => hetzner.control.serversForMachines().map(toMachineServer)
+    const exposure = (serverId: string) => hetzner.control.exposure(Number(serverId))
+    const isOpenToWorld = (serverId: string, port: number): boolean => {
+      const openings = exposure(serverId)
+      return isLetIn(openings, STRANGER.ipv4, port)
+    }
+    let sourceOf: (localPort: number) => string | undefined = () => undefined
+    const machines = createSimulatedMachines({
+      store,
+      clock,
+      settings: () => settings,
+      servers,
+      resolve: names.resolve,
+      ca,
+      sourceOf: port => sourceOf(port),
+      openToWorld: isOpenToWorld,
+      serve: vendor => serve(vendor, { base: '' }),
+    })
+    closers.push(machines.close)
+
+    const instants = createInstants(clock, () => exposureSnapshot(servers(), exposure))
+    const watch = createWatch(clock, hetzner.control)
+    closers.push(watch.stop)
+    let telling = false
+    changed = () => {
+      // Looking settles what is due, which may be one more change: it is part of this look.
+      if (telling) return
+      telling = true
+      try {
+        machines.sync()
+        instants.record()
+        watch.next()
+      } finally {
+        telling = false
+      }
+    }
+
+    // ── opening ──
+
+    const plant = (fresh: boolean): void =>
+      store.transaction(() => {
+        hetzner.control.addToken(SANDBOX_TOKENS.hetzner, { project: SANDBOX_PROJECT, access: 'read_write' })
+        hetzner.control.addToken(SANDBOX_TOKENS.hetznerReadOnly, { project: SANDBOX_PROJECT, access: 'read_only' })
+        if (fresh) {
+          cloudflare.control.addToken({ value: SANDBOX_TOKENS.cloudflare })
+          cloudflare.control.addToken({ value: SANDBOX_TOKENS.cloudflareReadOnly, rest: 'read' })
+          if (seed.goldenImage) hetzner.control.seedGoldenImage(GOLDEN_IMAGE)
+        }
+        const known = new Set(cloudflare.control.zones().map(zone => zone.name))
+        for (const name of seed.zones) if (!known.has(name)) cloudflare.control.addZone({ name })
+      })
+    plant(isNew)
+
+    const hetznerFront = await serve(hetzner, { base: '/v1', port: options.ports?.hetzner ?? 0 })
+    closers.push(hetznerFront.close)
+    const cloudflareFront = await serve(cloudflare, { base: '/client/v4', port: options.ports?.cloudflare ?? 0 })
+    closers.push(cloudflareFront.close)
+
+    const internet = await serveInternet(
+      {
+        servers,
+        exposure,
+        dial: machines.dial,
+        resolve: names.resolve,
+        nameserverPort: () => names.authority.port,
+        control: request => answerControl(sandbox, request),
+      },
+      options.ports?.internet ?? 0,
+    )
+    closers.push(internet.close)
+    sourceOf = internet.sourceOf
+
+    const sandbox: Sandbox = {
+      environment: {
+        HCLOUD_ENDPOINT: hetznerFront.url,
+        HCLOUD_TOKEN: SANDBOX_TOKENS.hetzner,
+        CLOUDFLARE_BASE_URL: cloudflareFront.url,
+        CLOUDFLARE_API_TOKEN: SANDBOX_TOKENS.cloudflare,
+        LANDFALL_INTERNET: internet.url,
+        LANDFALL_DNS: `${names.resolver.host}:${names.resolver.port}`,
+        LANDFALL_CA_FILE: caFile.path,
+      },
+      controls: { hetzner: hetzner.control, cloudflare: cloudflare.control, machines: machines.control, dns: names.control },
+      ports: {
+        hetzner: hetznerFront.port,
+        cloudflare: cloudflareFront.port,
+        internet: internet.port,
+        authority: names.authority.port,
+        resolver: names.resolver.port,
+      },
+      isNew,
+      settings,
+      bugs,
+      requests: log.all,
+      instants: instants.all,
+      world: () => ({
+        hetzner: hetzner.control.dump(),
+        cloudflare: cloudflare.control.dump(),
+        machines: machines.dump(),
+        bugs: bugs.map(bug => (bug instanceof Error ? (bug.stack ?? bug.message) : String(bug))),
+      }),
+      reset() {
+        store.clear()
+        meta.put('ca', { value: ca.saved })
+        log.clear()
+        instants.clear()
+        names.control.flush()
+        settings.faults = []
+        plant(true)
+        changed()
+      },
+      close,
+    }
+    changed()
+    return sandbox
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Brings the cloud up to date when its next action ends, so that no state is skipped because nobody asked. */
+const createWatch = (clock: SandboxClock, control: Pick<HetznerControl, 'settle' | 'nextEventAtMs'>) => {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const stop = (): void => {
+    clearTimeout(timer)
+    timer = undefined
+  }
+  const next = (): void => {
+    stop()
+    const atMs = control.nextEventAtMs()
+    if (atMs === undefined) return
+    timer = setTimeout(
+      () => {
+        // A change tells everybody, and that sets the next timer; a clock that stands still does not.
+        if (!control.settle()) next()
+      },
+      Math.max(1, atMs - clock.nowMs()),
+    )
+    timer.unref()
+  }
+  return { next, stop }
+}
+
+type HetznerServer = ReturnType<HetznerControl['serversForMachines']>[number]
+
+const toMachineServer = ({ id, image, ...server }: HetznerServer) => ({
+  ...server,
+  id: String(id),
+  image: { labels: image.labels, ...(image.name === null ? {} : { name: image.name }) },
+})
+
+/** The root certificate as a file, beside the store; in a directory of its own for a world without one. */
+const writeCa = (path: string, pem: string): { readonly path: string; readonly remove: () => void } => {
+  if (path === ':memory:') {
+    const directory = mkdtempSync(join(tmpdir(), 'landfall-sandbox-'))
+    const file = join(directory, 'ca.pem')
+    writeFileSync(file, pem)
+    return { path: file, remove: () => rmSync(directory, { recursive: true, force: true }) }
+  }
+  const directory = dirname(resolvePath(path))
+  if (!existsSync(directory)) mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const file = join(directory, `${basename(path, extname(path))}-ca.pem`)
+  writeFileSync(file, pem)
+  return { path: file, remove: () => undefined }
+}

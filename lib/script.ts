@@ -1,0 +1,52 @@
+/** What a script is, and what it is given. */
+
+import type { Composition } from './compose.ts'
+import type { Environment } from './environment.ts'
+import type { Estate } from './estate/estate.ts'
+import type { Ask, Manual, ParsedArgs, Reporter } from './ui/types.ts'
+
+export interface Session {
+  readonly manual: Manual
+  readonly args: ParsedArgs
+  readonly ask: Ask
+  readonly reporter: Reporter
+  readonly environment: Environment
+  /** Somebody is at the terminal and has said neither `--yes` nor `--json`. */
+  readonly interactive: boolean
+  /** Where a task list may be drawn. */
+  readonly terminal?: NodeJS.WriteStream
+  readonly signal: AbortSignal
+  /** Takes secrets and control characters out of a text. */
+  readonly clean: (text: string) => string
+  readonly version: string
+  /** Milliseconds since the process began. */
+  readonly elapsedMs: () => number
+  /** Loads the config, starts the sandbox where one is asked for, and joins the adapters; once per process. */
+  open(): Promise<Opened>
+}
+
+export interface Opened {
+  readonly estate: Estate
+  readonly composition: Composition
+  /** Where the estate's keys, pins and journal lie. */
+  readonly directory: string
+  /** What is simulated, in words; empty in the real world. */
+  readonly simulated: readonly string[]
+  /** The config file, as the operator named it. */
+  readonly configPath: string
+}
+
+export interface Script {
+  readonly manual: Manual
+  /** Answers with the exit code. */
+  run(session: Session): Promise<number>
+}
+
+/** Whether a switch of the script's own was given. */
+export const hasFlag = (session: Pick<Session, 'args'>, name: string): boolean => session.args.flags[name] === true
+
+/** The values of one of the script's own flags, in the order given. */
+export const flagValues = (session: Pick<Session, 'args'>, name: string): readonly string[] => {
+  const value = session.args.flags[name]
+  return value === undefined || value === true ? [] : value
+}

@@ -1,0 +1,51 @@
+/** A plan and a command line, in the words that people read. Pure. */
+
+import { coming, type Plan } from './engine/plan.ts'
+import type { World } from './engine/world.ts'
+import type { Opened, Session } from './script.ts'
+import type { EstateWorld } from './steps/world.ts'
+import type { PlanView } from './ui/types.ts'
+
+export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<EstateWorld>, world: World<EstateWorld>): PlanView {
+  const pricing = world.has('pricing') ? world.get('pricing') : undefined
+  const money =
+    pricing && plan.monthlyNet !== 0
+      ? { money: { currency: pricing.currency, net: plan.monthlyNet, gross: plan.monthlyNet * (1 + pricing.vatRate / 100) } }
+      : {}
+  return {
+    subject: `estate ${estate.name} (${configPath})${simulated.length > 0 ? ', rehearsed in the sandbox' : ''}`,
+    entries: plan.entries.map(({ step, finding }) => ({
+      noun: step.noun,
+      title: step.title,
+      state: finding.state,
+      ...(finding.state === 'done' ? { detail: finding.detail } : {}),
+      ...(finding.state === 'refused' ? { detail: finding.why, hint: finding.hint } : {}),
+      ...(finding.state === 'blocked' ? { detail: `after ${finding.on}` } : {}),
+      changes: coming(finding).map(change => ({
+        kind: change.kind,
+        summary: change.summary,
+        ...('details' in change && Array.isArray(change.details) ? { details: change.details } : {}),
+      })),
+    })),
+    changes: plan.changes,
+    ...money,
+  }
+}
+
+/** The command that was given, with further flags: what a hint tells people to paste. */
+export function commandLine({ args, manual }: Pick<Session, 'args' | 'manual'>, ...more: string[]): string {
+  const sandbox =
+    args.sandbox === undefined ? [] : typeof args.sandbox === 'string' ? ['--sandbox'] : [`--sandbox=${args.sandbox.url}`]
+  const flags = Object.entries(args.flags).flatMap(([name, value]) =>
+    value === true ? [`--${name}`] : value.map(each => `--${name} ${each}`),
+  )
+  return [
+    `bun scripts/${manual.name}.ts`,
+    ...(args.action && args.action !== manual.actions?.[0]?.name ? [args.action] : []),
+    ...args.names,
+    ...(args.config === 'config.json' ? [] : [`--config ${args.config}`]),
+    ...sandbox,
+    ...flags,
+    ...more,
+  ].join(' ')
+}
