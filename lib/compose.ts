@@ -3,7 +3,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { systemClock } from './engine/clock.ts'
 import { writeFileAtomic } from './engine/files.ts'
 import type { LockHost } from './engine/lock.ts'
@@ -17,6 +17,7 @@ import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
 import type { Dns } from './providers/ports/dns.ts'
 import type { Dokploy } from './providers/ports/dokploy.ts'
 import type { Machines } from './providers/ports/machine.ts'
+import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
 import { createMachineReader } from './steps/machine.ts'
 import { createOutsideReader } from './steps/outside.ts'
@@ -87,7 +88,9 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
         context,
         ...(environment.resolver ? { resolver: environment.resolver } : {}),
         ...(environment.caFile ? { caPem: readFileSync(environment.caFile, 'utf8') } : {}),
-        ...(environment.internet ? { whoamiUrl: `http://${environment.internet.host}:${environment.internet.port}/whoami{family}` } : {}),
+        ...(environment.internet
+          ? { whoamiUrl: `http://${environment.internet.host}:${environment.internet.port}/whoami{family}` }
+          : {}),
       }),
     ),
     import('./providers/dokploy/dokploy.ts'),
@@ -193,7 +196,7 @@ async function composeMachines(
 ): Promise<Machines> {
   const { createMachines } = await import('./providers/ssh/ssh.ts')
   const own = join(directory, 'id_ed25519')
-  const identityFile = environment.sshKeyFile ?? (existsSync(own) ? own : undefined)
+  const identityFile = environment.sshKeyFile ?? (existsSync(own) ? resolve(own) : undefined)
   return createMachines({ directory, route, context, ...(identityFile ? { identityFile } : {}) })
 }
 
@@ -215,7 +218,7 @@ export async function findPublicKeys(
           : ['id_ed25519.pub', 'id_ecdsa.pub', 'id_rsa.pub'].map(name => join(environment.home, '.ssh', name))),
       ]
   const found = candidates.find(path => existsSync(path))
-  if (found) return [{ name: userInfo().username, publicKey: readFileSync(found, 'utf8').trim() }]
+  if (found) return [{ name: userName(), publicKey: readFileSync(found, 'utf8').trim() }]
   if (environment.sshKeyFile)
     throw new LandfallError(
       'config',
@@ -229,7 +232,36 @@ export async function findPublicKeys(
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   await writeFileAtomic(own, pair.privateKey.reveal(), 0o600)
   await writeFileAtomic(`${own}.pub`, `${pair.publicKey}\n`, 0o600)
-  return [{ name: userInfo().username, publicKey: pair.publicKey }]
+  return [{ name: userName(), publicKey: pair.publicKey }]
+}
+
+const testContext = (): ProviderContext => ({
+  clock: systemClock,
+  meter: createMeter(),
+  signal: AbortSignal.timeout(60_000),
+  random: Math.random,
+  log: () => {},
+  beforeWrite: async () => {},
+})
+
+/** One cheap request each, to tell a wrong token the moment it is typed. */
+export const testTokens = {
+  async hcloud(token: Secret): Promise<void> {
+    const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
+    const hetzner = createHetzner({ token, context: testContext() })
+    await hetzner.verifyToken()
+    await hetzner.probeWrite()
+  },
+  async cloudflare(token: Secret): Promise<void> {
+    const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')
+    await createCloudflare({ token, context: testContext() }).verifyToken()
+  },
+}
+
+/** The operator's name as far as the system tells; Bun asks the environment alone, which CI leaves empty. */
+const userName = (): string => {
+  const { username, uid } = userInfo()
+  return username !== 'unknown' ? username : uid === 0 ? 'root' : `uid-${uid}`
 }
 
 /** Who runs this, for the lock and the journal. */
@@ -239,7 +271,7 @@ export function describeHost(): LockHost {
   const namespace = existsSync('/proc/self/ns/pid') ? [readlinkSync('/proc/self/ns/pid')] : []
   const identity = [hostname(), ...read('/etc/machine-id'), ...read('/proc/sys/kernel/random/boot_id'), ...namespace]
   return {
-    who: `${userInfo().username}@${hostname()}`,
+    who: `${userName()}@${hostname()}`,
     hostId: createHash('sha256').update(identity.join(' ')).digest('hex').slice(0, 16),
     pid: process.pid,
     isPidAlive,

@@ -6,6 +6,7 @@ import { LandfallError } from './errors.ts'
 import { chooseOffer } from './estate/choose.ts'
 import type { Estate } from './estate/estate.ts'
 import { isOurs } from './estate/labels.ts'
+import type { Opened, Session } from './script.ts'
 import { chooseImage } from './steps/image.ts'
 import { NEVER_OPEN } from './steps/outside.ts'
 
@@ -22,6 +23,29 @@ type Check = { readonly name: string; readonly run: () => Promise<Omit<Diagnosis
 const ok = (detail: string) => ({ state: 'ok', detail }) as const
 const warn = (detail: string, fix: string) => ({ state: 'warn', detail, fix }) as const
 const fail = (detail: string, fix: string) => ({ state: 'fail', detail, fix }) as const
+
+const MARKS = { ok: '✓', warn: '!', fail: '✗' } satisfies Record<Diagnosis['state'], string>
+
+/** Prints the findings; 1 when one of them would make a run fail. */
+export async function showDiagnoses(session: Session, { estate, composition }: Opened): Promise<number> {
+  const { findSshClient } = await import('./providers/ssh/ssh.ts')
+  const { environment } = session
+  const found = await diagnose({
+    estate,
+    environment,
+    composition,
+    sshClient: findSshClient(),
+    tlsChecksOff: environment.tlsChecksOff,
+  })
+  for (const { name, state, detail, fix } of found)
+    session.reporter.page(`${MARKS[state]} ${name}: ${detail}${fix ? `\n    → ${fix}` : ''}`, {
+      check: name,
+      state,
+      detail,
+      ...(fix ? { fix } : {}),
+    })
+  return found.some(each => each.state === 'fail') ? 1 : 0
+}
 
 export interface DoctorInput {
   readonly estate: Estate

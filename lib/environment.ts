@@ -20,6 +20,8 @@ export interface Environment {
   readonly ci: boolean
   readonly noColor: boolean
   readonly githubActions: boolean
+  /** Somebody switched certificate checks off for the whole process. */
+  readonly tlsChecksOff: boolean
 }
 
 const hostPort = (text: string | undefined): { host: string; port: number } | undefined => {
@@ -50,5 +52,6 @@ export function readEnvironment(source: Readonly<Record<string, string | undefin
     ci: text('CI') !== undefined,
     noColor: source.NO_COLOR !== undefined && source.NO_COLOR !== '',
     githubActions: text('GITHUB_ACTIONS') === 'true',
+    tlsChecksOff: text('NODE_TLS_REJECT_UNAUTHORIZED') === '0',
   }
 }

@@ -76,11 +76,13 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
     signal,
     clean,
     version: VERSION,
+    reveal: text => void process.stdout.write(`${text}\n`),
     elapsedMs: () => performance.now(),
     open() {
       opened ??= openEstate(session, closers)
       return opened
     },
+    with: change => createSession(script, change.args ?? args, { ...parts, environment: change.environment ?? environment }),
   }
   return session
 }

@@ -19,10 +19,14 @@ export interface Session {
   /** Takes secrets and control characters out of a text. */
   readonly clean: (text: string) => string
   readonly version: string
+  /** Prints a secret that the operator has asked to see, past the redactor. */
+  readonly reveal: (text: string) => void
   /** Milliseconds since the process began. */
   readonly elapsedMs: () => number
   /** Loads the config, starts the sandbox where one is asked for, and joins the adapters; once per process. */
   open(): Promise<Opened>
+  /** The same session with other arguments or another environment; before `open`. */
+  with(change: Partial<Pick<Session, 'args' | 'environment'>>): Session
 }
 
 export interface Opened {
@@ -50,3 +54,6 @@ export const flagValues = (session: Pick<Session, 'args'>, name: string): readon
   const value = session.args.flags[name]
   return value === undefined || value === true ? [] : value
 }
+
+/** Names the shape; the manual's data and the run stay together in the script's own file. */
+export const defineScript = (script: Script): Script => script

@@ -58,13 +58,16 @@ export const sameAddress = (a: string | undefined, b: string): boolean => {
   return left !== undefined && left.version === right?.version && left.value === right.value
 }
 
+// Made or switched off, but without power: firewalls named in a create call are in force before the server starts.
+const WITHOUT_POWER = new Set(['initializing', 'off'])
+
 /** Every server and each watched port, as a stranger's packets fare now, whether or not something listens there. */
 export const exposureSnapshot = (
   servers: readonly ExposedServer[],
   exposure: (serverId: string) => readonly Exposure[],
 ): ServerExposure[] =>
   servers.map(({ id, name, status, ipv4, ipv6 }) => {
-    const openings = exposure(id)
+    const openings = WITHOUT_POWER.has(status) ? [] : exposure(id)
     const reached = (source: string) => WATCHED_PORTS.filter(port => isLetIn(openings, source, port))
     return {
       serverId: id,

@@ -34,7 +34,7 @@ export type ControlAnswer = { readonly status: number; readonly json: unknown }
 export interface Internet {
   readonly url: string
   readonly port: number
-  /** Where the connection behind a loopback port comes from in the simulated world. */
+  /** Where the connection behind a loopback port comes from in the simulated world; known as soon as its tunnel stands. */
   sourceOf(localPort: number): string | undefined
   close(): Promise<void>
 }

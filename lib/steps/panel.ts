@@ -28,7 +28,7 @@ export interface PanelReader {
   read(spec: ServerSpec, server: Server, machine: MachineState | undefined): Promise<PanelState>
 }
 
-type PanelDeps = Pick<Deps, 'estate' | 'machines' | 'programs' | 'panelOn' | 'clock'>
+type PanelDeps = Pick<Deps, 'estate' | 'machines' | 'programs' | 'panelOn' | 'clock' | 'cloud'>
 
 interface Login {
   readonly email: string
@@ -62,7 +62,7 @@ export async function readLogin(deps: Pick<Deps, 'machines' | 'programs'>, targe
   }
 }
 
-export function createPanelReader(deps: Omit<PanelDeps, 'clock'>): PanelReader {
+export function createPanelReader(deps: Omit<PanelDeps, 'clock' | 'cloud'>): PanelReader {
   return {
     async read(_spec, server, machine) {
       if (machine?.state !== 'ready') return { state: 'down', why: 'the machine does not answer' }
@@ -74,7 +74,7 @@ export function createPanelReader(deps: Omit<PanelDeps, 'clock'>): PanelReader {
   }
 }
 
-async function readPanel(deps: Omit<PanelDeps, 'clock'>, target: Target): Promise<PanelState> {
+async function readPanel(deps: Omit<PanelDeps, 'clock' | 'cloud'>, target: Target): Promise<PanelState> {
   const panel = await deps.panelOn(target)
   const health = await panel.health()
   if (health !== 'up') return { state: 'down', why: health === 'starting' ? 'Dokploy is starting' : 'Dokploy does not answer' }
@@ -154,8 +154,10 @@ async function installDokploy(
   signal: AbortSignal,
   log: (line: string) => void,
 ): Promise<void> {
-  const server = findServer(deps.estate.name, spec.name, live.get('servers'))
-  const advertise = server?.privateIps[0]?.ip ?? target.address
+  const servers = spec.network ? await deps.cloud.listServers() : live.get('servers')
+  // The answer to a create does not hold the private address yet.
+  if (spec.network) live.update('servers', () => servers)
+  const advertise = findServer(deps.estate.name, spec.name, servers)?.privateIps[0]?.ip ?? target.address
   await runProgram(
     deps,
     target,

@@ -4,9 +4,11 @@
  * what looks like a credential though nobody told us about it.
  */
 
+import { printable } from './printable.ts'
+
 export interface Redactor {
-  /** `text` with `***` for each secret. */
-  clean(text: string): string
+  /** `text` with `***` for each secret, and with what a terminal would obey written out; line breaks and tabs stay. */
+  (text: string): string
   /** For text that comes in pieces: a secret cut in two is held back until it can be judged. */
   cleanStream(): { push(chunk: string): string; end(): string }
 }
@@ -25,7 +27,7 @@ const SHAPES: readonly RegExp[] = [
   /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)/g,
   /(?<=\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{6,}/gi,
   // Hetzner: 64 letters and digits of both cases (a SHA-256 in hexadecimal has one).
-  /(?<![A-Za-z0-9+/_=-])(?=[A-Za-z0-9]{0,63}[A-Z])(?=[A-Za-z0-9]{0,63}[a-z])[A-Za-z0-9]{64}(?![A-Za-z0-9+/_=-])/g,
+  /(?<![A-Za-z0-9+/_-])(?=[A-Za-z0-9]{0,63}[A-Z])(?=[A-Za-z0-9]{0,63}[a-z])[A-Za-z0-9]{64}(?![A-Za-z0-9+/_=-])/g,
   /\b(?:gh[oprsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|do[opr]_v1_[a-f0-9]{64})/g,
   // user:password@ in an address.
   /(?<=\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@]{0,256}:)[^\s/@]+(?=@)/gi,
@@ -131,7 +133,8 @@ export const createRedactor = (secrets: () => readonly string[]): Redactor => {
     }
     return forms
   }
-  const clean = (text: string): string => masked(text, spansIn(text, currentForms()))
+  // Secrets go first: one may hold characters that would be written out.
+  const clean = (text: string): string => printable(masked(text, spansIn(text, currentForms())), { lines: true })
 
   const cleanStream = () => {
     let held = ''
@@ -139,7 +142,9 @@ export const createRedactor = (secrets: () => readonly string[]): Redactor => {
       push(chunk: string): string {
         held += chunk
         const spans = spansIn(held, currentForms())
-        const from = undecidedFrom(held, currentForms())
+        let from = undecidedFrom(held, currentForms())
+        // The second half of a character may be in the next piece.
+        if (/[\ud800-\udbff]$/.test(held.slice(0, from))) from--
         // A secret that reaches into the undecided part is judged with it.
         const cut = spans.find(span => span.start < from && span.end > from)?.start ?? from
         const out = masked(
@@ -147,7 +152,7 @@ export const createRedactor = (secrets: () => readonly string[]): Redactor => {
           spans.filter(span => span.end <= cut),
         )
         held = held.slice(cut)
-        return out
+        return printable(out, { lines: true })
       },
       end(): string {
         const out = clean(held)
@@ -156,5 +161,5 @@ export const createRedactor = (secrets: () => readonly string[]): Redactor => {
       },
     }
   }
-  return { clean, cleanStream }
+  return Object.assign(clean, { cleanStream })
 }

@@ -1,14 +1,14 @@
-/** Where everything that a person or a program reads comes out: through the redactor, without a control character, one way each. */
+/** Where everything that a person or a program reads comes out: without a secret, without a control character, one way each. */
 
 import { LandfallError } from '../errors.ts'
 import { disarm, renderAnnotation } from './github.ts'
 import { printable, printableJson } from './printable.ts'
-import { errorLines, type Look, painted, planLines, stepLines, summaryLines } from './render.ts'
-import { countPlan, type PlanView, type StepView, type SummaryView } from './views.ts'
+import { countPlan, errorLines, type Look, painted, planLines, stepLines, summaryLines } from './render.ts'
+import type { Reporter } from './types.ts'
 import { wrap } from './wrap.ts'
 
 export interface ReporterOptions {
-  /** `json`: one object per line through `write`, nothing else there. */
+  /** `json`: one object per line through `write`, and nothing else there. */
   readonly mode: 'human' | 'json'
   readonly color: boolean
   /** Columns of the terminal; 80 where there is none. */
@@ -20,16 +20,7 @@ export interface ReporterOptions {
   /** Takes secrets out. */
   readonly clean: (text: string) => string
   /** The output is a job's log at GitHub Actions. */
-  readonly github?: boolean
-}
-
-export interface Reporter {
-  plan(view: PlanView): void
-  step(event: StepView): void
-  log(line: string): void
-  warning(text: string, hint?: string): void
-  error(error: unknown): void
-  summary(view: SummaryView): void
+  readonly githubActions?: boolean
 }
 
 /** NO_COLOR (https://no-color.org) wins over everything; a log that is no terminal has no colour. */
@@ -40,6 +31,8 @@ const cleaned = (value: unknown, clean: (text: string) => string): unknown => {
   if (typeof value === 'string') return clean(value)
   if (Array.isArray(value)) return value.map(item => cleaned(item, clean))
   if (typeof value !== 'object' || value === null) return value
+  // A secret prints as its name, also inside of data.
+  if ('toJSON' in value && typeof value.toJSON === 'function') return cleaned(value.toJSON(), clean)
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [clean(key), cleaned(inner, clean)]))
 }
 
@@ -53,47 +46,53 @@ const errorFields = (error: unknown): Record<string, unknown> => {
 }
 
 const createJsonReporter = ({ write, clean }: ReporterOptions): Reporter => {
-  const emit = (type: string, fields: object) => write(`${printableJson(cleaned({ type, ...fields }, clean))}\n`)
+  const emit = (type: string, fields: object) => write(`${printableJson(cleaned({ ...fields, type }, clean))}\n`)
   return {
+    mode: 'json',
     plan: view => emit('plan', { ...view, counts: countPlan(view) }),
-    step: ({ error, ...event }) => emit('step', { ...event, ...(error === undefined ? {} : { error: errorFields(error) }) }),
-    log: line => emit('log', { message: line }),
-    warning: (text, hint) => emit('warning', { message: text, hint }),
+    step: ({ error, ...line }) => emit('step', { ...line, ...(error === undefined ? {} : { error: errorFields(error) }) }),
+    log: text => emit('log', { message: text }),
+    warning: text => emit('warning', { message: text }),
     error: error => emit('error', errorFields(error)),
-    summary: view => emit('summary', view),
+    summary: summary => emit('summary', summary),
+    page: (_, data) => emit('log', data),
   }
 }
 
-const createHumanReporter = ({ color, width, write, writeError, clean, github = false }: ReporterOptions): Reporter => {
-  // Redaction comes first: a secret may hold characters that would be written out.
-  const look: Look = { width, color, say: text => printable(clean(text), { lines: true }) }
-  const lines = (out: (text: string) => void, texts: readonly string[]) =>
-    out(texts.map(text => `${github ? disarm(text) : text}\n`).join(''))
+const createHumanReporter = (options: ReporterOptions): Reporter => {
+  const { color, width, write, writeError, clean, githubActions = false } = options
+  const look: Look = {
+    width,
+    color,
+    // Redaction comes first: a secret may hold characters that would be written out.
+    say: text => printable(clean(text)),
+    block: text => printable(clean(text), { lines: true }),
+  }
+  const put = (out: (text: string) => void, lines: readonly string[]) =>
+    out(lines.map(line => `${githubActions ? disarm(line) : line}\n`).join(''))
   const annotate = (kind: 'error' | 'warning', text: string) => {
-    if (github) writeError(`${renderAnnotation(kind, look.say(text), 'Landfall')}\n`)
+    if (githubActions) writeError(`${renderAnnotation(kind, disarm(look.block(text)), 'Landfall')}\n`)
   }
   return {
-    plan: view => lines(write, planLines(view, look)),
-    step: event => lines(write, stepLines(event, look)),
-    log: line =>
-      lines(
+    mode: 'human',
+    plan: view => put(write, planLines(view, look)),
+    step: line => put(write, stepLines(line, look)),
+    log: text =>
+      put(
         write,
-        wrap(look.say(line), width, '  ').map(text => painted(text, look, 'dim')),
+        wrap(look.block(text), width, '  ').map(line => painted(line, look, 'dim')),
       ),
-    warning: (text, hint) => {
-      const [first = '', ...rest] = wrap(look.say(text), width, '! ')
-      lines(writeError, [
-        painted(first.slice(0, 1), look, 'yellow', 'bold') + first.slice(1),
-        ...rest,
-        ...(hint === undefined ? [] : wrap(look.say(hint), width, '  → ')),
-      ])
+    warning: text => {
+      const [first = '', ...rest] = wrap(look.block(text), width, '! ')
+      put(writeError, [painted(first.slice(0, 1), look, 'yellow', 'bold') + first.slice(1), ...rest])
       annotate('warning', text)
     },
     error: error => {
-      lines(writeError, errorLines(error, look))
+      put(writeError, errorLines(error, look))
       annotate('error', error instanceof Error ? error.message : String(error))
     },
-    summary: view => lines(write, ['', ...summaryLines(view, look)]),
+    summary: summary => put(write, ['', ...summaryLines(summary, look)]),
+    page: text => put(write, look.block(text.replace(/\n$/, '')).split('\n')),
   }
 }
 

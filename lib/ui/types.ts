@@ -76,9 +76,14 @@ export interface PlanView {
     /** For `done`: how it is. For `refused`: why, and `hint`. */
     readonly detail?: string
     readonly hint?: string
+    /** For `blocked`: what will follow. */
     readonly changes: readonly { readonly kind: Mark; readonly summary: string; readonly details?: readonly string[] }[]
   }[]
   readonly changes: number
+  /** Who will reach what from outside: "prod-dokploy: 22/tcp from anywhere". */
+  readonly reachable?: readonly string[]
+  /** How long all of it usually takes. */
+  readonly typicalMs?: number
   /** Monthly difference, when the plan changes the bill. */
   readonly money?: { readonly currency: string; readonly net: number; readonly gross: number }
 }
@@ -90,6 +95,9 @@ export interface StepLine {
   readonly state: string
   readonly change?: string
   readonly elapsedMs: number
+  /** Changes applied; 0 for a step that was done before. */
+  readonly applied?: number
+  readonly typicalMs?: number
   readonly detail?: string
   readonly error?: unknown
 }

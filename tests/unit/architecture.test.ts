@@ -22,7 +22,7 @@ const MAY_IMPORT = {
   'lib/providers/outside/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/ssh/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/estate/programs.ts'],
   'lib/ui/': [],
-  'lib/sandbox/': ['lib/estate/labels.ts', 'lib/estate/programs.ts'],
+  'lib/sandbox/': ['lib/sandbox/', 'lib/estate/labels.ts', 'lib/estate/programs.ts'],
   'lib/': ['lib/', '!lib/sandbox/'],
   'lib/rehearsal.ts': ['lib/'],
   'scripts/': ['lib/', '!lib/providers/', '!lib/sandbox/'],

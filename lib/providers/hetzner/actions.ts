@@ -115,7 +115,7 @@ export function createActionPoller(deps: ActionPollerDeps): ActionPoller {
   const ask = async (ids: readonly string[]): Promise<Map<string, WireAction>> => {
     const found = byId(await deps.list(ids))
     const missing = ids.filter(id => !found.has(id))
-    // A short answer may be a short page; only what is missing when asked for by itself is really gone.
+    // A short answer may be a page of one that pages after all; only what is missing when asked for by itself is really gone.
     return missing.length === 0 ? found : new Map([...found, ...byId(await deps.list(missing))])
   }
 

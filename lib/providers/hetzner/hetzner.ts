@@ -29,7 +29,6 @@ export interface Hetzner extends Cloud {
 
 const ENDPOINT = 'https://api.hetzner.cloud/v1'
 const TIMEOUT_MS = 30_000
-const DEFAULT_PAGE = 25
 
 export interface HetznerOptions {
   readonly token: Secret
@@ -53,10 +52,13 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     signal: context.signal,
     token,
     list: async ids => {
-      const query = ids.map((id): [string, string] => ['id', id])
-      // Not in the vendor's document, yet its lists hold 25 by default, and its own clients send it here too.
-      if (ids.length > DEFAULT_PAGE) query.push(['per_page', String(ids.length)])
-      const request = { what: 'follow running actions', method: 'GET', path: '/actions', query } as const
+      // No page size: this list is not paged, and holds every action that was asked for.
+      const request = {
+        what: 'follow running actions',
+        method: 'GET',
+        path: '/actions',
+        query: ids.map(id => ['id', id] as const),
+      } as const
       return (await calls.call(request, json => objectsIn<WireAction>(json, 'actions'))).value
     },
   })

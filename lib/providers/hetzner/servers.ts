@@ -25,7 +25,19 @@ export function createServers(deps: Deps): Servers {
   const { calls, context } = deps
   const { clock } = context
   /** What is still going on for the servers that this process made. */
-  const creates = new Map<string, Pick<Created<WireServer>, 'actions' | 'receivedAtMs'>>()
+  const creates = new Map<string, Pick<Created<WireServer>, 'actions' | 'receivedAtMs'> & { readonly server: Server }>()
+
+  let asking: Promise<ReadonlySet<string>> | undefined
+  /** Ids of servers that are off; one request for all that ask while it is under way to be sent. */
+  const findOff = (): Promise<ReadonlySet<string>> => {
+    asking ??= Promise.resolve().then(async () => {
+      asking = undefined
+      const request = { what: 'look for servers that are off', path: '/servers', query: [['status', 'off']] } as const
+      const { value } = await calls.list<WireServer>(request, 'servers')
+      return new Set(value.map(each => String(each.id)))
+    })
+    return asking
+  }
 
   const readServer = async (id: string, signal?: AbortSignal): Promise<Server> => {
     const request = {
@@ -99,7 +111,7 @@ export function createServers(deps: Deps): Servers {
         find: () => findMade(input),
       })
       const server = serverFromWire(object)
-      creates.set(server.id, { actions, receivedAtMs })
+      creates.set(server.id, { actions, receivedAtMs, server })
       if (hasAddresses(server, input)) return server
       return readUntil(server.id, { what: `learn the addresses of ${what}`, withinMs: ADDRESSES_WITHIN_MS }, now =>
         hasAddresses(now, input),
@@ -119,6 +131,8 @@ export function createServers(deps: Deps): Servers {
         // An action that failed has been told; the next wait looks at the server itself.
         creates.delete(id)
         await track(deps, create.actions, { what, order: 'chain', receivedAtMs: create.receivedAtMs, signal })
+        // A server may end off although its start succeeded; asking that once for many is cheaper than reading each.
+        if (!(await findOff()).has(id)) return { ...create.server, status: 'running', locked: false }
       }
       let poweredOn = false
       return readUntil(id, { what, withinMs: RUNNING_WITHIN_MS, signal }, async server => {

@@ -8,7 +8,9 @@ import type { Program } from '../ports/machine.ts'
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
 import factsText from './programs/facts.sh' with { type: 'text' }
 import inspectText from './programs/inspect.sh' with { type: 'text' }
-import installText from './programs/install-dokploy.sh' with { type: 'text' }
+import installDockerText from './programs/install-docker.sh' with { type: 'text' }
+import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
+import installHostText from './programs/install-host.sh' with { type: 'text' }
 import preludeText from './programs/prelude.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
@@ -18,7 +20,7 @@ import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' 
 import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
 
 /** The installer as it lies on a server: /usr/local/lib/landfall/install-dokploy. */
-export const INSTALLER_TEXT = `#!/bin/sh\n${dokployText}${sshdText}${installText}`
+export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, installHostText, installDockerText, installDokployText].join('')}`
 
 const END_OF_INSTALLER = 'LANDFALL-END-OF-INSTALLER'
 const writeInstaller = `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${INSTALLER_TEXT}${END_OF_INSTALLER}\n}\n\n`

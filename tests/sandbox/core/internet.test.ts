@@ -17,14 +17,15 @@ let machine: Server
 let internet: Internet
 let openings: Exposure[]
 let status: string
-const seen: (string | undefined)[] = []
+/** Local ports that the machine was called from. */
+const callers: number[] = []
 
 beforeEach(async () => {
-  seen.length = 0
+  callers.length = 0
   openings = [tcp(22, ANYONE), tcp(3000, ADMIN), tcp(8000, ANYONE, 8100)]
   status = 'running'
   machine = createServer({ allowHalfOpen: true }, socket => {
-    seen.push(internet.sourceOf(socket.remotePort ?? 0))
+    callers.push(socket.remotePort ?? 0)
     socket.write('hello from the machine\r\n')
     // A protocol that answers only when the other side has said everything.
     const said: string[] = []
@@ -57,14 +58,16 @@ const reach = async (target: string, source?: string): Promise<string> => {
 
 describe('the internet', () => {
   test('leads to the machine that has the address, over IPv4, IPv6 in any spelling, and by name', async () => {
+    const sources: (string | undefined)[] = []
     for (const target of ['203.0.113.10:22', '[2001:db8:1::1]:22', '[2001:0db8:0001:0:0:0:0:1]:22', 'prod.example.com:22']) {
       const tunnel = await dial(internet.port, target)
       if (tunnel === 'silence') throw new Error(`${target} is silent`)
       expect(tunnel.status).toBe(200)
       expect(await firstLine(tunnel.socket)).toBe('hello from the machine')
+      sources.push(internet.sourceOf(callers.at(-1) ?? 0))
       tunnel.socket.destroy()
     }
-    expect(seen).toEqual(['198.51.100.7', '2001:db8:ffff::7', '2001:db8:ffff::7', '198.51.100.7'])
+    expect(sources).toEqual(['198.51.100.7', '2001:db8:ffff::7', '2001:db8:ffff::7', '198.51.100.7'])
   })
 
   test('lets one side finish before the other answers', async () => {
@@ -137,10 +140,11 @@ describe('the internet', () => {
 })
 
 describe('an exposure snapshot', () => {
-  test('lists the watched ports that a stranger reaches, by family', () => {
+  test('lists the watched ports that a stranger reaches, by family, of servers that have power', () => {
     const servers = [
       { id: '1', name: 'prod', status: 'running', ipv4: '203.0.113.10', ipv6: '2001:db8:1::1' },
-      { id: '2', name: 'inner', status: 'running', ipv4: '203.0.113.11' },
+      { id: '2', name: 'inner', status: 'starting', ipv4: '203.0.113.11' },
+      { id: '3', name: 'asleep', status: 'initializing', ipv4: '203.0.113.12' },
     ]
     const rules: Record<string, Exposure[]> = {
       1: [
@@ -150,10 +154,12 @@ describe('an exposure snapshot', () => {
         { protocol: 'udp', ports: { first: 7946, last: 7946 }, from: ANYONE },
       ],
       2: [tcp(1, ANYONE, 65_535)],
+      3: [tcp(1, ANYONE, 65_535)],
     }
     expect(exposureSnapshot(servers, id => rules[id] ?? [])).toEqual([
       { serverId: '1', name: 'prod', status: 'running', ipv4: [22, 3000], ipv6: [22] },
-      { serverId: '2', name: 'inner', status: 'running', ipv4: [22, 80, 443, 2377, 3000, 5432, 6379, 7946], ipv6: [] },
+      { serverId: '2', name: 'inner', status: 'starting', ipv4: [22, 80, 443, 2377, 3000, 5432, 6379, 7946], ipv6: [] },
+      { serverId: '3', name: 'asleep', status: 'initializing', ipv4: [], ipv6: [] },
     ])
   })
 })

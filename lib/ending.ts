@@ -1,0 +1,74 @@
+/** What a run's end tells people: outputs, URLs, where secrets lie, how to log in, what it costs, how to undo. Pure. */
+
+import type { World } from './engine/world.ts'
+import { costOf, renderAmount } from './estate/cost.ts'
+import type { Estate } from './estate/estate.ts'
+import { isOurs } from './estate/labels.ts'
+import type { Opened, Session } from './script.ts'
+import type { EstateWorld } from './steps/world.ts'
+import type { Summary } from './ui/types.ts'
+import { commandLine } from './view.ts'
+
+/** `dev_ip`, `prod_ip` … and, where a panel has a name, `dev_url` …; by role, or by server name where a role has several servers. */
+export function outputsOf(estate: Estate, world: World<EstateWorld>): Record<string, string> {
+  const servers = world.has('servers') ? world.get('servers') : []
+  const entries = estate.servers.flatMap(spec => {
+    const server = servers.find(each => each.name === spec.name && isOurs(each.labels, estate.name))
+    const alone = estate.servers.filter(each => each.role === spec.role).length === 1
+    const key = (alone ? spec.role : spec.name).replaceAll('-', '_')
+    return [
+      ...(server?.ipv4 ? [[`${key}_ip`, server.ipv4] as const] : []),
+      ...(server?.ipv6 ? [[`${key}_ipv6`, server.ipv6] as const] : []),
+      ...(server && spec.dokploy?.host ? [[`${key}_url`, `https://${spec.dokploy.host}`] as const] : []),
+    ]
+  })
+  return Object.fromEntries(entries)
+}
+
+/** One line of money for all that is billed and ours; undefined when prices were not looked at. */
+export function costLine(estate: Estate, world: World<EstateWorld>): string | undefined {
+  if (!world.has('pricing') || !world.has('serverTypes') || !world.has('servers')) return undefined
+  const cost = costOf({
+    servers: world.get('servers').filter(each => isOurs(each.labels, estate.name)),
+    serverTypes: world.get('serverTypes'),
+    pricing: world.get('pricing'),
+    primaryIps: [],
+    images: [],
+  })
+  const { currency, monthly, hourly } = cost
+  return `${renderAmount(monthly.net)} ${currency} a month net (${renderAmount(monthly.gross)} gross), ${hourly.net.toFixed(4)} an hour`
+}
+
+/** The end of a run that set up or checked an estate. */
+export function endingOf(
+  session: Pick<Session, 'args' | 'manual'>,
+  { directory }: Pick<Opened, 'directory'>,
+): (world: World<EstateWorld>, estate: Estate) => Pick<Summary, 'outputs' | 'notes' | 'next'> {
+  const as = (name: string): string =>
+    commandLine({ args: { ...session.args, names: [], flags: {} }, manual: { name, about: '', examples: [] } })
+  return (world, estate) => {
+    const withPanel = estate.servers.filter(spec => spec.dokploy)
+    const cost = costLine(estate, world)
+    return {
+      outputs: outputsOf(estate, world),
+      notes: [
+        ...withPanel.map(spec => ({
+          label: spec.dokploy?.host ? `https://${spec.dokploy.host}` : spec.name,
+          text: `Dokploy, log in as ${spec.dokploy?.adminEmail}`,
+        })),
+        ...(withPanel.length > 0
+          ? [
+              {
+                label: 'passwords',
+                text: `${as('dokploy')} login  (kept on each server in /etc/landfall/dokploy-login, root only)`,
+              },
+              { label: 'SSH', text: `${as('status')} --ssh  (pinned host keys in ${directory}/known_hosts)` },
+            ]
+          : []),
+        ...(cost ? [{ label: 'costs', text: `${cost}; ${as('cost')}` }] : []),
+        { label: 'undo', text: as('destroy') },
+      ],
+      next: as('status'),
+    }
+  }
+}

@@ -1,0 +1,45 @@
+/** The logins of the panels, read from the servers that keep them. A password is printed only when it was asked for. */
+
+import { World } from './engine/world.ts'
+import { LandfallError } from './errors.ts'
+import { hasFlag, type Opened, type Session } from './script.ts'
+import { targetOf } from './steps/machine.ts'
+import { hasDokploy, readLogin } from './steps/panel.ts'
+import { findServer } from './steps/server.ts'
+
+export async function showLogins(session: Session, { estate, composition }: Opened): Promise<number> {
+  const { deps, readers } = composition
+  const world = new World(readers)
+  await world.look(['servers'])
+  const wanted = estate.servers
+    .filter(hasDokploy)
+    .filter(spec => session.args.names.length === 0 || session.args.names.includes(spec.name))
+  if (wanted.length === 0)
+    throw new LandfallError('usage', `The estate has no Dokploy server called ${session.args.names.join(', ')}.`, {
+      hint: `It has: ${estate.servers
+        .filter(hasDokploy)
+        .map(spec => spec.name)
+        .join(', ')}.`,
+    })
+  for (const spec of wanted) {
+    const server = findServer(estate.name, spec.name, world.get('servers'))
+    const target = server && targetOf(estate.name, server)
+    const login = target && (await readLogin(deps, target))
+    if (!login) {
+      session.reporter.warning(`No login of ${spec.name} is kept yet: run  bun scripts/dokploy.ts`)
+      continue
+    }
+    const address = spec.dokploy.host ? `https://${spec.dokploy.host}` : `http://${server?.ipv4}:3000`
+    const show = hasFlag(session, 'show')
+    if (show) session.reveal(`${spec.name}: ${login.password.reveal()}`)
+    session.reporter.page(
+      `${address}\n  user      ${login.email}\n  password  ${show ? '(above)' : 'kept on the server; print it with --show'}`,
+      {
+        server: spec.name,
+        address,
+        email: login.email,
+      },
+    )
+  }
+  return 0
+}

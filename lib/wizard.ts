@@ -1,0 +1,140 @@
+/** The questions of the guided tour: which world, which tokens, which estate. Its answers are a config.json, the same that CI uses. */
+
+import { existsSync } from 'node:fs'
+import { writeFileAtomic } from './engine/files.ts'
+import { LandfallError } from './errors.ts'
+import type { Session } from './script.ts'
+import type { Secret } from './secret.ts'
+import type { Ask, ParsedArgs } from './ui/types.ts'
+
+/** Where a token is made, and with which rights. */
+const TOKENS = {
+  hcloud: {
+    variable: 'HCLOUD_TOKEN',
+    where: 'console.hetzner.cloud → your project → Security → API tokens → Generate, with Read & Write',
+  },
+  cloudflare: {
+    variable: 'CLOUDFLARE_API_TOKEN',
+    where:
+      'dash.cloudflare.com → My Profile → API Tokens → Create, with Zone → Zone → Read and Zone → DNS → Edit on your one zone',
+  },
+} as const
+
+/** Asks for what is missing before a tour can begin. Answers with the session to go on with. */
+export async function prepareTour(session: Session, tests: TokenTests): Promise<Session> {
+  if (!session.interactive) return session
+  const rehearsing = await chooseWorld(session)
+  const args: ParsedArgs = rehearsing && session.args.sandbox === undefined ? { ...session.args, sandbox: 'kept' } : session.args
+  if (!existsSync(args.config)) await writeConfig(session, args.config)
+  if (rehearsing) return session.with({ args })
+  const environment = { ...session.environment }
+  if (!environment.hcloudToken) Object.assign(environment, { hcloudToken: await askToken(session, 'hcloud', tests.hcloud) })
+  if (!environment.cloudflareToken)
+    Object.assign(environment, { cloudflareToken: await askToken(session, 'cloudflare', tests.cloudflare) })
+  return session.with({ args, environment })
+}
+
+export interface TokenTests {
+  /** Resolves when the vendor takes the token. @throws LandfallError token_invalid | forbidden */
+  readonly hcloud: (token: Secret) => Promise<void>
+  readonly cloudflare: (token: Secret) => Promise<void>
+}
+
+async function chooseWorld({ args, ask, environment }: Session): Promise<boolean> {
+  if (args.sandbox !== undefined) return true
+  if (environment.hcloudToken) return false
+  const world = await ask.select({
+    flag: '--sandbox',
+    message: 'HCLOUD_TOKEN is not set. How shall we go on?',
+    choices: [
+      {
+        value: 'rehearse',
+        name: 'Rehearse here',
+        about: 'the whole tour against stand-ins on this machine; no account, no money',
+      },
+      { value: 'real', name: 'Set up for real', about: 'asks for the two API tokens' },
+    ],
+  })
+  return world === 'rehearse'
+}
+
+/** Tests the token at once; a wrong one is asked for again, with the vendor's reason. */
+async function askToken(
+  session: Pick<Session, 'ask' | 'reporter'>,
+  which: keyof typeof TOKENS,
+  test: (token: Secret) => Promise<void>,
+): Promise<Secret> {
+  const { variable, where } = TOKENS[which]
+  session.reporter.log(`${variable}: make one at ${where}.`)
+  for (;;) {
+    const token = await session.ask.secret({ flag: variable, message: variable, label: variable })
+    try {
+      await test(token)
+      session.reporter.log(`${variable} works. To keep it for later runs: export ${variable}=…`)
+      return token
+    } catch (error) {
+      if (!(error instanceof LandfallError) || error.code === 'cancelled') throw error
+      session.reporter.error(error)
+    }
+  }
+}
+
+const HOST = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$/
+
+async function writeConfig({ ask, reporter }: Session, path: string): Promise<void> {
+  reporter.log(`There is no ${path} yet; a few questions make one.`)
+  const text = await askEstate(ask)
+  await writeFileAtomic(path, text, 0o644)
+  reporter.log(`Wrote ${path}. It holds no secret: commit it, and CI does the same with the same file.`)
+}
+
+/** The text of a config.json. */
+export async function askEstate(ask: Ask): Promise<string> {
+  const { renderConfig } = await import('./estate/write.ts')
+  const domain = await ask.text({
+    flag: '--config PATH',
+    message: 'Your domain, as Cloudflare holds it',
+    validate: value => (HOST.test(value.trim().toLowerCase()) ? undefined : 'A domain like example.com is wanted.'),
+  })
+  const location = await ask.select({
+    flag: '--config PATH',
+    message: 'Where shall the servers stand?',
+    choices: [
+      { value: 'nbg1', name: 'Nuremberg', about: 'nbg1' },
+      { value: 'fsn1', name: 'Falkenstein', about: 'fsn1' },
+      { value: 'hel1', name: 'Helsinki', about: 'hel1' },
+    ],
+    default: 'nbg1',
+  })
+  const shape = await ask.select({
+    flag: '--config PATH',
+    message: 'Which servers?',
+    choices: [
+      { value: 'both', name: 'dev and prod', about: 'two servers: cx23 and cx33' },
+      { value: 'prod', name: 'prod only', about: 'one server: cx33' },
+    ],
+    default: 'both',
+  })
+  const image = await ask.select({
+    flag: '--config PATH',
+    message: 'From which image?',
+    choices: [
+      { value: 'debian-12', name: 'stock Debian 12', about: 'Dokploy is installed over SSH, 3 to 6 minutes; nothing to prepare' },
+      {
+        value: 'golden',
+        name: 'golden image',
+        about: 'a NixOS snapshot that you have built; servers are ready in about a minute',
+      },
+    ],
+    default: 'debian-12',
+  })
+  const name = domain.trim().toLowerCase()
+  return renderConfig({
+    domain: name,
+    locations: [location],
+    image,
+    serverTypes: shape === 'both' ? { dev: 'cx23', prod: 'cx33' } : { prod: 'cx33' },
+    ...(image === 'golden' ? { imageBuildType: 'cx23' } : {}),
+    adminSubdomains: shape === 'both' ? { prod: 'admin', dev: 'dev.admin' } : { prod: 'admin' },
+  })
+}

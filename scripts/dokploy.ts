@@ -1,0 +1,39 @@
+/** Dokploy on the estate's servers: installed, healthy, owned by you, served under its name. */
+
+import { converge } from '../lib/converge.ts'
+import { endingOf } from '../lib/ending.ts'
+import { showLogins } from '../lib/logins.ts'
+import { main } from '../lib/main.ts'
+import { defineScript } from '../lib/script.ts'
+import { estateSteps } from '../lib/steps/estate.ts'
+
+const dokploy = defineScript({
+  manual: {
+    name: 'dokploy',
+    about: 'Bring Dokploy up on the estate’s servers, make its first admin through SSH, and give the panel its name.',
+    actions: [
+      { name: 'apply', about: 'from a reachable machine to a panel under its own name' },
+      { name: 'login', about: 'show who logs in where; with --show also the password' },
+    ],
+    names: 'server',
+    flags: [{ name: 'show', about: 'print the passwords (login)' }],
+    examples: [
+      { command: 'bun scripts/dokploy.ts --plan', about: 'what is missing' },
+      { command: 'bun scripts/dokploy.ts login prod-dokploy --show', about: 'the password of one panel' },
+    ],
+  },
+
+  async run(session) {
+    const opened = await session.open()
+    if (session.args.action === 'login') return showLogins(session, opened)
+    const names = session.args.names.length > 0 ? session.args.names : undefined
+    return converge(session, opened, {
+      steps: deps => estateSteps(deps, ['machines', 'dokploy', 'names'], names),
+      partial: true,
+      report: endingOf(session, opened),
+    })
+  },
+})
+
+export default dokploy
+if (import.meta.main) await main(dokploy)

@@ -1,0 +1,40 @@
+/** Servers, their keys, network and firewalls: what Terraform did, without a state file. */
+
+import { converge } from '../lib/converge.ts'
+import { endingOf } from '../lib/ending.ts'
+import { main } from '../lib/main.ts'
+import { defineScript } from '../lib/script.ts'
+import { destroySteps } from '../lib/steps/destroy.ts'
+import { estateSteps } from '../lib/steps/estate.ts'
+
+const provision = defineScript({
+  manual: {
+    name: 'provision',
+    about: 'Create the servers of the estate behind their firewalls, or take them away.',
+    actions: [
+      { name: 'apply', about: 'create what is missing and wait until it runs' },
+      { name: 'plan', about: 'show what apply would do; the same as --plan' },
+      { name: 'destroy', about: 'delete everything that carries the estate’s labels' },
+    ],
+    examples: [
+      { command: 'bun scripts/provision.ts plan', about: 'what would change, and what it costs' },
+      { command: 'bun scripts/provision.ts apply --yes --json', about: 'in CI' },
+      { command: 'bun scripts/provision.ts apply --sandbox --config examples/two-servers.json', about: 'a rehearsal' },
+    ],
+  },
+
+  async run(session) {
+    const opened = await session.open()
+    if (session.args.action === 'destroy')
+      return converge(session, opened, { steps: destroySteps, confirmName: opened.estate.name })
+    const planned = session.args.action === 'plan' ? { ...session, args: { ...session.args, plan: true } } : session
+    return converge(planned, opened, {
+      steps: deps => estateSteps(deps, ['image', 'firewall', 'servers']),
+      partial: true,
+      report: endingOf(session, opened),
+    })
+  },
+})
+
+export default provision
+if (import.meta.main) await main(provision)

@@ -1,0 +1,41 @@
+/** The guided tour, from nothing to a verified estate. */
+
+import { adminOf } from '../lib/admin.ts'
+import { testTokens } from '../lib/compose.ts'
+import { converge } from '../lib/converge.ts'
+import { endingOf } from '../lib/ending.ts'
+import { main } from '../lib/main.ts'
+import { defineScript } from '../lib/script.ts'
+import { ALL_STAGES, estateSteps } from '../lib/steps/estate.ts'
+import { prepareTour } from '../lib/wizard.ts'
+
+const setup = defineScript({
+  manual: {
+    name: 'setup',
+    about: 'Set the whole estate up: image, servers behind their firewall, Dokploy, names, and a look from outside.',
+    examples: [
+      { command: 'bun scripts/setup.ts', about: 'asks for what is missing, shows the plan and its price, then acts' },
+      { command: 'bun scripts/setup.ts --sandbox --config examples/two-servers.json', about: 'a rehearsal without any account' },
+      { command: 'bun scripts/setup.ts --yes --json', about: 'in CI, with HCLOUD_TOKEN and CLOUDFLARE_API_TOKEN set' },
+    ],
+  },
+
+  async run(given) {
+    const session = await prepareTour(given, testTokens)
+    const opened = await session.open()
+    const { estate, composition } = opened
+    // In CI the machine's address is nobody's, and config.json's list counts for itself.
+    const ownAddress = (estate.adminAddresses ?? []).length === 0 && !session.environment.ci
+    const deps = { ...composition.deps, ...(ownAddress ? { admin: await adminOf(opened) } : {}) }
+    return converge(session, opened, {
+      deps,
+      steps: () => estateSteps(deps, ALL_STAGES),
+      alsoRead: ['pricing', 'serverTypes'],
+      confirmName: estate.name,
+      report: endingOf(session, opened),
+    })
+  },
+})
+
+export default setup
+if (import.meta.main) await main(setup)
