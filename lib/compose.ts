@@ -17,6 +17,7 @@ import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
 import type { Dns } from './providers/ports/dns.ts'
 import type { Dokploy } from './providers/ports/dokploy.ts'
 import type { Machines } from './providers/ports/machine.ts'
+import type { Outside } from './providers/ports/outside.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
 import { createMachineReader } from './steps/machine.ts'
@@ -77,33 +78,21 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   }
   const route: Route = environment.internet ? { kind: 'proxy', ...environment.internet } : { kind: 'direct' }
 
-  const [{ cloud, locks }, dns, machines, programs, outside, { createDokploy }] = await Promise.all([
-    composeCloud(environment, context),
-    composeDns(estate, environment, context),
-    composeMachines(environment, directory, route, context),
-    import('./providers/ssh/programs.ts').then(module => module.PROGRAM_TEXTS),
-    import('./providers/outside/outside.ts').then(({ createOutside }) =>
-      createOutside({
-        route,
-        context,
-        ...(environment.resolver ? { resolver: environment.resolver } : {}),
-        ...(environment.caFile ? { caPem: readFileSync(environment.caFile, 'utf8') } : {}),
-        ...(environment.internet
-          ? { whoamiUrl: `http://${environment.internet.host}:${environment.internet.port}/whoami{family}` }
-          : {}),
-      }),
-    ),
-    import('./providers/dokploy/dokploy.ts'),
-  ])
+  const { cloud, locks } = await composeCloud(environment, context)
+  const dns = composeDns(estate, environment, context)
+  const machines = composeMachines(environment, directory, route, context)
+  const outside = composeOutside(environment, route, context)
+  const { PROGRAM_TEXTS: programs } = await import('./providers/ssh/programs.ts')
 
   const tunnels = new Map<string, Promise<{ panel: Dokploy; close(): Promise<void> }>>()
   const panelOn: Deps['panelOn'] = async target => {
     const key = `${target.hostKeyAlias} ${target.hostKey}`
     const open =
       tunnels.get(key) ??
-      machines
-        .forward(target, DOKPLOY_PORT)
-        .then(({ url, close }) => ({ panel: createDokploy({ baseUrl: url, context }), close }))
+      machines.forward(target, DOKPLOY_PORT).then(async ({ url, close }) => {
+        const { createDokploy } = await import('./providers/dokploy/dokploy.ts')
+        return { panel: createDokploy({ baseUrl: url, context }), close }
+      })
     tunnels.set(key, open)
     try {
       return (await open).panel
@@ -166,12 +155,28 @@ async function composeCloud(environment: Environment, context: ProviderContext):
   return { cloud: hetzner, locks: hetzner.locks }
 }
 
-async function composeDns(estate: Estate, environment: Environment, context: ProviderContext): Promise<Dns> {
+function composeDns(estate: Estate, environment: Environment, context: ProviderContext): Dns {
   const token = environment.cloudflareToken
   if (!token || !estate.dns) return missing<Dns>('CLOUDFLARE_API_TOKEN', CLOUDFLARE_HINT)
-  const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')
   const endpoint = environment.cloudflareBaseUrl ?? checkedBaseUrl(estate)
-  return createCloudflare({ token, context, ...(endpoint ? { endpoint } : {}) })
+  return lazy(async () => {
+    const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')
+    return createCloudflare({ token, context, ...(endpoint ? { endpoint } : {}) })
+  })
+}
+
+function composeOutside(environment: Environment, route: Route, context: ProviderContext): Outside {
+  const { internet, resolver, caFile } = environment
+  return lazy(async () => {
+    const { createOutside } = await import('./providers/outside/outside.ts')
+    return createOutside({
+      route,
+      context,
+      ...(resolver ? { resolver } : {}),
+      ...(caFile ? { caPem: readFileSync(caFile, 'utf8') } : {}),
+      ...(internet ? { whoamiUrl: `http://${internet.host}:${internet.port}/whoami{family}` } : {}),
+    })
+  })
 }
 
 const CLOUDFLARE_HOST = 'api.cloudflare.com'
@@ -188,16 +193,30 @@ function checkedBaseUrl(estate: Estate): string | undefined {
   )
 }
 
-async function composeMachines(
-  environment: Environment,
-  directory: string,
-  route: Route,
-  context: ProviderContext,
-): Promise<Machines> {
-  const { createMachines } = await import('./providers/ssh/ssh.ts')
+function composeMachines(environment: Environment, directory: string, route: Route, context: ProviderContext): Machines {
   const own = join(directory, 'id_ed25519')
   const identityFile = environment.sshKeyFile ?? (existsSync(own) ? resolve(own) : undefined)
-  return createMachines({ directory, route, context, ...(identityFile ? { identityFile } : {}) })
+  return lazy(async () => {
+    const { createMachines } = await import('./providers/ssh/ssh.ts')
+    return createMachines({ directory, route, context, ...(identityFile ? { identityFile } : {}) })
+  })
+}
+
+/** A port that is loaded with its first call; every method of a port answers with a promise, so nobody can tell. */
+function lazy<T extends object>(load: () => Promise<T>): T {
+  let port: Promise<T> | undefined
+  return new Proxy({} as T, {
+    get(_, key) {
+      // Awaiting the proxy itself must not load it.
+      if (key === 'then') return undefined
+      return async (...values: unknown[]) => {
+        port ??= load()
+        const method: unknown = Reflect.get(await port, key)
+        if (typeof method !== 'function') throw new Error(`bug: the port has no method ${String(key)}`)
+        return method(...values)
+      }
+    },
+  })
 }
 
 /**

@@ -24,6 +24,8 @@ export interface Convergence {
   readonly confirmName?: string
   /** Deps that differ from the composition's. */
   readonly deps?: Deps
+  /** Told what was found, before any plan is shown. */
+  readonly onLook?: (steps: readonly EstateStep[], world: World<EstateWorld>) => void
   /** Outputs and lines for the end, from the world as it then is. */
   readonly report?: (world: World<EstateWorld>, estate: Estate) => Partial<Pick<Summary, 'outputs' | 'notes' | 'next'>>
 }
@@ -49,6 +51,7 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   let lookedAtMs = deps.clock.monotonicMs()
   let current = await read()
   refuseForeignProject(session, opened, current.world)
+  convergence.onLook?.(current.steps, current.world)
   const empty = isEmpty(current.plan)
   if (!empty || args.plan) reporter.plan(viewOf(opened, current.plan, current.world))
   if (current.plan.refusals.length > 0)
@@ -99,6 +102,10 @@ async function act(
   const journal = await openJournalOf(session, opened)
   const { runSteps } = await import('./engine/runner.ts')
   const drawn = interactive && terminal !== undefined
+  // From the second look on nothing is written any more, so others need not wait for it. A failed release is tried again at the end.
+  const releaseEarly = (state: 'started' | 'done' | 'failed') => {
+    if (state === 'started') lock?.release().catch(() => undefined)
+  }
   try {
     const result = await runSteps({
       steps,
@@ -113,17 +120,19 @@ async function act(
       clean: session.clean,
       typical: journal.typicalMs,
       events: drawn
-        ? {}
+        ? { onVerify: ({ state }) => releaseEarly(state) }
         : {
             onStep: event => reporter.step(event),
-            onVerify: ({ state, elapsedMs }) =>
+            onVerify: ({ state, elapsedMs }) => {
+              releaseEarly(state)
               reporter.step({
                 id: 'verification',
                 noun: 'estate',
                 title: 'the second look finds everything as wanted',
                 state,
                 elapsedMs,
-              }),
+              })
+            },
           },
     })
     const { outcome, applied } = result

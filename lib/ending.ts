@@ -4,9 +4,9 @@ import type { World } from './engine/world.ts'
 import { costOf, renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
 import { isOurs } from './estate/labels.ts'
-import type { Opened, Session } from './script.ts'
+import type { Session } from './script.ts'
 import type { EstateWorld } from './steps/world.ts'
-import type { Summary } from './ui/types.ts'
+import type { ParsedArgs, Summary } from './ui/types.ts'
 import { commandLine } from './view.ts'
 
 /** `dev_ip`, `prod_ip` … and, where a panel has a name, `dev_url` …; by role, or by server name where a role has several servers. */
@@ -39,13 +39,17 @@ export function costLine(estate: Estate, world: World<EstateWorld>): string | un
   return `${renderAmount(monthly.net)} ${currency} a month net (${renderAmount(monthly.gross)} gross), ${hourly.net.toFixed(4)} an hour`
 }
 
+/** The arguments that hold for another script too. */
+const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], flags: {} })
+
 /** The end of a run that set up or checked an estate. */
 export function endingOf(
   session: Pick<Session, 'args' | 'manual'>,
-  { directory }: Pick<Opened, 'directory'>,
 ): (world: World<EstateWorld>, estate: Estate) => Pick<Summary, 'outputs' | 'notes' | 'next'> {
-  const as = (name: string): string =>
-    commandLine({ args: { ...session.args, names: [], flags: {} }, manual: { name, about: '', examples: [] } })
+  const as = (name: string, action?: string): string => {
+    const args = asTyped(session.args)
+    return commandLine({ args: action ? { ...args, action } : args, manual: { name, about: '', examples: [] } })
+  }
   return (world, estate) => {
     const withPanel = estate.servers.filter(spec => spec.dokploy)
     const cost = costLine(estate, world)
@@ -60,9 +64,9 @@ export function endingOf(
           ? [
               {
                 label: 'passwords',
-                text: `${as('dokploy')} login  (kept on each server in /etc/landfall/dokploy-login, root only)`,
+                text: `${as('dokploy', 'login')}  (kept on each server in /etc/landfall/dokploy-login, root only)`,
               },
-              { label: 'SSH', text: `${as('status')} --ssh  (pinned host keys in ${directory}/known_hosts)` },
+              { label: 'SSH', text: `${as('status')} --ssh  (host keys are pinned)` },
             ]
           : []),
         ...(cost ? [{ label: 'costs', text: `${cost}; ${as('cost')}` }] : []),

@@ -3,6 +3,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { LandfallError } from './errors.ts'
+import { flagValues, hasFlag, type Session } from './script.ts'
 
 export interface Rehearsal {
   /** Variables that replace the process's own. */
@@ -46,4 +47,48 @@ async function joinSandbox(url: string): Promise<Rehearsal> {
   }
   if (!answer.ok) throw new LandfallError('network', `What answers at ${url} is not a sandbox (HTTP ${answer.status}).`, { hint })
   return { variables: (await answer.json()) as Record<string, string>, simulated: SIMULATED, close: async () => {} }
+}
+
+const FAST = { actionMs: { create_server: 50, start_server: 20, other: 20 }, bootMs: 50, dokployStartMs: 100 } as const
+
+/** Runs a sandbox until the operator interrupts; prints how other clients reach it. Answers with the exit code. */
+export async function serveRehearsal(session: Session): Promise<number> {
+  const { startSandbox } = await import('./sandbox/sandbox.ts')
+  const zones = flagValues(session, 'zone')
+  const latencyMs = Number(flagValues(session, 'latency-ms')[0] ?? 0)
+  if (!Number.isFinite(latencyMs) || latencyMs < 0 || latencyMs > 60_000)
+    throw new LandfallError('usage', '--latency-ms wants milliseconds between 0 and 60000.', {
+      hint: 'bun scripts/sandbox.ts --help',
+    })
+  const sandbox = await startSandbox({
+    ...(hasFlag(session, 'memory') ? {} : { path: join('.landfall', 'sandbox.sqlite') }),
+    seed: { zones: zones.length > 0 ? zones : ['example.com'], goldenImage: true },
+    settings: { latencyMs, ...(hasFlag(session, 'fast') ? FAST : {}) },
+  })
+  try {
+    const exports = Object.entries(sandbox.environment).map(([name, value]) => `export ${name}=${value}`)
+    session.reporter.page(
+      [
+        `The sandbox runs until Ctrl-C. For other clients, paste:`,
+        '',
+        ...exports,
+        '',
+        `or add to any script:  --sandbox=${sandbox.environment.LANDFALL_INTERNET}`,
+      ].join('\n'),
+      { sandbox: sandbox.environment.LANDFALL_INTERNET ?? '', environment: sandbox.environment },
+    )
+    await new Promise<void>(resolve => {
+      // A pending promise alone does not keep the process alive.
+      const alive = setInterval(() => {}, 60_000)
+      const stop = () => {
+        clearInterval(alive)
+        resolve()
+      }
+      if (session.signal.aborted) stop()
+      else session.signal.addEventListener('abort', stop, { once: true })
+    })
+    return 0
+  } finally {
+    await sandbox.close()
+  }
 }

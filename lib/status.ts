@@ -1,11 +1,16 @@
 /** Parts of the status that are no step: who holds the lock, what an earlier run left, what runs on one machine. */
 
+import { join } from 'node:path'
+import { writeFileAtomic } from './engine/files.ts'
 import { openJournal } from './engine/journal.ts'
+import { coming } from './engine/plan.ts'
 import { World } from './engine/world.ts'
 import { LandfallError } from './errors.ts'
 import type { Opened, Session } from './script.ts'
+import type { EstateStep } from './steps/deps.ts'
 import { runProgram, targetOf } from './steps/machine.ts'
 import { findServer } from './steps/server.ts'
+import type { EstateWorld } from './steps/world.ts'
 
 /** One line each about the lock and about the last run, where there is something to say. */
 export async function showStatus(
@@ -60,17 +65,40 @@ export async function inspectMachine(session: Session, opened: Opened, name: str
 }
 
 /** The ssh command line for each machine; `ssh` itself then checks the same pin as we do. */
-export async function showSshCommands(session: Session, { estate, composition, directory }: Opened): Promise<number> {
+export async function showSshCommands(session: Session, { estate, composition, directory, simulated }: Opened): Promise<number> {
   const world = new World(composition.readers)
   await world.look(['servers'])
-  for (const spec of estate.servers) {
+  const targets = estate.servers.flatMap(spec => {
     const server = findServer(estate.name, spec.name, world.get('servers'))
-    const target = server && targetOf(estate.name, server)
-    if (!target) continue
-    const command =
-      `ssh -o UserKnownHostsFile=${directory}/known_hosts -o HostKeyAlias=${target.hostKeyAlias} ` +
-      `-o StrictHostKeyChecking=yes ${target.user}@${target.address}`
-    session.reporter.page(`${spec.name}\n  ${command}`, { server: spec.name, command })
+    return (server && targetOf(estate.name, server)) ?? []
+  })
+  const pins = join(directory, 'pins')
+  await writeFileAtomic(pins, targets.map(target => `${target.hostKeyAlias} ${target.hostKey}\n`).join(''))
+  for (const { name, hostKeyAlias, user, address } of targets) {
+    const command = `ssh -o UserKnownHostsFile=${pins} -o HostKeyAlias=${hostKeyAlias} -o StrictHostKeyChecking=yes ${user}@${address}`
+    session.reporter.page(`${name}\n  ${command}`, { server: name, command })
   }
+  if (simulated.length > 0) session.reporter.log('These addresses exist in the sandbox only.')
   return 0
+}
+
+/** Every fact of the estate, one line each, as the look found it. */
+export function showFindings(reporter: Session['reporter'], steps: readonly EstateStep[], world: World<EstateWorld>): void {
+  const marks = { done: '✓', todo: '~', blocked: '…', refused: '✗' }
+  for (const step of steps) {
+    const finding = step.look(world)
+    const words =
+      finding.state === 'done'
+        ? finding.detail
+        : finding.state === 'refused'
+          ? finding.why
+          : coming(finding)
+              .map(each => each.summary)
+              .join('; ')
+    reporter.page(`${marks[finding.state]} ${step.title}${words ? ` — ${words}` : ''}`, {
+      fact: step.id,
+      state: finding.state,
+      detail: words,
+    })
+  }
 }

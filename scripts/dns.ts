@@ -30,7 +30,7 @@ const dns = defineScript({
       steps: deps => estateSteps(deps, ['dns']),
       partial: true,
       confirmName: opened.estate.name,
-      report: endingOf(session, opened),
+      report: endingOf(session),
     })
   },
 })

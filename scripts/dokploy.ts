@@ -30,7 +30,7 @@ const dokploy = defineScript({
     return converge(session, opened, {
       steps: deps => estateSteps(deps, ['machines', 'dokploy', 'names'], names),
       partial: true,
-      report: endingOf(session, opened),
+      report: endingOf(session),
     })
   },
 })

@@ -29,7 +29,7 @@ const firewall = defineScript({
       deps,
       steps: () => estateSteps(deps, ['firewall', 'access']),
       partial: true,
-      report: endingOf(session, opened),
+      report: endingOf(session),
     })
   },
 })

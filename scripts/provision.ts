@@ -31,7 +31,7 @@ const provision = defineScript({
     return converge(planned, opened, {
       steps: deps => estateSteps(deps, ['image', 'firewall', 'servers']),
       partial: true,
-      report: endingOf(session, opened),
+      report: endingOf(session),
     })
   },
 })

@@ -32,7 +32,7 @@ const setup = defineScript({
       steps: () => estateSteps(deps, ALL_STAGES),
       alsoRead: ['pricing', 'serverTypes'],
       confirmName: estate.name,
-      report: endingOf(session, opened),
+      report: endingOf(session),
     })
   },
 })

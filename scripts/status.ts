@@ -4,7 +4,7 @@ import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { defineScript, flagValues, hasFlag } from '../lib/script.ts'
-import { inspectMachine, showSshCommands, showStatus } from '../lib/status.ts'
+import { inspectMachine, showFindings, showSshCommands, showStatus } from '../lib/status.ts'
 import { ALL_STAGES, estateSteps } from '../lib/steps/estate.ts'
 
 const status = defineScript({
@@ -30,7 +30,8 @@ const status = defineScript({
     return converge({ ...session, args: { ...session.args, plan: true } }, opened, {
       steps: deps => estateSteps(deps, ALL_STAGES),
       alsoRead: ['pricing', 'serverTypes'],
-      report: endingOf(session, opened),
+      onLook: (steps, world) => showFindings(session.reporter, steps, world),
+      report: endingOf(session),
     })
   },
 })

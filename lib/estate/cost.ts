@@ -129,7 +129,7 @@ export const costOf = (inputs: CostInputs): Cost => {
     ...implicit.map(server => ipLine('ipv4', server.name, server.location, 'public IPv4', inputs)),
     ...primaryIps.map(ip => ipLine(ip.type, ip.name, ip.location, ip.ip, inputs)),
     ...snapshots.map(image => snapshotLine(image, inputs)),
-  ].filter(line => !line.priced || line.monthly.net !== 0 || line.kind === 'server')
+  ].filter(line => !line.priced || line.monthly.net !== 0)
   const leftovers = [
     ...servers
       .filter(server => server.status === 'off')

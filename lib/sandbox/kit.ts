@@ -123,4 +123,8 @@ export interface Hooks {
   beforeEffect?(request: { vendor: Vendor; method: string; path: string; n: number }): void | Promise<void>
   afterEffect?(request: { vendor: Vendor; method: string; path: string; n: number }): void | Promise<void>
   afterAnswer?(request: { vendor: Vendor; method: string; path: string; n: number }): void | Promise<void>
+  /** The same three moments of a program that is run on a machine over SSH; `name` as in `lib/estate/programs.ts`. */
+  beforeProgram?(run: { machine: string; name: string }): void | Promise<void>
+  afterProgram?(run: { machine: string; name: string }): void | Promise<void>
+  afterProgramAnswer?(run: { machine: string; name: string }): void | Promise<void>
 }

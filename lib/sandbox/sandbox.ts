@@ -168,6 +168,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       sourceOf: port => sourceOf(port),
       openToWorld: isOpenToWorld,
       serve: vendor => serve(vendor, { base: '' }),
+      ...(options.hooks ? { hooks: options.hooks } : {}),
     })
     closers.push(machines.close)
 

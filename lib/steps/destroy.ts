@@ -93,7 +93,11 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
 function monthlyOf(world: WorldView<EstateWorld>, serverId: string): number | undefined {
   const server = world.get('servers').find(each => each.id === serverId)
   const type = world.get('serverTypes').find(each => each.name === server?.type)
-  return type?.offers.find(each => each.location === server?.location)?.monthly.net
+  const offer = type?.offers.find(each => each.location === server?.location)
+  const address = server?.ipv4
+    ? world.get('pricing').primaryIps.find(each => each.type === 'ipv4' && each.location === server.location)
+    : undefined
+  return offer && offer.monthly.net + (address?.monthly.net ?? 0)
 }
 
 /** Our records go first, and no stranger's record may be left pointing at an address that is about to be somebody else's. */

@@ -83,7 +83,6 @@ export const attachMissing = (
         world.update('servers', all =>
           all.map(each => (each.id === server.id ? { ...each, firewallIds: [...each.firewallIds, firewall.id] } : each)),
         )
-        world.touch('firewalls')
       },
     }))
 

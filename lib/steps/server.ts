@@ -132,7 +132,6 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
             ipv6: spec.ipv6 ? 'new' : 'none',
           })
           live.update('servers', all => [...all, server])
-          live.touch('firewalls')
         },
       })
     },

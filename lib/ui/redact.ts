@@ -9,6 +9,8 @@ import { printable } from './printable.ts'
 export interface Redactor {
   /** `text` with `***` for each secret, and with what a terminal would obey written out; line breaks and tabs stay. */
   (text: string): string
+  /** The same, by name. */
+  clean(text: string): string
   /** For text that comes in pieces: a secret cut in two is held back until it can be judged. */
   cleanStream(): { push(chunk: string): string; end(): string }
 }
@@ -161,5 +163,5 @@ export const createRedactor = (secrets: () => readonly string[]): Redactor => {
       },
     }
   }
-  return Object.assign(clean, { cleanStream })
+  return Object.assign((text: string) => clean(text), { clean, cleanStream })
 }

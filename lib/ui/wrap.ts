@@ -50,7 +50,7 @@ export const columns = (rows: readonly (readonly [string, string])[], width: num
   const left = indent.length + widest + 2
   return rows.flatMap(([name, text]) => {
     const head = `${indent}${name}`
-    if (Bun.stringWidth(name) > widest) return [head, ...wrap(text, width, ' '.repeat(left))]
+    if (Bun.stringWidth(name) > widest) return [...wrap(name, width, indent), ...wrap(text, width, ' '.repeat(left))]
     return wrap(text, width, head + ' '.repeat(left - Bun.stringWidth(head)), ' '.repeat(left)).map(line => line.trimEnd())
   })
 }

@@ -35,6 +35,8 @@ export interface ActionPollerDeps {
   readonly token: Secret
   /** `GET /actions` for these ids, in this order. */
   readonly list: (ids: readonly string[]) => Promise<readonly WireAction[]>
+  /** How long a request and its answer are under way at the least. */
+  readonly roundTripMs?: () => number
 }
 
 interface Group {
@@ -51,6 +53,8 @@ interface Group {
 }
 
 const IDS_PER_REQUEST = 50
+/** Of a round trip; a little less than the whole, because an early poll costs another one. */
+const LEAD = 0.7
 const DEADLINE_MS = 15 * 60_000
 const IMAGE_DEADLINE_MS = 30 * 60_000
 
@@ -71,7 +75,9 @@ export function createActionPoller(deps: ActionPollerDeps): ActionPoller {
     if (group.polls > 0) return Math.min(group.againAtMs, group.deadlineAtMs)
     const expected = [...group.actions.values()].map(action => estimates.expectedMs(action.command))
     const totalMs = group.options.order === 'chain' ? expected.reduce((sum, ms) => sum + ms, 0) : Math.max(...expected)
-    return Math.min(group.options.receivedAtMs + totalMs, group.deadlineAtMs)
+    // The vendor began half a round trip before its answer came, and is asked half a round trip after we send.
+    const leadMs = LEAD * (deps.roundTripMs?.() ?? 0)
+    return Math.min(group.options.receivedAtMs + Math.max(0, totalMs - leadMs), group.deadlineAtMs)
   }
 
   const runningIds = (group: Group): string[] => [...group.actions].flatMap(([id, action]) => (isRunning(action) ? [id] : []))

@@ -42,6 +42,8 @@ export interface Calls {
   list<T extends { readonly id: WireId }>(request: Omit<Request, 'method' | 'body'>, key: string): Promise<Answer<readonly T[]>>
   /** DELETE; what is gone is no error. `read` sees the answer, or is not called when there was nothing to delete. */
   remove<T>(request: Omit<Request, 'method' | 'body'>, read: (json: unknown) => T): Promise<Answer<T> | undefined>
+  /** The shortest time that an answer of this process took, 0 before the first. */
+  roundTripMs(): number
 }
 
 /** 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). */
@@ -66,6 +68,7 @@ const PLANS = {
 export function createCalls(transport: Transport, token: Secret, context: ProviderContext): Calls {
   const { clock } = context
   const pacer = createPacer(BURST, clock)
+  let shortestMs = Number.POSITIVE_INFINITY
 
   const sendOnce = async <T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>> => {
     const signal = signalOf(request)
@@ -77,6 +80,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     context.meter.count('hetzner', effect)
     const failed = { what: request.what, method: request.method, token }
     let response: TransportResponse
+    const sentAtMs = clock.monotonicMs()
     try {
       response = await transport.send({
         method: request.method,
@@ -90,6 +94,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
       if (!(error instanceof LandfallError) || error.vendorCode === undefined) throw error
       throw silenceOf(failed, error.vendorCode, error.message)
     }
+    shortestMs = Math.min(shortestMs, clock.monotonicMs() - sentAtMs)
     observe(response)
     if (response.status < 200 || response.status > 299) throw refusalOf(failed, response)
     const json = response.text.trim() === '' ? undefined : parseJson(response.text)
@@ -169,6 +174,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   return {
     call,
     list,
+    roundTripMs: () => (Number.isFinite(shortestMs) ? shortestMs : 0),
     async remove(request, read) {
       try {
         return await call({ ...request, method: 'DELETE' }, read)

@@ -51,6 +51,7 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     clock: context.clock,
     signal: context.signal,
     token,
+    roundTripMs: calls.roundTripMs,
     list: async ids => {
       // No page size: this list is not paged, and holds every action that was asked for.
       const request = {

@@ -7,7 +7,7 @@
 import { LandfallError } from '../../errors.ts'
 import type { CertificateAuthority } from '../ca.ts'
 import type { DokployControl } from '../dokploy/standin.ts'
-import type { SandboxClock, SandboxSettings, StandIn, Store } from '../kit.ts'
+import type { Hooks, SandboxClock, SandboxSettings, StandIn, Store } from '../kit.ts'
 import { parseCloudConfig } from './cloud-config.ts'
 import { createDisks, generateHostKey } from './disks.ts'
 import { createFaults, type MachineFaults } from './faults.ts'
@@ -38,6 +38,7 @@ export interface SimulatedMachinesDeps {
   readonly installMs?: () => number
   /** How long Let's Encrypt takes (50 ms), and how long Traefik lets a failed order lie (2 s). */
   readonly acme?: { readonly issueMs: number; readonly retryMs: number }
+  readonly hooks?: Pick<Hooks, 'beforeProgram' | 'afterProgram' | 'afterProgramAnswer'>
 }
 
 export interface MachinesControl extends MachineFaults {
@@ -123,7 +124,10 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     return disks.get(server)?.install?.version ?? ofImage
   }
 
-  const run = (server: MachineServer, launch: Launch, remotePort: number): Promise<Outcome> => {
+  const aboutRun = (server: MachineServer, launch: Launch) => ({ machine: server.name, name: launch.name ?? '' })
+
+  const run = async (server: MachineServer, launch: Launch, remotePort: number): Promise<Outcome> => {
+    await deps.hooks?.beforeProgram?.(aboutRun(server, launch))
     const faults = state.faults.get(server.name)
     const disk = disks.get(server)
     const machine = {
@@ -144,7 +148,9 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
         control.forgetInstallFailure(server.name)
       },
     }
-    return runProgram(launch.name, machine, launch.values)
+    const outcome = await runProgram(launch.name, machine, launch.values)
+    await deps.hooks?.afterProgram?.(aboutRun(server, launch))
+    return outcome
   }
 
   const openSsh = async (server: MachineServer): Promise<Listener> => {
@@ -153,6 +159,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       hostKey: () => (disks.get(server) ?? disk).hostKey.privateKey,
       authorizedKeys: () => [...server.sshKeys, ...parseCloudConfig(server.userData).authorizedKeys],
       run: (launch, remotePort) => run(server, launch, remotePort),
+      answered: launch => deps.hooks?.afterProgramAnswer?.(aboutRun(server, launch)),
       loopback: port => reach(server, port),
     })
     return listenTcp(accept)

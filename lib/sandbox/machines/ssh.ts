@@ -15,6 +15,8 @@ export interface SshHost {
   authorizedKeys(): readonly string[]
   /** @param remotePort the caller's port of the connection */
   run(launch: Launch, remotePort: number): Promise<Outcome>
+  /** Told when the caller has the outcome. */
+  answered?(launch: Launch): void | Promise<void>
   /** What listens on this port of the machine's loopback. */
   loopback(port: number): Promise<Pick<Listener, 'port'> | 'closed'>
 }
@@ -87,7 +89,12 @@ const serveExec = (channel: ServerChannel, command: string, host: SshHost, remot
     if (step.state === 'more') return
     state = 'started'
     if (step.state === 'broken') finish(channel, { exitCode: step.exitCode, stderr: `${step.why}\n` })
-    else finish(channel, await host.run(step.launch, remotePort))
+    else {
+      const { launch } = step
+      const outcome = await host.run(launch, remotePort)
+      channel.once('close', () => void host.answered?.(launch))
+      finish(channel, outcome)
+    }
   }
   channel.on('data', (chunk: Buffer) => {
     if (state === 'started') return

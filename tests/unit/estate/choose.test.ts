@@ -30,6 +30,7 @@ const TYPES = [
   type('cx33', 4, 8, 'x86', 6.49, { nbg1: 'available', fsn1: 'sold_out', hel1: 'available' }),
   type('cpx22', 2, 4, 'x86', 5.99, { nbg1: 'available', fsn1: 'available' }),
   type('cax11', 2, 4, 'arm', 3.29, { nbg1: 'available' }),
+  type('big1', 1, 64, 'x86', 1.99, { nbg1: 'available' }),
   type('cpx11', 2, 2, 'x86', 2.99, { nbg1: 'available' }),
 ]
 

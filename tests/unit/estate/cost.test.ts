@@ -121,6 +121,18 @@ describe('leftovers', () => {
       }).leftovers,
     ).toEqual([]))
 
+  test('a snapshot that failed costs nothing', () =>
+    expect(costOf({ ...none, images: [{ ...snapshot('1', '2026-01-01'), status: 'unavailable' }] }).lines).toEqual([]))
+
+  test('an address of this server alone is not charged twice', () => {
+    const primaryIps = [{ name: 'a', type: 'ipv4' as const, ip: '192.0.2.1', location: 'nbg1', serverId: 'id-dev' }]
+    expect(
+      costOf({ ...none, servers: [server('dev', 'cx23'), server('prod', 'cx33')], primaryIps }).lines.filter(
+        line => line.kind === 'ipv4',
+      ),
+    ).toHaveLength(2)
+  })
+
   test('system images cost nothing', () =>
     expect(costOf({ ...none, images: [{ ...snapshot('1', '2026-01-01'), kind: 'system' }] }).lines).toEqual([]))
 })

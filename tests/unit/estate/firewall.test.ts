@@ -112,6 +112,7 @@ describe('the lock-out guard', () => {
     ['IPv4 alone cuts off who comes by IPv6', [tcp('22', ['0.0.0.0/0'])], '2001:db8::1', true],
     ["a neighbour's range is not mine", [tcp('22', ['198.51.100.0/25'])], '198.51.100.200', true],
     ['a range of ports holds 22', [tcp('1-1024', ['198.51.100.0/24'])], '198.51.100.200', false],
+    ['a range that ends at 21 does not', [tcp('1-21', ALL)], '198.51.100.200', true],
     ['UDP is no SSH', [{ protocol: 'udp', port: '22', from: ALL, why: '' }], '198.51.100.7', true],
     ['no rule at all lets nobody in', [], '198.51.100.7', true],
   ]

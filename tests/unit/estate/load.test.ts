@@ -222,7 +222,31 @@ describe('mistakes', () => {
     ])
   })
 
+  test('are not reported twice', () => {
+    expect(mistakesIn({ ...twoServers, dns: { ...twoServers.dns, ttll: 5 } })).toEqual([
+      'dns.ttll: unknown key; did you mean "ttl"?',
+    ])
+    const wrongName = { type: 'cx23', dokploy: true, role: 'x', firewalls: ['nothing-like-it'] }
+    expect(mistakesIn({ ...twoServers, servers: { other: wrongName } })).toEqual([
+      'servers.other.firewalls: names "nothing-like-it", which is not among firewalls',
+    ])
+  })
+
+  test('are listed up to fifty, and then counted', () => {
+    const lines = linesOf(JSON.stringify(Object.fromEntries(Array.from({ length: 120 }, (_, index) => [`unknown${index}`, 1]))))
+    expect(lines).toHaveLength(51)
+    expect(lines[50]).toBe('… and 72 more')
+  })
+
   const cases: [string, unknown, string][] = [
+    [
+      'no place for the admin firewall',
+      withServer(
+        { dokploy: true, firewalls: ['a', 'b', 'c', 'd', 'e'] },
+        { firewalls: Object.fromEntries([...'abcde'].map(name => [name, [{ port: 22, from: ['anywhere'] }]])) },
+      ),
+      'servers.web.firewalls: has 5 firewalls; 4 fit',
+    ],
     ['an empty file', {}, 'hetzner.server_types: is missing: no server is described here or in servers'],
     [
       'no name',

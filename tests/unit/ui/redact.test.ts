@@ -5,7 +5,7 @@ import { createRedactor } from '../../../lib/ui/redact.ts'
 
 const SECRET = 'Zx9/+~q"w\'e é&%7'
 const redactor = (...secrets: string[]) => createRedactor(() => secrets)
-const clean = (text: string, ...secrets: string[]) => redactor(...(secrets.length > 0 ? secrets : [SECRET]))(text)
+const clean = (text: string, ...secrets: string[]) => redactor(...(secrets.length > 0 ? secrets : [SECRET])).clean(text)
 
 /** Made here, so that none ever stands in a file. */
 const token = (length: number) => Array.from({ length }, (_, index) => 'aB3dE6gH9kL2nP5rS8uV'[(index * 7) % 20]).join('')
@@ -52,17 +52,30 @@ describe('a known secret', () => {
     expect(clean('abcdefghijklmnop', 'abcdefgh', 'ijklmnop')).toBe('******')
   })
 
+  test('is taken out where it overlaps itself', () => expect(clean('aabaabaab', 'aabaab')).toBe('***'))
+
+  test('leaves the frame that it shares with others', () =>
+    expect(clean('-----BEGIN THING-----', '-----BEGIN THING-----\nand its content')).toBe('-----BEGIN THING-----'))
+
+  test('is taken out of URLs whichever characters the encoder spares', () => {
+    const secret = "it's a secret"
+    for (const text of ["it's%20a%20secret", 'it%27s%20a%20secret', "it's+a+secret", 'it%27s+a+secret'])
+      expect(clean(text, secret)).toBe('***')
+  })
+
+  test('may be half a character', () => expect(clean('abcdef\ud800', 'abcdef\ud800')).toBe('***'))
+
   test('that is shorter than six characters is left alone: it would take words out of sentences', () =>
     expect(clean('abcde', 'abcde')).toBe('abcde'))
 
   test('that is made later is known at once', () => {
     const secrets: string[] = []
     const late = createRedactor(() => secrets)
-    expect(late('hunter2222')).toBe('hunter2222')
+    expect(late.clean('hunter2222')).toBe('hunter2222')
     secrets.push('hunter2222')
-    expect(late('hunter2222')).toBe('***')
+    expect(late.clean('hunter2222')).toBe('***')
     secrets[0] = 'other-secret'
-    expect(late('hunter2222 other-secret')).toBe('hunter2222 ***')
+    expect(late.clean('hunter2222 other-secret')).toBe('hunter2222 ***')
   })
 
   test('of any content is in no output, and cleaning twice is cleaning once', () =>
@@ -73,7 +86,7 @@ describe('a known secret', () => {
         fc.string({ maxLength: 20 }),
         (secret, before, after) => {
           fc.pre(!'***'.includes(secret))
-          const once = redactor(secret)
+          const { clean: once } = redactor(secret)
           for (const spelling of [secret, JSON.stringify(secret).slice(1, -1), Buffer.from(secret).toString('hex')]) {
             const out = once(`${before} ${spelling} ${after}`)
             expect(out).toContain('***')
@@ -168,6 +181,11 @@ describe('text in pieces', () => {
     expect(stream.end()).toBe('')
   })
 
+  test('never breaks a character in two', () => {
+    const text = `${'🙂'.repeat(10_000)}x`
+    expect(inPieces(text, [1, 5_001, 9_999, 12_345], SECRET)).toBe(text)
+  })
+
   test('without blanks is not held for ever', () => {
     const stream = redactor(SECRET).cleanStream()
     expect(stream.push('-'.repeat(20_000)).length).toBeGreaterThan(10_000)
@@ -176,3 +194,5 @@ describe('text in pieces', () => {
 
 test('what a terminal would obey is written out, behind the secrets', () =>
   expect(clean('\u001b[31m secret\u0007value \u202e\nnext', 'secret\u0007value')).toBe('\\x1b[31m *** \\u202e\nnext'))
+
+test('the redactor itself is the function that cleans', () => expect(createRedactor(() => [SECRET])(SECRET)).toBe('***'))

@@ -21,7 +21,7 @@ const record = (options: Partial<ReporterOptions> = {}) => {
     writeError: text => {
       err += text
     },
-    clean: createRedactor(() => ['hunter2-hunter2']),
+    clean: createRedactor(() => ['hunter2-hunter2']).clean,
     ...options,
   })
   return {
@@ -143,6 +143,7 @@ reachable from outside
     plain.reporter.plan(plan)
     painted.reporter.plan(plan)
     expect(painted.out()).toContain('\u001b[31;1m  - DESTROY:\u001b[0m delete server old')
+    expect(painted.out()).toContain('\u001b[31;1m= 1 to create')
     expect(Bun.stripANSI(painted.out())).toBe(plain.out())
     expect(plain.out()).not.toContain('\u001b')
   })

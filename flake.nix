@@ -1,0 +1,78 @@
+{
+  description = "Landfall's machines: the golden image, and servers that NixOS is installed on";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+    disko.url = "github:nix-community/disko";
+    disko.inputs.nixpkgs.follows = "nixpkgs";
+  };
+
+  outputs =
+    {
+      self,
+      nixpkgs,
+      disko,
+    }:
+    let
+      machine =
+        provider: landfall:
+        nixpkgs.lib.nixosSystem {
+          modules = [
+            disko.nixosModules.disko
+            ./nixos/configuration.nix
+            (./nixos/modules + "/${provider}.nix")
+            {
+              inherit landfall;
+              system.configurationRevision = self.rev or null;
+            }
+          ];
+        };
+    in
+    {
+      nixosConfigurations = {
+        golden = machine "hetzner" { dokploy.enable = true; };
+        golden-digitalocean = machine "digitalocean" { dokploy.enable = true; };
+
+        backend-digitalocean = machine "digitalocean" {
+          backend.enable = true;
+          caddy.enable = true;
+          firewall.tcpPorts = [
+            80
+            443
+            4444
+          ];
+        };
+
+        cluster-node = machine "hetzner" { nomad.enable = true; };
+      };
+
+      devShells =
+        nixpkgs.lib.genAttrs
+          [
+            "x86_64-linux"
+            "aarch64-linux"
+            "x86_64-darwin"
+            "aarch64-darwin"
+          ]
+          (
+            system:
+            let
+              pkgs = import nixpkgs {
+                inherit system;
+                # Packer is under the BUSL, which nixpkgs counts as unfree.
+                config.allowUnfreePredicate = package: nixpkgs.lib.getName package == "packer";
+              };
+            in
+            {
+              default = pkgs.mkShell {
+                packages = [
+                  pkgs.bun
+                  pkgs.packer
+                  pkgs.nixos-anywhere
+                  pkgs.hcloud
+                ];
+              };
+            }
+          );
+    };
+}

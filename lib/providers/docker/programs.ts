@@ -1,0 +1,89 @@
+/** The shell programs that act on a Docker host: what each takes, how long it may last, and whether it changes anything. */
+
+import type { Program } from '../ports/machine.ts'
+import { renderProgram } from '../ssh/programs.ts'
+import askText from './programs/ask.sh' with { type: 'text' }
+import commonText from './programs/common.sh' with { type: 'text' }
+import healthText from './programs/health.sh' with { type: 'text' }
+import heldText from './programs/held.sh' with { type: 'text' }
+import holdText from './programs/hold.sh' with { type: 'text' }
+import httpText from './programs/http.sh' with { type: 'text' }
+import inspectText from './programs/inspect.sh' with { type: 'text' }
+import listImagesText from './programs/list-images.sh' with { type: 'text' }
+import lookText from './programs/look.sh' with { type: 'text' }
+import ownText from './programs/own.sh' with { type: 'text' }
+import publishText from './programs/publish.sh' with { type: 'text' }
+import pullText from './programs/pull.sh' with { type: 'text' }
+import readReleaseText from './programs/read-release.sh' with { type: 'text' }
+import recordText from './programs/record.sh' with { type: 'text' }
+import releaseText from './programs/release.sh' with { type: 'text' }
+import removeText from './programs/remove.sh' with { type: 'text' }
+import removeImagesText from './programs/remove-images.sh' with { type: 'text' }
+import resolveText from './programs/resolve.sh' with { type: 'text' }
+import setStateText from './programs/set-state.sh' with { type: 'text' }
+import startDarkText from './programs/start-dark.sh' with { type: 'text' }
+import switchNginxText from './programs/switch-nginx.sh' with { type: 'text' }
+import upText from './programs/up.sh' with { type: 'text' }
+import waitHealthyText from './programs/wait-healthy.sh' with { type: 'text' }
+
+interface Part {
+  readonly accepts: readonly string[]
+  readonly text: string
+  readonly effect: 'read' | 'write'
+  readonly timeoutMs: number
+}
+
+const MINUTE_MS = 60_000
+const OWN = ['RUN'] as const
+
+export const STACK_PROGRAMS = {
+  'stack-resolve': { accepts: ['FILES', 'ENVFILE'], text: resolveText, effect: 'read', timeoutMs: MINUTE_MS },
+  'stack-read-release': { accepts: ['RELEASE'], text: readReleaseText, effect: 'read', timeoutMs: MINUTE_MS },
+  'stack-look': { accepts: ['CONFIG', 'IMAGES', 'NGINX'], text: lookText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
+  'stack-hold': { accepts: ['RUN', 'WHO', 'WAIT_S'], text: holdText, effect: 'read', timeoutMs: 24 * 60 * MINUTE_MS },
+  'stack-held': { accepts: ['RUN', 'TRIES'], text: heldText, effect: 'read', timeoutMs: 6 * MINUTE_MS },
+  'stack-release': { accepts: ['RUN'], text: releaseText, effect: 'read', timeoutMs: MINUTE_MS },
+  'stack-pull': { accepts: ['IMAGES'], text: pullText, effect: 'write', timeoutMs: 30 * MINUTE_MS },
+  'stack-record': { accepts: [...OWN, 'RELEASE', 'CONFIG', 'MANIFEST'], text: ownText + recordText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
+  'stack-set-state': { accepts: [...OWN, 'TEXT', 'KEEP'], text: ownText + setStateText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
+  'stack-start-dark': {
+    accepts: [...OWN, 'RELEASE', 'SERVICE', 'ADD', 'KNOWN'],
+    text: ownText + startDarkText,
+    effect: 'write',
+    timeoutMs: 15 * MINUTE_MS,
+  },
+  'stack-wait-healthy': { accepts: ['IDS', 'LIMIT_S'], text: healthText + waitHealthyText, effect: 'read', timeoutMs: 65 * MINUTE_MS },
+  'stack-publish': {
+    accepts: [...OWN, 'IDS', 'ALIASES', 'LIMIT_S'],
+    text: ownText + healthText + publishText,
+    effect: 'write',
+    timeoutMs: 65 * MINUTE_MS,
+  },
+  'stack-inspect': { accepts: ['IDS'], text: inspectText, effect: 'read', timeoutMs: MINUTE_MS },
+  'stack-switch-nginx': {
+    accepts: [...OWN, 'NGINX', 'FILE_LIST', 'PROOF_TOKEN', 'PROOF_PORT', 'DRAIN_MS'],
+    text: ownText + httpText + switchNginxText,
+    effect: 'write',
+    timeoutMs: 65 * MINUTE_MS,
+  },
+  'stack-remove': { accepts: [...OWN, 'IDS', 'GRACE_S'], text: ownText + removeText, effect: 'write', timeoutMs: 65 * MINUTE_MS },
+  'stack-up': {
+    accepts: [...OWN, 'RELEASE', 'SERVICES', 'RECREATE', 'LIMIT_S'],
+    text: ownText + upText,
+    effect: 'write',
+    timeoutMs: 65 * MINUTE_MS,
+  },
+  'stack-ask': { accepts: ['URLS'], text: httpText + askText, effect: 'read', timeoutMs: 5 * MINUTE_MS },
+  'stack-list-images': { accepts: ['REPOSITORIES'], text: listImagesText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
+  'stack-remove-images': { accepts: [...OWN, 'IDS'], text: ownText + removeImagesText, effect: 'write', timeoutMs: 15 * MINUTE_MS },
+} satisfies Record<string, Part>
+
+export type StackProgramName = keyof typeof STACK_PROGRAMS
+
+/** What every program is told: which stack it is about. */
+const PLACE = ['PROJECT', 'DIRECTORY', 'STATE', 'COMPOSE'] as const
+
+export const stackProgram = (name: StackProgramName): Program => {
+  const { accepts, text, timeoutMs } = STACK_PROGRAMS[name]
+  return { name, text: renderProgram(name, [...PLACE, ...accepts], commonText + text), timeoutMs }
+}

@@ -1,0 +1,48 @@
+# Where the stack lies, and Compose in whichever form it is installed.
+if [ -n "${STATE:-}" ]; then
+  state_dir=$STATE
+elif [ "$(id -u)" = 0 ]; then
+  state_dir=/var/lib/landfall/stacks/$PROJECT
+else
+  state_dir=${XDG_STATE_HOME:-$HOME/.local/state}/landfall/stacks/$PROJECT
+fi
+command -v docker >/dev/null 2>&1 || fail 'There is no docker command here.' 69
+
+compose_form=${COMPOSE:-}
+if [ -z "$compose_form" ]; then
+  if docker compose version >/dev/null 2>&1; then
+    compose_form=plugin
+  elif docker-compose version --short 2>/dev/null | grep -q '^v\{0,1\}[2-9]'; then
+    compose_form=binary
+  else
+    fail 'There is no Docker Compose v2 here.' 69
+  fi
+fi
+
+# compose ARGUMENTS: as this project, never asking
+compose() {
+  if [ "$compose_form" = plugin ]; then
+    docker compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@" </dev/null
+  else
+    docker-compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@" </dev/null
+  fi
+}
+
+# ids_of SERVICE: every container of it, also those that do not run
+ids_of() {
+  docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$PROJECT" \
+    --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
+}
+
+packed() {
+  gzip -c | base64 | tr -d '\n'
+}
+
+INSPECT='{"id":{{json .Id}},"name":{{json .Name}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"state":{{json .State.Status}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}"none"{{end}},"exitCode":{{.State.ExitCode}},"imageId":{{json .Image}},"image":{{json .Config.Image}},"configHash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"networks":{{json .NetworkSettings.Networks}}}'
+
+# inspect_ids IDS: one line of JSON each; a container that went away meanwhile has none
+inspect_ids() {
+  if [ -z "$1" ]; then return 0; fi
+  # shellcheck disable=SC2086
+  docker inspect --type container --format "$INSPECT" $1 2>/dev/null || true
+}

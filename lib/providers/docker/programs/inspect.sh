@@ -1,0 +1,3 @@
+printf 'containers='
+inspect_ids "$IDS" | packed
+printf '\n'

@@ -1,0 +1,31 @@
+printf 'docker=%s\n' "$(docker version --format '{{.Server.Version}}')"
+printf 'compose_version=%s\n' "$(compose version --short)"
+printf 'hashes='
+config_file=$(mktemp)
+trap 'rm -f "$config_file"' EXIT
+printf %s "$CONFIG" >"$config_file"
+compose -f "$config_file" config --hash '*' | packed
+printf '\ncontainers='
+all=$(docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.oneoff=False)
+inspect_ids "$all" | packed
+printf '\nimages='
+set -f
+# shellcheck disable=SC2086
+if [ -n "${IMAGES:-}" ]; then
+  { docker image inspect --format '{"id":{{json .Id}},"tags":{{json .RepoTags}},"digests":{{json .RepoDigests}}}' $IMAGES 2>/dev/null || true; } | packed
+fi
+set +f
+printf '\n'
+nginx_id=$(ids_of "$NGINX" | head -n 1)
+if [ -n "$nginx_id" ]; then
+  docker inspect --format '{{range .Mounts}}{{if eq .Type "bind"}}{{println .Source}}{{end}}{{end}}' "$nginx_id" | while IFS= read -r mounted; do
+    if [ ! -d "$mounted" ]; then continue; fi
+    find "$mounted" -type f -name '*.conf' -size -512k 2>/dev/null | sort | head -n 500 | while IFS= read -r file; do
+      printf 'nginx_file=%s %s\n' "$(encoded "$file")" "$(packed <"$file")"
+    done
+  done
+fi
+if [ -r "$state_dir/state.json" ]; then printf 'state=%s\n' "$(packed <"$state_dir/state.json")"; fi
+for manifest in "$state_dir"/releases/*/manifest.json; do
+  if [ -r "$manifest" ]; then printf 'manifest=%s\n' "$(packed <"$manifest")"; fi
+done

@@ -1,0 +1,41 @@
+for id in $IDS; do
+  docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$id" | while IFS= read -r network; do
+    if [ -z "$network" ]; then continue; fi
+    set --
+    while read -r on alias; do
+      if [ "$on" = "$network" ]; then set -- "$@" --alias "$alias"; fi
+    done <<EOF
+$ALIASES
+EOF
+    docker network disconnect "$network" "$id"
+    docker network connect "$@" "$network" "$id"
+  done
+done
+# Its address is new, and what it had opened is closed: its own health check must pass again, now.
+deadline=$(($(date +%s) + LIMIT_S))
+separator=$(printf '\036')
+for id in $IDS; do
+  check=$(docker inspect --format '{{if .Config.Healthcheck}}{{range .Config.Healthcheck.Test}}{{.}}{{"\x1e"}}{{end}}{{end}}' "$id")
+  old_ifs=$IFS
+  IFS=$separator
+  set -f
+  # shellcheck disable=SC2086
+  set -- $check
+  set +f
+  IFS=$old_ifs
+  form=${1:-NONE}
+  if [ "$#" -gt 0 ]; then shift; fi
+  case $form in
+    CMD) ;;
+    CMD-SHELL) set -- sh -c "$@" ;;
+    *) continue ;;
+  esac
+  until timeout 30 docker exec "$id" "$@" >/dev/null 2>&1 </dev/null; do
+    if [ "$(date +%s)" -ge "$deadline" ] || [ "$(docker inspect --format '{{.State.Running}}' "$id" 2>/dev/null)" != true ]; then
+      printf 'health=%s unhealthy %s\n' "$id" "$(encoded "$(said_by "$id")")"
+      continue 2
+    fi
+    sleep 0.2
+  done
+  printf 'health=%s healthy \n' "$id"
+done

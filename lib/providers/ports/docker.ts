@@ -1,0 +1,140 @@
+/** A Docker host that runs one Compose stack, as Landfall acts on it. Every action is one program; values travel as data. */
+
+/** What names a stack on its host. */
+export interface StackPlace {
+  /** Compose's project name. */
+  readonly project: string
+  /** Absolute folder on the host that relative paths of the Compose file start from. */
+  readonly directory: string
+  /** Compose files, absolute or relative to `directory`. */
+  readonly files: readonly string[]
+  /** File with the variables for `${…}`; `.env` in `directory` when absent. */
+  readonly envFile?: string
+  /** The service that is the reverse proxy. */
+  readonly nginx: string
+  /** Where releases and the rollout's state lie; the host chooses when absent. */
+  readonly stateDirectory?: string
+}
+
+export type ContainerState = 'created' | 'running' | 'restarting' | 'paused' | 'exited' | 'dead' | 'removing'
+/** `none`: the image and the Compose file name no health check. */
+export type ContainerHealth = 'none' | 'starting' | 'healthy' | 'unhealthy'
+
+export interface Attachment {
+  readonly network: string
+  /** Empty while the container does not run. */
+  readonly address: string
+  readonly aliases: readonly string[]
+}
+
+export interface StackContainer {
+  readonly id: string
+  readonly name: string
+  readonly service: string
+  readonly state: ContainerState
+  readonly health: ContainerHealth
+  readonly exitCode: number
+  readonly imageId: string
+  /** As the Compose file named it. */
+  readonly image: string
+  /** Compose's hash of the service's configuration. */
+  readonly configHash: string
+  readonly networks: readonly Attachment[]
+}
+
+export interface StackImage {
+  readonly id: string
+  /** `repository@sha256:…`, when it came from a registry. */
+  readonly digests: readonly string[]
+}
+
+export interface StackFile {
+  /** Absolute path on the host. */
+  readonly path: string
+  readonly text: string
+}
+
+export interface HostFacts {
+  readonly dockerVersion: string
+  readonly composeVersion: string
+  /** Compose's hash per service of the wanted configuration. */
+  readonly hashes: Readonly<Record<string, string>>
+  /** Containers of the project, one-off runs excepted. */
+  readonly containers: readonly StackContainer[]
+  /** By reference; a reference that is not there locally is missing. */
+  readonly images: Readonly<Record<string, StackImage>>
+  /** Files below the folders that are mounted into the proxy. */
+  readonly nginxFiles: readonly StackFile[]
+  /** What `setState` wrote last. */
+  readonly state?: string
+  /** Manifests of the recorded releases. */
+  readonly manifests: readonly string[]
+}
+
+export interface HealthResult {
+  readonly id: string
+  readonly state: 'healthy' | 'starting' | 'unhealthy' | 'exited' | 'gone'
+  /** Last output of the health check and of the container. */
+  readonly said: string
+}
+
+export interface SwitchRequest {
+  /** Each is replaced in one step. */
+  readonly files: readonly { readonly path: string; readonly text: string }[]
+  /** nginx has to answer with `token` on this port of its own before the switch counts. */
+  readonly proof?: { readonly port: number; readonly token: string }
+  /** How long workers with the old configuration may finish their requests; 0 does not wait for them. */
+  readonly drainMs: number
+}
+
+export interface SwitchResult {
+  /** `refused`: nginx did not accept the files; the old ones are back. `stuck`: it did not take them up; the old ones are back. */
+  readonly state: 'switched' | 'refused' | 'stuck'
+  /** Whether every old worker ended within `drainMs`. */
+  readonly drained: boolean
+  /** `unasked`: the host has no program that speaks HTTP. */
+  readonly proof: 'seen' | 'unasked'
+  readonly said: string
+}
+
+export interface HeldStack {
+  /** Rejects when the lock was lost. */
+  check(): void
+  release(): Promise<void>
+}
+
+export interface DockerHost {
+  /** For messages: "this machine", "prod (203.0.113.7)". */
+  readonly name: string
+  /** The Compose file as Compose itself resolves it, as JSON. @throws config, with Compose's own words */
+  resolve(signal: AbortSignal): Promise<string>
+  /** A recorded release's configuration. @throws not_found */
+  readRelease(id: string, signal: AbortSignal): Promise<string>
+  /** `config`: the wanted configuration as JSON; `images`: references to look up. */
+  look(config: string, images: readonly string[], signal: AbortSignal): Promise<HostFacts>
+  /** Takes the stack's lock; it ends with this process, however that ends. @throws locked, naming the holder */
+  hold(runId: string, who: string, signal: AbortSignal): Promise<HeldStack>
+  /** Fetches images; answers with those that could not be had. */
+  pull(images: readonly string[], signal: AbortSignal): Promise<readonly { readonly image: string; readonly why: string }[]>
+  record(id: string, config: string, manifest: string): Promise<void>
+  setState(state: string): Promise<void>
+  /** Makes containers of `service` beside those that are there, without a name in DNS, and starts them. Answers with the new ids. */
+  startDark(release: string, service: string, add: number, known: readonly string[]): Promise<readonly string[]>
+  waitHealthy(ids: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<readonly HealthResult[]>
+  /** Gives dark containers their names in DNS (their addresses change), and runs their health checks until they pass again. */
+  publish(ids: readonly string[], aliases: readonly string[], timeoutMs: number): Promise<readonly HealthResult[]>
+  /** Addresses by container id. */
+  addresses(ids: readonly string[]): Promise<Readonly<Record<string, readonly Attachment[]>>>
+  switchNginx(request: SwitchRequest): Promise<SwitchResult>
+  /** Stops containers, all at once, with `graceS` to finish, and removes them. Missing ones count as removed. */
+  remove(ids: readonly string[], graceS: number): Promise<void>
+  /** Compose's own `up` for services that are not rolled; `recreate` says whether existing containers may be replaced. */
+  up(release: string, services: readonly string[], recreate: boolean, timeoutMs: number): Promise<void>
+  /** Asks each URL from the host; 0 when there was no answer. */
+  ask(urls: readonly { readonly url: string; readonly host: string }[], signal: AbortSignal): Promise<readonly number[]>
+  /** Images of these repositories, with the containers that use them. */
+  listImages(repositories: readonly string[], signal: AbortSignal): Promise<readonly { readonly id: string; readonly refs: readonly string[]; readonly bytes: number; readonly used: boolean }[]>
+  /** Removes images by id; one that a container uses is never forced. */
+  removeImages(ids: readonly string[]): Promise<readonly string[]>
+  close(): Promise<void>
+}
