@@ -81,16 +81,27 @@ export async function openJournal(directory: string, options: JournalOptions): P
   let queue: Promise<void> = Promise.resolve()
   let mine = false
   let intents = 0
+  /** What comes while one batch is being written: it shares the next append and the next sync. */
+  let batch: { lines: string; durable: boolean; written: Promise<void> } | undefined
 
   const write = (entry: Record<string, unknown>, durable: boolean): Promise<void> => {
     const line = `${JSON.stringify({ at: new Date(clock.nowMs()).toISOString(), run: runId, ...texts(entry) })}\n`
+    if (batch) {
+      batch.lines += line
+      batch.durable ||= durable
+      return batch.written
+    }
+    const fresh = { lines: line, durable, written: Promise.resolve() }
     const turn = queue.then(async () => {
+      batch = undefined
       if (!mine) await prepare(directory, path)
       mine = true
-      await append(path, line, durable)
+      await append(path, fresh.lines, fresh.durable)
     })
     queue = turn.catch(() => undefined)
-    return turn.catch(refuse('written'))
+    fresh.written = turn.catch(refuse('written'))
+    batch = fresh
+    return fresh.written
   }
 
   return {

@@ -11,8 +11,8 @@ const ROOT = new URL('../../', import.meta.url).pathname
 const REQUEST_S = 0.08
 /** Prerequisites, create, see it run: three requests and the two actions between them. */
 const APPLY_S = 3 * REQUEST_S + 5 + 1
-/** Delete the server, its action, see it gone, delete what it used. */
-const DESTROY_S = 3 * REQUEST_S + 1
+/** Look (nothing is remembered between runs), delete the server, its action, see it gone, delete what it used. */
+const DESTROY_S = 4 * REQUEST_S + 1
 
 const SETTINGS = {
   latencyMs: 80,
