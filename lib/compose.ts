@@ -28,7 +28,7 @@ import { type EstateWorld, estateReaders } from './steps/world.ts'
 export interface ComposeOptions {
   readonly estate: Estate
   readonly environment: Environment
-  /** Where this estate's keys, pins and journal lie; made with mode 0700. */
+  /** Where this estate's keys, pins and journal lie; made, with mode 0700, by whoever writes there first. */
   readonly directory: string
   readonly signal: AbortSignal
   readonly log: (line: string) => void
@@ -64,7 +64,6 @@ function missing<T extends object>(what: string, hint: string): T {
 
 export async function compose(options: ComposeOptions): Promise<Composition> {
   const { estate, environment, directory } = options
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
   const meter = createMeter()
   const runId = newRunId()
   let guard: () => Promise<void> = async () => {}
@@ -221,11 +220,12 @@ function lazy<T extends object>(load: () => Promise<T>): T {
 
 /**
  * The public keys that servers of this estate get: those in config.json, else the operator's own, else one made for this estate.
- * The private half of a made key stays in the estate's directory, mode 0600.
+ * The private half of a made key stays in the estate's directory, mode 0600; a run that only looks keeps none, and so leaves no trace.
  */
 export async function findPublicKeys(
   environment: Environment,
   directory: string,
+  looksOnly: boolean,
 ): Promise<{ name: string; publicKey: string }[]> {
   const own = join(directory, 'id_ed25519')
   const candidates = environment.sshKeyFile
@@ -248,6 +248,7 @@ export async function findPublicKeys(
     )
   const { generateKey } = await import('./providers/ssh/keys.ts')
   const pair = await generateKey()
+  if (looksOnly) return [{ name: userName(), publicKey: pair.publicKey }]
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   await writeFileAtomic(own, pair.privateKey.reveal(), 0o600)
   await writeFileAtomic(`${own}.pub`, `${pair.publicKey}\n`, 0o600)
@@ -263,19 +264,21 @@ const testContext = (): ProviderContext => ({
   beforeWrite: async () => {},
 })
 
-/** One cheap request each, to tell a wrong token the moment it is typed. */
-export const testTokens = {
+/** One or two cheap requests each, to tell a wrong token the moment it is typed; sent where the run's own will be sent. */
+export const testTokens = ({ hcloudEndpoint, cloudflareBaseUrl }: Environment) => ({
   async hcloud(token: Secret): Promise<void> {
     const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
-    const hetzner = createHetzner({ token, context: testContext() })
+    const endpoint = hcloudEndpoint ? { endpoint: hcloudEndpoint } : {}
+    const hetzner = createHetzner({ token, context: testContext(), ...endpoint })
     await hetzner.verifyToken()
     await hetzner.probeWrite()
   },
   async cloudflare(token: Secret): Promise<void> {
     const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')
-    await createCloudflare({ token, context: testContext() }).verifyToken()
+    const endpoint = cloudflareBaseUrl ? { endpoint: cloudflareBaseUrl } : {}
+    await createCloudflare({ token, context: testContext(), ...endpoint }).verifyToken()
   },
-}
+})
 
 /** The operator's name as far as the system tells; Bun asks the environment alone, which CI leaves empty. */
 const userName = (): string => {

@@ -1,11 +1,13 @@
 /** The one way in which plans are shown, agreed to and run: look, preview, confirm, act, look again. */
 
 import { describeHost } from './compose.ts'
+import { costNow } from './ending.ts'
 import type { Journal } from './engine/journal.ts'
 import type { HeldLock } from './engine/lock.ts'
-import { isEmpty, makePlan, type Plan, slicesOf } from './engine/plan.ts'
+import { isCoveredBy, isEmpty, makePlan, type Plan, slicesOf } from './engine/plan.ts'
 import { World } from './engine/world.ts'
-import { LandfallError } from './errors.ts'
+import { hasCode, LandfallError } from './errors.ts'
+import { renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
 import { findForeignProject } from './identity.ts'
 import type { Opened, Session } from './script.ts'
@@ -57,27 +59,38 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   if (current.plan.refusals.length > 0)
     return finish(session, opened, convergence, current, { ok: false, applied: 0 }, EXIT.refused)
   if (args.plan) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, empty ? EXIT.done : EXIT.planned)
+  const needsWrites = current.plan.changes > 0 || current.plan.later.length > 0
+  if (!needsWrites) await clearDeadLock(session, opened)
   if (empty) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, EXIT.done)
 
-  checkCap(estate, current.plan)
+  checkCap(estate, current)
   await confirmPlan(session, convergence, current.plan)
-  const needsWrites = current.plan.changes > 0 || current.plan.later.length > 0
   if (needsWrites) await probeRights(deps, current)
   const lock = needsWrites ? await takeLock(session, opened) : undefined
+  let ended: Ended
   try {
     if (deps.clock.monotonicMs() - lookedAtMs > RELOOK_AFTER_MS) {
       lookedAtMs = deps.clock.monotonicMs()
       const agreed = current.plan
       current = await read()
-      if (current.plan.digest !== agreed.digest)
+      // A machine that booted meanwhile leaves less to do; anything more was not agreed to.
+      if (!isCoveredBy(current.plan, agreed))
         throw new LandfallError('refused', 'Nothing was changed: the world is no longer as it was when the plan was shown.', {
           hint: 'Run the same command again: it shows the new plan.',
         })
     }
-    return await act(session, opened, convergence, current, lock)
+    ended = await act(session, opened, convergence, current, lock)
   } finally {
     await lock?.release()
   }
+  // After the lock is gone: its release is one of the requests that the summary counts.
+  return finish(session, opened, convergence, current, ended, ended.code)
+}
+
+interface Ended {
+  readonly ok: boolean
+  readonly applied: number
+  readonly code: number
 }
 
 interface Looked {
@@ -92,7 +105,7 @@ async function act(
   convergence: Convergence,
   { world, steps, plan }: Looked,
   lock: HeldLock | undefined,
-): Promise<number> {
+): Promise<Ended> {
   const { reporter, terminal, interactive } = session
   const { composition } = opened
   composition.guardWrites(async () => {
@@ -140,18 +153,20 @@ async function act(
     if (outcome === 'interrupted')
       reporter.warning('Interrupted. What was done stays; run the same command again to go on from here.')
     const code = outcome === 'interrupted' ? EXIT.interrupted : outcome === 'failed' ? EXIT.failed : EXIT.done
-    return finish(session, opened, convergence, { world, steps, plan }, { ok: code === 0, applied }, code)
+    return { ok: code === 0, applied, code }
   } finally {
     await journal.flush()
   }
 }
 
-/** An estate's cap is a refusal before the first write. */
-function checkCap(estate: Estate, plan: Plan<EstateWorld>): void {
-  if (estate.monthlyCapNet === undefined || plan.monthlyNet <= estate.monthlyCapNet) return
+/** An estate's cap is a refusal before the first write: what is there and what the plan adds, together. */
+function checkCap(estate: Estate, { world, plan }: Looked): void {
+  if (estate.monthlyCapNet === undefined || plan.monthlyNet <= 0) return
+  const monthlyNet = (costNow(estate, world)?.monthly.net ?? 0) + plan.monthlyNet
+  if (monthlyNet <= estate.monthlyCapNet) return
   throw new LandfallError(
     'refused',
-    `This plan adds ${plan.monthlyNet.toFixed(2)} a month net; config.json caps it at ${estate.monthlyCapNet.toFixed(2)}.`,
+    `With this plan the estate costs ${renderAmount(monthlyNet)} a month net; config.json caps it at ${renderAmount(estate.monthlyCapNet)}.`,
     { hint: 'Raise cost.monthly_cap in config.json, or choose smaller types.' },
   )
 }
@@ -196,9 +211,29 @@ async function takeLock(session: Session, { composition, estate }: Opened): Prom
     clock: deps.clock,
     signal: session.signal,
     log: line => session.reporter.log(line),
+  }).catch((error: unknown) => {
+    if (!hasCode(error, 'forbidden')) throw error
+    // The lock is the first write of a run: a token that was good until here and may not make it may only read.
+    throw new LandfallError('token_readonly', 'HCLOUD_TOKEN may only read, so nothing was changed.', {
+      hint: 'Make one in Hetzner Console → project → Security → API tokens with permission "Read & Write", and set HCLOUD_TOKEN to it.',
+      ...(error.correlationId ? { correlationId: error.correlationId } : {}),
+      cause: error,
+    })
   })
   if (lock.tookOverFrom) session.reporter.warning(`Took over from the run of ${lock.tookOverFrom.who}, which is gone.`)
   return lock
+}
+
+/** A run without a write takes no lock; one that a killed run left behind would stay for good. */
+async function clearDeadLock(session: Session, opened: Opened): Promise<void> {
+  try {
+    if (!(await opened.composition.locks.find(opened.estate.name))) return
+    const lock = await takeLock(session, opened)
+    await lock.release()
+  } catch (error) {
+    // Its holder lives, or this token may not write, or nobody answers: whoever writes next sees to it.
+    if (!(error instanceof LandfallError)) throw error
+  }
 }
 
 async function openJournalOf(session: Session, { composition, directory }: Opened): Promise<Journal> {
@@ -223,6 +258,10 @@ function refuseForeignProject(session: Session, { estate }: Opened, world: World
   })
 }
 
+/** Changes that the plan showed as "later", without waits. */
+const announced = ({ later }: Plan<EstateWorld>): number =>
+  later.flatMap(each => each.changes).filter(change => change.kind !== 'wait').length
+
 function finish(
   session: Session,
   opened: Opened,
@@ -235,7 +274,7 @@ function finish(
   const report = code === EXIT.done ? convergence.report?.(world, estate) : undefined
   session.reporter.summary({
     ok: result.ok,
-    changes: plan.changes,
+    changes: plan.changes + announced(plan),
     applied: result.applied,
     durationMs: session.elapsedMs(),
     requests: composition.meter.snapshot(),

@@ -9,6 +9,7 @@ import { isOurs } from './estate/labels.ts'
 import type { Opened, Session } from './script.ts'
 import { chooseImage } from './steps/image.ts'
 import { NEVER_OPEN } from './steps/outside.ts'
+import { wrap } from './ui/wrap.ts'
 
 export interface Diagnosis {
   readonly name: string
@@ -24,6 +25,7 @@ const ok = (detail: string) => ({ state: 'ok', detail }) as const
 const warn = (detail: string, fix: string) => ({ state: 'warn', detail, fix }) as const
 const fail = (detail: string, fix: string) => ({ state: 'fail', detail, fix }) as const
 
+const WIDTH = 80
 const MARKS = { ok: '✓', warn: '!', fail: '✗' } satisfies Record<Diagnosis['state'], string>
 
 /** Prints the findings; 1 when one of them would make a run fail. */
@@ -37,13 +39,14 @@ export async function showDiagnoses(session: Session, { estate, composition }: O
     sshClient: findSshClient(),
     tlsChecksOff: environment.tlsChecksOff,
   })
-  for (const { name, state, detail, fix } of found)
-    session.reporter.page(`${MARKS[state]} ${name}: ${detail}${fix ? `\n    → ${fix}` : ''}`, {
-      check: name,
-      state,
-      detail,
-      ...(fix ? { fix } : {}),
-    })
+  const told = new Set<string>()
+  for (const { name, state, detail, fix } of found) {
+    // One missing token fails many checks; its mend is said once.
+    const mend = fix === undefined || told.has(fix) ? [] : wrap(fix, WIDTH, '    → ')
+    if (fix !== undefined) told.add(fix)
+    const text = [...wrap(`${name}: ${detail}`, WIDTH, `${MARKS[state]} `), ...mend].join('\n')
+    session.reporter.page(text, { check: name, state, detail, ...(fix ? { fix } : {}) })
+  }
   return found.some(each => each.state === 'fail') ? 1 : 0
 }
 
@@ -233,6 +236,11 @@ const dnsChecks = ({ estate, composition: { deps } }: DoctorInput): Check[] => [
       const [zone, found] = await Promise.all([deps.dns.findZone(zoneName), deps.outside.findNameservers(zoneName)])
       const wanted = zone?.nameservers.map(name => name.toLowerCase()) ?? []
       const seen = found.map(each => each.name.toLowerCase())
+      if (!zone)
+        return warn(
+          `${seen.join(', ') || 'nobody'}; whether that is right shows when the token sees the zone`,
+          'Mend the token first.',
+        )
       const strange = seen.filter(name => !wanted.includes(name))
       if (seen.length === 0)
         return fail(`${zoneName} is not delegated at all`, `Set the nameservers ${wanted.join(' and ')} at the registrar.`)

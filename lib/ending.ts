@@ -1,7 +1,7 @@
 /** What a run's end tells people: outputs, URLs, where secrets lie, how to log in, what it costs, how to undo. Pure. */
 
 import type { World } from './engine/world.ts'
-import { costOf, renderAmount } from './estate/cost.ts'
+import { type Cost, costOf, renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
 import { isOurs } from './estate/labels.ts'
 import type { Session } from './script.ts'
@@ -25,16 +25,22 @@ export function outputsOf(estate: Estate, world: World<EstateWorld>): Record<str
   return Object.fromEntries(entries)
 }
 
-/** One line of money for all that is billed and ours; undefined when prices were not looked at. */
-export function costLine(estate: Estate, world: World<EstateWorld>): string | undefined {
+/** What is ours and billed, at today's prices; undefined when prices were not looked at. */
+export function costNow(estate: Estate, world: World<EstateWorld>): Cost | undefined {
   if (!world.has('pricing') || !world.has('serverTypes') || !world.has('servers')) return undefined
-  const cost = costOf({
+  return costOf({
     servers: world.get('servers').filter(each => isOurs(each.labels, estate.name)),
     serverTypes: world.get('serverTypes'),
     pricing: world.get('pricing'),
     primaryIps: [],
     images: [],
   })
+}
+
+/** One line of money. */
+export function costLine(estate: Estate, world: World<EstateWorld>): string | undefined {
+  const cost = costNow(estate, world)
+  if (!cost) return undefined
   const { currency, monthly, hourly } = cost
   return `${renderAmount(monthly.net)} ${currency} a month net (${renderAmount(monthly.gross)} gross), ${hourly.net.toFixed(4)} an hour`
 }

@@ -8,6 +8,7 @@ import type { Opened, Script, Session } from './script.ts'
 import { knownSecrets } from './secret.ts'
 import { parseArgs, renderHelp } from './ui/args.ts'
 import { createRefusingAsk, createTerminalAsk } from './ui/ask.ts'
+import { renderMasks } from './ui/github.ts'
 import { createRedactor } from './ui/redact.ts'
 import { createReporter } from './ui/report.ts'
 import type { Ask, ParsedArgs, Reporter } from './ui/types.ts'
@@ -34,6 +35,8 @@ export async function main(script: Script): Promise<void> {
   const interrupt = listenForInterrupts(reporter)
   try {
     checkRuntime()
+    // A masked value is masked only in what comes after it.
+    if (environment.githubActions) for (const line of renderMasks(knownSecrets())) process.stderr.write(`${line}\n`)
     const args = parseArgs(process.argv.slice(2), script.manual)
     if (args.help) {
       process.stdout.write(renderHelp(script.manual))
@@ -79,7 +82,7 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
     reveal: text => void process.stdout.write(`${text}\n`),
     elapsedMs: () => performance.now(),
     open() {
-      opened ??= openEstate(session, closers)
+      opened ??= openEstate(session, closers, args.plan || script.looksOnly?.(args) === true)
       return opened
     },
     with: change => createSession(script, change.args ?? args, { ...parts, environment: change.environment ?? environment }),
@@ -87,7 +90,7 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
   return session
 }
 
-async function openEstate(session: Session, closers: (() => Promise<void>)[]): Promise<Opened> {
+async function openEstate(session: Session, closers: (() => Promise<void>)[], looksOnly: boolean): Promise<Opened> {
   const { args, reporter, signal } = session
   const [{ parseConfig, resolveEstate }, { compose, findPublicKeys }] = await Promise.all([
     import('./estate/load.ts'),
@@ -106,7 +109,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[]): P
     environment = readEnvironment({ ...process.env, ...rehearsal.variables })
   }
   const directory = join(STATE_DIRECTORY, ...(args.sandbox === undefined ? [] : ['sandbox']), draft.name)
-  const publicKeys = await findPublicKeys(environment, directory)
+  const publicKeys = await findPublicKeys(environment, directory, looksOnly)
   const estate = resolveEstate(config, { adminAddresses: [], publicKeys })
   const composition = await compose({
     estate,

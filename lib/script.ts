@@ -42,6 +42,8 @@ export interface Opened {
 
 export interface Script {
   readonly manual: Manual
+  /** Whether these arguments can change nothing, so that nothing need be kept on disk; `--plan` never can. */
+  readonly looksOnly?: (args: ParsedArgs) => boolean
   /** Answers with the exit code. */
   run(session: Session): Promise<number>
 }

@@ -1,5 +1,6 @@
 /** Parts of the status that are no step: who holds the lock, what an earlier run left, what runs on one machine. */
 
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeFileAtomic } from './engine/files.ts'
 import { openJournal } from './engine/journal.ts'
@@ -11,6 +12,9 @@ import type { EstateStep } from './steps/deps.ts'
 import { runProgram, targetOf } from './steps/machine.ts'
 import { findServer } from './steps/server.ts'
 import type { EstateWorld } from './steps/world.ts'
+import { wrap } from './ui/wrap.ts'
+
+const WIDTH = 80
 
 /** One line each about the lock and about the last run, where there is something to say. */
 export async function showStatus(
@@ -73,6 +77,7 @@ export async function showSshCommands(session: Session, { estate, composition, d
     return (server && targetOf(estate.name, server)) ?? []
   })
   const pins = join(directory, 'pins')
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
   await writeFileAtomic(pins, targets.map(target => `${target.hostKeyAlias} ${target.hostKey}\n`).join(''))
   for (const { name, hostKeyAlias, user, address } of targets) {
     const command = `ssh -o UserKnownHostsFile=${pins} -o HostKeyAlias=${hostKeyAlias} -o StrictHostKeyChecking=yes ${user}@${address}`
@@ -95,7 +100,7 @@ export function showFindings(reporter: Session['reporter'], steps: readonly Esta
           : coming(finding)
               .map(each => each.summary)
               .join('; ')
-    reporter.page(`${marks[finding.state]} ${step.title}${words ? ` — ${words}` : ''}`, {
+    reporter.page(wrap(`${step.title}${words ? ` — ${words}` : ''}`, WIDTH, `${marks[finding.state]} `).join('\n'), {
       fact: step.id,
       state: finding.state,
       detail: words,

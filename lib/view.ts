@@ -2,6 +2,8 @@
 
 import { coming, type Plan } from './engine/plan.ts'
 import type { World } from './engine/world.ts'
+import type { Estate } from './estate/estate.ts'
+import { desiredRules, exposureLines } from './estate/firewall.ts'
 import type { Opened, Session } from './script.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { PlanView } from './ui/types.ts'
@@ -28,8 +30,41 @@ export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<Est
       })),
     })),
     changes: plan.changes,
+    ...(writesFirewalls(plan) ? { reachable: reachableLines(estate) } : {}),
+    ...typicalTime(plan),
     ...money,
   }
+}
+
+const writesFirewalls = (plan: Plan<EstateWorld>): boolean =>
+  plan.entries.some(({ step, finding }) => (step.noun === 'firewall' || step.noun === 'server') && finding.state === 'todo')
+
+/** Who will reach what, by server; servers that offer the same share a line. */
+function reachableLines(estate: Estate): string[] {
+  const offers = estate.servers.map(spec => {
+    const walls = estate.firewalls.filter(
+      wall => spec.firewalls.includes(wall.name) || (wall.attach === 'when_owned' && spec.dokploy),
+    )
+    return { name: spec.name, lines: walls.flatMap(wall => exposureLines(desiredRules(wall, estate.adminAddresses))).join(', ') }
+  })
+  return [...Map.groupBy(offers, offer => offer.lines)].map(
+    ([lines, servers]) => `${servers.map(server => server.name).join(', ')}: ${lines || 'nothing'}`,
+  )
+}
+
+/** The longest chain of steps that are still to be done, by what each usually takes. */
+function typicalTime(plan: Plan<EstateWorld>): { readonly typicalMs?: number } {
+  const open = new Map(
+    plan.entries
+      .filter(({ finding }) => finding.state === 'todo' || finding.state === 'blocked')
+      .map(({ step }) => [step.id, step]),
+  )
+  const ends = new Map<string, number>()
+  // The entries stand in dependency order, so what a step needs has its end already.
+  for (const step of open.values())
+    ends.set(step.id, Math.max(0, ...step.needs.map(id => ends.get(id) ?? 0)) + (step.typicalMs ?? 1_000))
+  const typicalMs = Math.max(0, ...ends.values())
+  return typicalMs > 0 ? { typicalMs } : {}
 }
 
 /** The command that was given, with further flags: what a hint tells people to paste. */

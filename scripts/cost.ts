@@ -14,6 +14,8 @@ const cost = defineScript({
     ],
   },
 
+  looksOnly: () => true,
+
   async run(session) {
     const opened = await session.open()
     const cost = await readCost(opened)

@@ -14,6 +14,8 @@ const doctor = defineScript({
     ],
   },
 
+  looksOnly: () => true,
+
   async run(session) {
     return showDiagnoses(session, await session.open())
   },

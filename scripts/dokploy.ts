@@ -23,6 +23,8 @@ const dokploy = defineScript({
     ],
   },
 
+  looksOnly: args => args.action === 'login',
+
   async run(session) {
     const opened = await session.open()
     if (session.args.action === 'login') return showLogins(session, opened)

@@ -23,6 +23,8 @@ const provision = defineScript({
     ],
   },
 
+  looksOnly: args => args.action === 'plan',
+
   async run(session) {
     const opened = await session.open()
     if (session.args.action === 'destroy')

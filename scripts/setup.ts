@@ -13,6 +13,7 @@ const setup = defineScript({
   manual: {
     name: 'setup',
     about: 'Set the whole estate up: image, servers behind their firewall, Dokploy, names, and a look from outside.',
+    flags: [{ name: 'take-over', value: 'NAME', many: true, about: 'replace the records that somebody else made for this name' }],
     examples: [
       { command: 'bun scripts/setup.ts', about: 'asks for what is missing, shows the plan and its price, then acts' },
       { command: 'bun scripts/setup.ts --sandbox --config examples/two-servers.json', about: 'a rehearsal without any account' },
@@ -21,7 +22,7 @@ const setup = defineScript({
   },
 
   async run(given) {
-    const session = await prepareTour(given, testTokens)
+    const session = await prepareTour(given, testTokens(given.environment))
     const opened = await session.open()
     const { estate, composition } = opened
     // In CI the machine's address is nobody's, and config.json's list counts for itself.

@@ -21,6 +21,8 @@ const status = defineScript({
     ],
   },
 
+  looksOnly: () => true,
+
   async run(session) {
     const opened = await session.open()
     const [machine] = flagValues(session, 'machine')

@@ -70,6 +70,18 @@ export function makePlan<W>(steps: readonly Step<W>[], world: WorldView<W>, opti
 /** Whether there is nothing to do, nothing to come and nothing to refuse. */
 export const isEmpty = <W>(plan: Plan<W>): boolean => plan.entries.every(({ finding }) => finding.state === 'done')
 
+/** Whether `now` makes no change that `agreed` did not show. Waits may differ, and what has become true meanwhile may be missing. */
+export function isCoveredBy<W>(now: Plan<W>, agreed: Plan<W>): boolean {
+  const word = (step: Step<W>, { kind, summary }: { kind: ChangeKind; summary: string }) => JSON.stringify([step.id, kind, summary])
+  const shown = new Set(agreed.entries.flatMap(({ step, finding }) => coming(finding).map(change => word(step, change))))
+  return (
+    now.refusals.length === 0 &&
+    now.entries.every(({ step, finding }) =>
+      coming(finding).every(change => change.kind === 'wait' || shown.has(word(step, change))),
+    )
+  )
+}
+
 /** What a finding still wants, as a sentence part: for errors and logs. */
 export function wishOf<W>(finding: Finding<W>): string {
   switch (finding.state) {

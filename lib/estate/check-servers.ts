@@ -10,6 +10,7 @@ import { didYouMean, quoted } from './words.ts'
 // Hetzner's limits (API reference: firewalls, placement groups).
 const MAX_FIREWALLS = 5
 const MAX_GROUP_MEMBERS = 10
+const MAX_GROUPS = 50
 
 const checkNames = (config: Config, groups: readonly ServerGroup[], say: Say) => {
   const owners = new Map<string, ServerGroup>()
@@ -107,6 +108,17 @@ const checkServer = (config: Config, group: ServerGroup, firewalls: readonly Fir
   if (group.dokploy) checkDokploy(group, firewalls, say)
 }
 
+const checkPlacementGroups = (config: Config, groups: readonly ServerGroup[], say: Say) => {
+  const names = config.placement_groups ?? []
+  if (names.length > MAX_GROUPS) return say(['placement_groups'], `has ${names.length} names; ${MAX_GROUPS} fit`)
+  for (const [index, name] of names.entries()) {
+    const members = groups.filter(group => group.placementGroup === name).flatMap(group => group.names)
+    if (names.indexOf(name) !== index) say(['placement_groups', index], `names ${quoted(name)} twice`)
+    else if (members.length > MAX_GROUP_MEMBERS)
+      say(['placement_groups', index], `has ${members.length} servers; ${MAX_GROUP_MEMBERS} fit`)
+  }
+}
+
 /** Every mistake about the servers. */
 export const checkServers = (
   config: Config,
@@ -116,10 +128,5 @@ export const checkServers = (
 ): void => {
   checkNames(config, groups, say)
   for (const group of groups) checkServer(config, group, firewalls, say)
-  for (const [index, name] of (config.placement_groups ?? []).entries()) {
-    const members = groups.filter(group => group.placementGroup === name).flatMap(group => group.names)
-    if (config.placement_groups?.indexOf(name) !== index) say(['placement_groups', index], `names ${quoted(name)} twice`)
-    else if (members.length > MAX_GROUP_MEMBERS)
-      say(['placement_groups', index], `has ${members.length} servers; ${MAX_GROUP_MEMBERS} fit`)
-  }
+  checkPlacementGroups(config, groups, say)
 }

@@ -1,6 +1,7 @@
 /** What is wrong with a well-shaped config.json: things that are missing, clash, or would not be safe. Reports all of it at once. */
 
 import { contains, overlaps, parseCidr } from './address.ts'
+import { checkApps } from './check-apps.ts'
 import { checkServers } from './check-servers.ts'
 import {
   adminEmailOf,
@@ -17,6 +18,7 @@ import {
   serverGroupsOf,
 } from './derive.ts'
 import type { Mistake, Path } from './json.ts'
+import { checkMigration } from './migration.ts'
 import { adminFirewallName, bareKey, ESTATE_NAME_LIMIT, LABEL_PATTERN } from './naming.ts'
 import { nearest } from './near.ts'
 import type { Config } from './schema.ts'
@@ -232,5 +234,7 @@ export const checkConfig = (config: Config): readonly Mistake[] => {
   checkNetwork(config, groups, say)
   checkKeys(config, say)
   checkDokploy(config, groups, say)
+  checkApps(config, say)
+  checkMigration(config, say)
   return mistakes
 }

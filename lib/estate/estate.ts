@@ -1,5 +1,8 @@
 /** What one config.json describes, complete and resolved: every default filled in, every name derived. Pure data, frozen. */
 
+import type { Platform } from './apps.ts'
+import type { MigrationSpec } from './migration.ts'
+
 export interface Estate {
   /** Names and labels start with it: RFC 1123 label, at most 30 characters. */
   readonly name: string
@@ -13,12 +16,16 @@ export interface Estate {
   readonly firewalls: readonly FirewallSpec[]
   readonly placementGroups: readonly { readonly name: string }[]
   readonly dns?: DnsSpec
+  /** Names that move here from another host. */
+  readonly migration?: MigrationSpec
   /** Type that images are built on. */
   readonly imageBuildType?: string
   /** Endpoint named in the config; `main` refuses one that is not the vendor's unless the environment agrees. */
   readonly cloudflareBaseUrl?: string
   /** Refuse a plan whose monthly net price would pass this, in the account's currency. */
   readonly monthlyCapNet?: number
+  /** What lives inside Dokploy: applications and what belongs to them; absent when the file has no such section. */
+  readonly platform?: Platform
 }
 
 export interface ServerSpec {

@@ -83,12 +83,15 @@ export const diffRules = (have: readonly FirewallRule[], want: readonly Firewall
   return [...lines('+', after, before), ...lines('-', before, after)]
 }
 
-/** One line per service: `22/tcp from anywhere`. Ports in rising order, icmp last. */
+/** One line per source: `22/tcp, 443/tcp, icmp from anywhere`. Ports in rising order, icmp last. */
 export const exposureLines = (rules: readonly FirewallRule[]): readonly string[] => {
   const portOf = (service: string) => (/^\d/.test(service) ? Number.parseInt(service, 10) : Number.POSITIVE_INFINITY)
-  return [...openings(rules)]
+  const services = [...openings(rules)]
     .sort(([a], [b]) => portOf(a) - portOf(b) || (a < b ? -1 : 1))
-    .map(([service, { ranges }]) => `${service} from ${inWords([...ranges])}`)
+    .map(([service, { ranges }]) => ({ service, from: inWords([...ranges]) }))
+  return [...Map.groupBy(services, each => each.from)].map(
+    ([from, each]) => `${each.map(one => one.service).join(', ')} from ${from}`,
+  )
 }
 
 /** Whether under `rules` nobody at `address` reaches TCP `port` any more: the lock-out guard, for SSH unless told otherwise. */

@@ -53,10 +53,13 @@ const unknownKey = (name: string, docPath: string, siblings: readonly string[], 
 }
 
 const unknownKeys = (value: unknown, docPath: string, path: Path): Mistake[] => {
-  if (Array.isArray(value)) return value.flatMap((item, index) => unknownKeys(item, `${docPath}[]`, [...path, index]))
-  if (!isGroup(value)) return []
   const children = childrenOf(docPath)
-  if (children.length === 0) return []
+  if (Array.isArray(value)) {
+    // The schema library takes a list for a group whose keys are all optional.
+    if (children.length > 0) return [{ path, says: `must be a group of keys in braces, not ${quoted(value)}` }]
+    return value.flatMap((item, index) => unknownKeys(item, `${docPath}[]`, [...path, index]))
+  }
+  if (!isGroup(value) || children.length === 0) return []
   return Object.entries(value).flatMap(([name, inner]) => {
     // Keys made from roles are judged where the roles are known.
     if (docPath === 'dns' && /^[a-z0-9-]+_admin_subdomain$/.test(name)) return []
@@ -110,7 +113,7 @@ const fail = (source: string, json: ParsedJson, mistakes: readonly Mistake[]): n
     'config',
     [`${source} has ${count}:`, ...lines, ...(rest > 0 ? [`  … and ${rest} more`] : [])].join('\n'),
     {
-      hint: `Correct ${source} and run the same command again; ARCHITECTURE.md lists every key.`,
+      hint: `Correct ${source} and run the same command again; docs/config.md lists every key.`,
     },
   )
 }

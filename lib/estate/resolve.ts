@@ -15,8 +15,10 @@ import {
   serverGroupsOf,
   ttlOf,
 } from './derive.ts'
+import { platformOf } from './derive-apps.ts'
 import type { DnsSpec, Estate, KeySpec, ServerSpec } from './estate.ts'
 import { expandFrom } from './firewall.ts'
+import { migrationOf } from './migration.ts'
 import { bareKey, networkName, sshKeyName } from './naming.ts'
 import type { Config } from './schema.ts'
 import { quoted, renderPath } from './words.ts'
@@ -91,6 +93,9 @@ const dnsOf = (config: Config, servers: readonly ServerSpec[]): DnsSpec | undefi
   return { zone, records }
 }
 
+const hasPlatform = ({ apps, databases, registries, buckets, backups, notifications }: Config): boolean =>
+  [apps, databases, registries, buckets, backups, notifications].some(section => section !== undefined)
+
 const frozen = <T>(value: T): T => {
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value)
@@ -110,6 +115,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
   const servers = serverGroupsOf(config).flatMap(group => serversOf(config, group))
   const network = networkOf(config)
   const dns = dnsOf(config, servers)
+  const migration = migrationOf(config)
   const imageBuildType = imageBuildTypeOf(config)
   const baseUrl = config.cloudflare?.api_base_url
   const adminAddresses = adminAddressesOf(config, inputs)
@@ -136,9 +142,11 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     })),
     placementGroups: (config.placement_groups ?? []).map(group => ({ name: group })),
     ...(dns === undefined ? {} : { dns }),
+    ...(migration === undefined ? {} : { migration }),
     ...(imageBuildType === undefined ? {} : { imageBuildType }),
     ...(baseUrl === undefined ? {} : { cloudflareBaseUrl: baseUrl.replace(/\/+$/, '') }),
     ...(cap === undefined ? {} : { monthlyCapNet: cap }),
+    ...(hasPlatform(config) ? { platform: platformOf(config) } : {}),
   }
   return frozen(estate)
 }

@@ -6,39 +6,12 @@
 import * as v from 'valibot'
 import { normaliseCidr } from './address.ts'
 import type { Path } from './json.ts'
-import { LABEL_PATTERN } from './naming.ts'
-import { quoted } from './words.ts'
+import { appEntries } from './schema-apps.ts'
+import { flag, integer, type KeyDoc, key, label, list, mustBe, named, section, text } from './schema-kit.ts'
+import { migrationEntries } from './schema-migration.ts'
 
-/** What the documentation says about a key. */
-export interface KeyDoc {
-  readonly type: string
-  /** In words; empty when there is none. */
-  readonly default: string
-  readonly meaning: string
-}
+export type { KeyDoc } from './schema-kit.ts'
 
-/** More than any vendor's account holds; a hostile file cannot make the checks slow. */
-const MAX_ENTRIES = 200
-
-const mustBe = (what: string) => (issue: { readonly input: unknown }) => `must be ${what}, not ${quoted(issue.input)}`
-
-const key = <const S extends v.GenericSchema>(schema: S, type: string, fallback: string, meaning: string) =>
-  v.exactOptional(v.pipe(schema, v.metadata({ type, default: fallback, meaning } satisfies KeyDoc)))
-
-const text = (what: string, pattern: RegExp) => v.pipe(v.string(mustBe(what)), v.regex(pattern, mustBe(what)))
-const flag = v.boolean(mustBe('true or false'))
-const integer = (what: string, min: number, max: number) =>
-  v.pipe(v.number(mustBe(what)), v.integer(mustBe(what)), v.minValue(min, mustBe(what)), v.maxValue(max, mustBe(what)))
-const section = <const E extends v.ObjectEntries>(entries: E) => v.object(entries, mustBe('a group of keys in braces'))
-const named = <const K extends v.GenericSchema<string, string>, const S extends v.GenericSchema>(name: K, value: S) =>
-  v.pipe(
-    v.record(name, value, mustBe('a group of named entries in braces')),
-    v.maxEntries(MAX_ENTRIES, `must have at most ${MAX_ENTRIES} entries`),
-  )
-const list = <const S extends v.GenericSchema>(item: S, what: string) => v.array(item, mustBe(what))
-
-const LABEL = 'a name of at most 63 lower-case letters, digits and hyphens that begins and ends with a letter or digit'
-const label = text(LABEL, LABEL_PATTERN)
 const serverType = text('a server type like "cx23"', /^[a-z][a-z0-9-]{1,62}$/)
 const location = text('a location like "nbg1"', /^[a-z][a-z0-9-]{1,62}$/)
 const image = text('"golden" or a system image like "debian-12"', /^[a-z][a-z0-9.-]{1,62}$/)
@@ -277,6 +250,8 @@ export const configSchema = section({
     '',
     'What it may cost.',
   ),
+  ...appEntries,
+  ...migrationEntries,
 })
 
 /** config.json as it stands in the file: nothing filled in. */

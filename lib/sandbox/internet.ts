@@ -15,7 +15,12 @@ export interface InternetDeps {
   readonly servers: () => readonly ExposedServer[]
   /** What the cloud firewall lets in to a server's public addresses now. */
   readonly exposure: (serverId: string) => readonly Exposure[]
-  readonly dial: (address: string, port: number) => Promise<{ readonly host: string; readonly port: number } | 'closed'>
+  /** `source` is who connects; machines that are real see it. */
+  readonly dial: (
+    address: string,
+    port: number,
+    source: string,
+  ) => Promise<{ readonly host: string; readonly port: number } | 'closed'>
   /** The address that a name has for everybody. */
   readonly resolve: (name: string) => string | undefined
   /** The authority's loopback port. */
@@ -66,7 +71,7 @@ export async function serveInternet(deps: InternetDeps, port = 0): Promise<Inter
     if (server?.status !== 'running') return { kind: 'filtered', source: from }
     if (!isLetIn(deps.exposure(server.id), from, toPort)) return { kind: 'filtered', source: from }
     const own = sameAddress(server.ipv4, address) ? server.ipv4 : server.ipv6
-    const listener = await deps.dial(own ?? address, toPort)
+    const listener = await deps.dial(own ?? address, toPort, from)
     return listener === 'closed' ? { kind: 'closed', source: from } : { kind: 'open', ...listener, source: from }
   }
 

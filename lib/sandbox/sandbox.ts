@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, extname, join, resolve as resolvePath } from 'node:path'
 import { createAuthority } from './ca.ts'
 import { type CloudflareControl, createCloudflareStandIn } from './cloudflare/standin.ts'
+import type { ContainerMachines, ContainerOptions } from './containers/machines.ts'
 import { answerControl } from './control.ts'
 import { createInstants, exposureSnapshot, type Instant, isLetIn, STRANGER } from './exposure.ts'
 import { createFaultSource } from './faults.ts'
@@ -57,6 +58,8 @@ export interface SandboxOptions {
   readonly clock?: SandboxClock
   /** Any free port where absent. */
   readonly ports?: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']?: number }
+  /** Simulated where absent. Containers are real systems: they need Linux, root and Docker Engine, and end with the sandbox. */
+  readonly machines?: 'simulated' | ({ readonly kind: 'container' } & ContainerOptions)
 }
 
 export interface Sandbox {
@@ -66,6 +69,8 @@ export interface Sandbox {
     readonly hetzner: HetznerControl
     readonly cloudflare: CloudflareControl
     readonly machines: MachinesControl
+    /** Where the machines are containers. */
+    readonly containers?: ContainerMachines['control']
     readonly dns: DnsControl
   }
   readonly ports: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']: number }
@@ -158,18 +163,35 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       return isLetIn(openings, STRANGER.ipv4, port)
     }
     let sourceOf: (localPort: number) => string | undefined = () => undefined
-    const machines = createSimulatedMachines({
-      store,
-      clock,
-      settings: () => settings,
-      servers,
-      resolve: names.resolve,
-      ca,
-      sourceOf: port => sourceOf(port),
-      openToWorld: isOpenToWorld,
-      serve: vendor => serve(vendor, { base: '' }),
-      ...(options.hooks ? { hooks: options.hooks } : {}),
-    })
+    const machineOptions = options.machines ?? 'simulated'
+    const containers =
+      machineOptions === 'simulated'
+        ? undefined
+        : await (await import('./containers/machines.ts')).createContainerMachines({
+            store,
+            clock,
+            servers,
+            exposure,
+            resolve: names.resolve,
+            ca,
+            openToWorld: isOpenToWorld,
+            options: machineOptions,
+            onBug: error => bugs.push(error),
+          })
+    const machines =
+      containers ??
+      createSimulatedMachines({
+        store,
+        clock,
+        settings: () => settings,
+        servers,
+        resolve: names.resolve,
+        ca,
+        sourceOf: port => sourceOf(port),
+        openToWorld: isOpenToWorld,
+        serve: vendor => serve(vendor, { base: '' }),
+        ...(options.hooks ? { hooks: options.hooks } : {}),
+      })
     closers.push(machines.close)
 
     const instants = createInstants(clock, () => exposureSnapshot(servers(), exposure))
@@ -234,7 +256,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         LANDFALL_DNS: `${names.resolver.host}:${names.resolver.port}`,
         LANDFALL_CA_FILE: caFile.path,
       },
-      controls: { hetzner: hetzner.control, cloudflare: cloudflare.control, machines: machines.control, dns: names.control },
+      controls: {
+        hetzner: hetzner.control,
+        cloudflare: cloudflare.control,
+        machines: machines.control,
+        dns: names.control,
+        ...(containers ? { containers: containers.control } : {}),
+      },
       ports: {
         hetzner: hetznerFront.port,
         cloudflare: cloudflareFront.port,

@@ -89,11 +89,11 @@ export function recordStep(deps: DnsDeps, spec: RecordSpec): EstateStep {
       if (foreign.length > 0 && !deps.takeOver.includes(spec.name))
         return refused(
           `${spec.name} already has ${foreign.map(describe).join(' and ')}, which Landfall did not make.`,
-          `If it may be replaced: bun scripts/dns.ts --take-over ${spec.name}. Otherwise choose another name in config.json.`,
+          `If it may be replaced, add --take-over ${spec.name} to the command. Otherwise choose another name in config.json.`,
         )
       const server = findServer(estate.name, spec.server, world.get('servers'))
       if (!server) {
-        const kind = have.length > 0 ? 'change' : 'create'
+        const kind = foreign.length > 0 ? 'destroy' : have.length > 0 ? 'change' : 'create'
         return blocked(`server ${spec.server}`, { kind, summary: `point ${spec.name} at ${spec.server}` })
       }
       const want = desiredRecords(estate.name, spec, server)

@@ -38,7 +38,7 @@ export function firewallStep(
         return todo({
           kind: 'create',
           summary: `create firewall ${spec.name}`,
-          details: exposureLines(want),
+          details: [exposureLines(want).join(', ')],
           async apply({ world: live }) {
             const firewall = await cloud.createFirewall({
               name: spec.name,
@@ -77,7 +77,7 @@ export const attachMissing = (
     .map(firewall => ({
       kind: 'change',
       summary: `attach firewall ${firewall.name} to ${server.name}`,
-      details: exposureLines(firewall.rules),
+      details: [exposureLines(firewall.rules).join(', ')],
       async apply({ world }) {
         await cloud.attachFirewall(firewall.id, [server.id])
         world.update('servers', all =>

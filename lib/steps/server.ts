@@ -40,8 +40,8 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
       'images',
       'keys',
       'firewalls',
-      'networks',
       'pricing',
+      ...(spec.network ? (['networks'] as const) : []),
       ...(spec.placementGroup ? (['placementGroups'] as const) : []),
     ],
     typicalMs: 8_000,
@@ -61,6 +61,11 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
         return done(`${have.type} in ${have.location}, ${have.ipv4 ?? have.ipv6 ?? 'no public address'}${drift}`)
       }
 
+      if (estate.keys.length === 0)
+        return refused(
+          `Nobody could log in to ${spec.name}: no SSH public key is known, and the vendor would mail a root password.`,
+          'Make one with ssh-keygen -t ed25519, or list one in config.json: "ssh": {"public_keys": ["ssh-ed25519 …"]}.',
+        )
       const offer = chooseOffer(spec, world.get('serverTypes'))
       if ('problem' in offer)
         return refused(

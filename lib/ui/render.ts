@@ -45,11 +45,10 @@ const changeLines = (change: PlanEntry['changes'][number], look: Look): readonly
 
 const laterLines = (entry: PlanEntry, look: Look): readonly string[] => {
   const coming = entry.changes.length > 0 ? entry.changes : [{ kind: 'change' as const, summary: entry.title }]
-  const when = entry.detail === undefined ? 'later' : `later, ${look.say(entry.detail)}`
   return coming.flatMap(({ kind, summary }) =>
     kind === 'destroy'
-      ? marked('  … DESTROY', `${when}: ${look.say(summary)}`, look, 'red', 'bold')
-      : marked('  …', `${when}: ${look.say(summary)}`, look, 'dim'),
+      ? marked('  … DESTROY', `later: ${look.say(summary)}`, look, 'red', 'bold')
+      : marked('  …', look.say(summary), look, 'dim'),
   )
 }
 
@@ -111,7 +110,7 @@ const totalLines = (view: PlanView, look: Look): readonly string[] => {
     [counts.create, 'to create'],
     [counts.change, 'to change'],
     [counts.destroy, 'to DESTROY'],
-    [counts.later, 'later'],
+    [counts.later, 'to follow (…)'],
     [counts.refused, 'refused'],
     [counts.done, 'done already'],
   ] as const
@@ -184,7 +183,7 @@ export const summaryLines = (summary: Summary, look: Look): readonly string[] =>
   const requests = Object.entries(summary.requests).map(
     ([provider, { reads, writes }]) => `${provider} ${reads} read, ${writes} write`,
   )
-  const facts = [`${applied} of ${changes} changes applied in ${durationWords(durationMs)}`, ...requests]
+  const facts = [`${applied} ${applied === 1 ? 'change' : 'changes'} applied in ${durationWords(durationMs)}`, ...requests]
   const rows = Object.entries(summary.outputs).map(([name, value]) => [look.say(name), look.say(value)] as const)
   return [
     painted(title, look, 'bold', ok ? 'green' : 'red'),

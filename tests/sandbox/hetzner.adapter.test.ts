@@ -146,7 +146,9 @@ describe('a whole estate', () => {
       hetzner.createServer(server('dev', common)),
       hetzner.createServer(server('prod', { ...common, ipv4: { id: ip.id } })),
     ])
-    const [dev, prod] = await Promise.all(made.map(({ id }) => hetzner.waitServerRunning(id, patient)))
+    await Promise.all(made.map(({ id }) => hetzner.waitServerRunning(id, patient)))
+    const listed = await hetzner.listServers()
+    const [dev, prod] = made.map(({ id }) => listed.find(each => each.id === id))
     expect(prod).toMatchObject({
       name: 'prod',
       status: 'running',

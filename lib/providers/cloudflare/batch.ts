@@ -6,7 +6,8 @@ import { normalContent } from './wire.ts'
 /** Operations per batch on every plan (facts/cloud-apis 3). */
 export const BATCH_LIMIT = 200
 
-export const sizeOf = (batch: RecordBatch): number => batch.deletes.length + batch.patches.length + batch.posts.length
+export const sizeOf = (batch: RecordBatch): number =>
+  batch.deletes.length + batch.patches.length + batch.posts.length + (batch.restores?.length ?? 0)
 
 /**
  * Chunks of at most `limit` operations. Operations on one name stay together, because a CNAME and an A of one name exclude each
@@ -24,6 +25,7 @@ export function chunksOf(batch: RecordBatch, nameOf: (id: string) => string | un
   for (const entry of batch.deletes) group(nameOf(entry.id) ?? `id ${entry.id}`).deletes.push(entry)
   for (const entry of batch.patches) group(nameOf(entry.id) ?? entry.record.name ?? `id ${entry.id}`).patches.push(entry)
   for (const entry of batch.posts) group(lowerName(entry.name)).posts.push(entry)
+  for (const entry of batch.restores ?? []) group(lowerName(String(entry.name))).restores.push(entry)
 
   const chunks: MutableBatch[] = []
   let open = emptyBatch()
@@ -36,6 +38,7 @@ export function chunksOf(batch: RecordBatch, nameOf: (id: string) => string | un
       open.deletes.push(...part.deletes)
       open.patches.push(...part.patches)
       open.posts.push(...part.posts)
+      open.restores.push(...part.restores)
     }
   }
   return sizeOf(open) > 0 ? [...chunks, open] : chunks
@@ -54,6 +57,7 @@ export function missingFrom(records: readonly DnsRecord[], batch: RecordBatch): 
       return now === undefined || !agrees(now, record)
     }),
     posts: batch.posts.filter(wanted => !records.some(record => agrees(record, wanted))),
+    restores: (batch.restores ?? []).filter(wanted => !records.some(record => isCopy(record, wanted))),
   }
 }
 
@@ -71,13 +75,18 @@ export function agrees(record: DnsRecord, wanted: Partial<WantedRecord>): boolea
   )
 }
 
+/** Whether the vendor shows `wanted` word for word, whatever it has added. */
+const isCopy = (record: DnsRecord, wanted: Readonly<Record<string, unknown>>): boolean =>
+  Object.entries(wanted).every(([key, value]) => Bun.deepEquals(record.raw[key] ?? null, value ?? null))
+
 interface MutableBatch {
   deletes: { readonly id: string }[]
   patches: { readonly id: string; readonly record: Partial<WantedRecord> }[]
   posts: WantedRecord[]
+  restores: Readonly<Record<string, unknown>>[]
 }
 
-const emptyBatch = (): MutableBatch => ({ deletes: [], patches: [], posts: [] })
+const emptyBatch = (): MutableBatch => ({ deletes: [], patches: [], posts: [], restores: [] })
 
 const lowerName = (name: string): string => name.toLowerCase().replace(/\.$/, '')
 
@@ -90,5 +99,7 @@ function splitGroup(group: MutableBatch, limit: number): MutableBatch[] {
   for (let at = 0; at < group.patches.length; at += limit)
     parts.push({ ...emptyBatch(), patches: group.patches.slice(at, at + limit) })
   for (let at = 0; at < group.posts.length; at += limit) parts.push({ ...emptyBatch(), posts: group.posts.slice(at, at + limit) })
+  for (let at = 0; at < group.restores.length; at += limit)
+    parts.push({ ...emptyBatch(), restores: group.restores.slice(at, at + limit) })
   return parts
 }

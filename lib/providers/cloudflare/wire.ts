@@ -117,7 +117,7 @@ export function toWireBatch(zoneId: string, batch: RecordBatch): RecordBatchPara
     zone_id: zoneId,
     deletes: batch.deletes.map(({ id }) => ({ id })),
     patches: batch.patches.map(({ id, record }) => toWirePatch(id, record)),
-    posts: batch.posts.map(toWirePost),
+    posts: [...batch.posts.map(toWirePost), ...(batch.restores ?? []).map(toWireRestore)],
   }
 }
 
@@ -140,6 +140,10 @@ function toWirePost(record: WantedRecord): WirePost {
       return { ...common, type: 'CAA', data: parseCaa(record.content) ?? { flags: 0, tag: 'issue', value: record.content } }
   }
 }
+
+/** The vendor's own words about a record, sent back as they came. */
+const toWireRestore = (raw: Readonly<Record<string, unknown>>): WirePost =>
+  Object.assign<WirePost, Readonly<Record<string, unknown>>>({ type: 'A', name: '', content: '', ttl: 1 }, raw)
 
 /** Only the fields given, so that PATCH leaves the rest alone; the SDK's type demands all of them, the API does not. */
 function toWirePatch(id: string, record: Partial<WantedRecord>): WirePatch {

@@ -4,6 +4,7 @@ import type { Program } from '../ports/machine.ts'
 import { renderProgram } from '../ssh/programs.ts'
 import askText from './programs/ask.sh' with { type: 'text' }
 import commonText from './programs/common.sh' with { type: 'text' }
+import drainText from './programs/drain.sh' with { type: 'text' }
 import healthText from './programs/health.sh' with { type: 'text' }
 import heldText from './programs/held.sh' with { type: 'text' }
 import holdText from './programs/hold.sh' with { type: 'text' }
@@ -12,6 +13,7 @@ import inspectText from './programs/inspect.sh' with { type: 'text' }
 import listImagesText from './programs/list-images.sh' with { type: 'text' }
 import lookText from './programs/look.sh' with { type: 'text' }
 import ownText from './programs/own.sh' with { type: 'text' }
+import nginxText from './programs/nginx.sh' with { type: 'text' }
 import publishText from './programs/publish.sh' with { type: 'text' }
 import pullText from './programs/pull.sh' with { type: 'text' }
 import readReleaseText from './programs/read-release.sh' with { type: 'text' }
@@ -37,7 +39,7 @@ const MINUTE_MS = 60_000
 const OWN = ['RUN'] as const
 
 export const STACK_PROGRAMS = {
-  'stack-resolve': { accepts: ['FILES', 'ENVFILE'], text: resolveText, effect: 'read', timeoutMs: MINUTE_MS },
+  'stack-resolve': { accepts: ['FILES', 'ENVFILE', 'VARIABLES'], text: resolveText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-read-release': { accepts: ['RELEASE'], text: readReleaseText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-look': { accepts: ['CONFIG', 'IMAGES', 'NGINX'], text: lookText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
   'stack-hold': { accepts: ['RUN', 'WHO', 'WAIT_S'], text: holdText, effect: 'read', timeoutMs: 24 * 60 * MINUTE_MS },
@@ -61,11 +63,12 @@ export const STACK_PROGRAMS = {
   },
   'stack-inspect': { accepts: ['IDS'], text: inspectText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-switch-nginx': {
-    accepts: [...OWN, 'NGINX', 'FILE_LIST', 'PROOF_TOKEN', 'PROOF_PORT', 'DRAIN_MS'],
-    text: ownText + httpText + switchNginxText,
+    accepts: [...OWN, 'NGINX', 'FILE_LIST', 'PROOF_TOKEN', 'PROOF_PORT'],
+    text: ownText + httpText + nginxText + switchNginxText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,
   },
+  'stack-drain': { accepts: ['NGINX', 'WORKERS', 'LIMIT_MS'], text: nginxText + drainText, effect: 'read', timeoutMs: 65 * MINUTE_MS },
   'stack-remove': { accepts: [...OWN, 'IDS', 'GRACE_S'], text: ownText + removeText, effect: 'write', timeoutMs: 65 * MINUTE_MS },
   'stack-up': {
     accepts: [...OWN, 'RELEASE', 'SERVICES', 'RECREATE', 'LIMIT_S'],

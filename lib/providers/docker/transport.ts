@@ -31,10 +31,8 @@ const ENVIRONMENT = [
 
 const OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 
-/** `variables`: those that the Compose file interpolates; they are the program's environment, and nothing else's. */
-export function createLocalTransport(variables: Readonly<Record<string, string>> = {}): Transport {
-  const own = ENVIRONMENT.flatMap(name => (env[name] === undefined ? [] : [[name, env[name]]]))
-  const environment = { ...variables, ...Object.fromEntries(own) }
+export function createLocalTransport(): Transport {
+  const environment = Object.fromEntries(ENVIRONMENT.flatMap(name => (env[name] === undefined ? [] : [[name, env[name]]])))
   return {
     name: 'this machine',
     run: (program, input, signal) => runLocal(program, input, environment, signal),

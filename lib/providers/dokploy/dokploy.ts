@@ -4,6 +4,7 @@ import { type RetryPolicy, retry } from '../../engine/retry.ts'
 import { hasCode, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { Dokploy, PanelSettings } from '../ports/dokploy.ts'
+import { installCertificate, listCertificates } from './certificates.ts'
 import { claimPanel } from './claim.ts'
 import {
   createClient,
@@ -139,6 +140,10 @@ export function createDokploy(options: DokployOptions): Dokploy {
           hint: 'Look at Settings → Web Server in the panel.',
         })
     },
+
+    listCertificates: apiKey => listCertificates(get, apiKey),
+
+    installCertificate: (apiKey, input) => installCertificate(client, get, apiKey, input),
 
     async setServerIp(apiKey, ip) {
       if ((await readPanel(apiKey)).serverIp === ip) return

@@ -31,6 +31,8 @@ const PAGE_TIMEOUT_MS = 15_000
 const WHOAMI_TIMEOUT_MS = 5_000
 const DNS_TIMEOUT_MS = 2_000
 const DNS_PORT = 53
+/** Each has caches of its own: Cloudflare, Google, Quad9. */
+const PUBLIC_RESOLVERS = ['1.1.1.1', '8.8.8.8', '9.9.9.9'].map(host => ({ host, port: DNS_PORT }))
 /** More resolvers than this are not asked in a row. */
 const RESOLVERS = 3
 
@@ -206,6 +208,18 @@ export function createOutside(options: OutsideOptions): Outside {
         const answers = counted.flatMap(each => (each.server === server ? (each.answer ?? []) : []))
         return answers.length > 0 ? answers : [{ server, status: 'silent' as const, values: [] }]
       })
+    },
+
+    async askResolvers(name, type) {
+      const servers = options.resolver === undefined ? [...systemResolvers(), ...PUBLIC_RESOLVERS] : [options.resolver]
+      const answers = await Promise.all(
+        servers.map(async server => {
+          count()
+          const reply = await query({ server, name, type, transport: 'auto', recursion: true, timeoutMs, dial: direct, signal })
+          return reply.status === 'unreachable' ? [] : [toAnswer(server.host, type, { ...reply, authoritative: true })]
+        }),
+      )
+      return answers.flat()
     },
 
     async findOwnAddresses() {

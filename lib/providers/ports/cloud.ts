@@ -189,7 +189,7 @@ export interface Cloud {
   attachFirewall(id: string, serverIds: readonly string[]): Promise<void>
   setServerLabels(id: string, labels: Labels): Promise<void>
   powerOn(id: string): Promise<void>
-  /** Waits until the server runs; uses the create's own actions when this process made it. */
+  /** Waits until the server runs; uses the create's own actions when this process made it. Private addresses may be known only to the next list. */
   waitServerRunning(id: string, signal: AbortSignal): Promise<Server>
 
   /** Resolves when it is gone, not when the request was accepted. */

@@ -38,6 +38,8 @@ export interface RecordBatch {
   readonly deletes: readonly { readonly id: string }[]
   readonly patches: readonly { readonly id: string; readonly record: Partial<WantedRecord> }[]
   readonly posts: readonly WantedRecord[]
+  /** Made like `posts`, from the settable fields of a vendor's own object: a record that is put back byte for byte. */
+  readonly restores?: readonly Readonly<Record<string, unknown>>[]
 }
 
 export interface Dns {

@@ -83,31 +83,35 @@ export interface SwitchRequest {
   readonly files: readonly { readonly path: string; readonly text: string }[]
   /** nginx has to answer with `token` on this port of its own before the switch counts. */
   readonly proof?: { readonly port: number; readonly token: string }
-  /** How long workers with the old configuration may finish their requests; 0 does not wait for them. */
-  readonly drainMs: number
 }
 
 export interface SwitchResult {
   /** `refused`: nginx did not accept the files; the old ones are back. `stuck`: it did not take them up; the old ones are back. */
   readonly state: 'switched' | 'refused' | 'stuck'
-  /** Whether every old worker ended within `drainMs`. */
-  readonly drained: boolean
+  /** nginx's workers that still finish requests by the old configuration; for `drain`. */
+  readonly workers: readonly string[]
   /** `unasked`: the host has no program that speaks HTTP. */
   readonly proof: 'seen' | 'unasked'
   readonly said: string
 }
 
 export interface HeldStack {
-  /** Rejects when the lock was lost. */
-  check(): void
   release(): Promise<void>
+}
+
+export interface StackImageUse {
+  readonly id: string
+  readonly refs: readonly string[]
+  readonly bytes: number
+  /** By any container of the host, running or not. */
+  readonly used: boolean
 }
 
 export interface DockerHost {
   /** For messages: "this machine", "prod (203.0.113.7)". */
   readonly name: string
   /** The Compose file as Compose itself resolves it, as JSON. @throws config, with Compose's own words */
-  resolve(signal: AbortSignal): Promise<string>
+  resolve(variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>
   /** A recorded release's configuration. @throws not_found */
   readRelease(id: string, signal: AbortSignal): Promise<string>
   /** `config`: the wanted configuration as JSON; `images`: references to look up. */
@@ -117,15 +121,22 @@ export interface DockerHost {
   /** Fetches images; answers with those that could not be had. */
   pull(images: readonly string[], signal: AbortSignal): Promise<readonly { readonly image: string; readonly why: string }[]>
   record(id: string, config: string, manifest: string): Promise<void>
-  setState(state: string): Promise<void>
+  /** Replaces the state in one step; recorded releases that `keep` does not name are forgotten. */
+  setState(state: string, keep: readonly string[]): Promise<void>
   /** Makes containers of `service` beside those that are there, without a name in DNS, and starts them. Answers with the new ids. */
   startDark(release: string, service: string, add: number, known: readonly string[]): Promise<readonly string[]>
   waitHealthy(ids: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<readonly HealthResult[]>
   /** Gives dark containers their names in DNS (their addresses change), and runs their health checks until they pass again. */
-  publish(ids: readonly string[], aliases: readonly string[], timeoutMs: number): Promise<readonly HealthResult[]>
-  /** Addresses by container id. */
-  addresses(ids: readonly string[]): Promise<Readonly<Record<string, readonly Attachment[]>>>
+  publish(
+    ids: readonly string[],
+    aliases: Readonly<Record<string, readonly string[]>>,
+    timeoutMs: number,
+  ): Promise<readonly HealthResult[]>
+  /** Those of `ids` that exist. */
+  inspect(ids: readonly string[]): Promise<readonly StackContainer[]>
   switchNginx(request: SwitchRequest): Promise<SwitchResult>
+  /** Waits until those workers have ended; false when some have not after `limitMs`. */
+  drain(workers: readonly string[], limitMs: number): Promise<boolean>
   /** Stops containers, all at once, with `graceS` to finish, and removes them. Missing ones count as removed. */
   remove(ids: readonly string[], graceS: number): Promise<void>
   /** Compose's own `up` for services that are not rolled; `recreate` says whether existing containers may be replaced. */
@@ -133,8 +144,8 @@ export interface DockerHost {
   /** Asks each URL from the host; 0 when there was no answer. */
   ask(urls: readonly { readonly url: string; readonly host: string }[], signal: AbortSignal): Promise<readonly number[]>
   /** Images of these repositories, with the containers that use them. */
-  listImages(repositories: readonly string[], signal: AbortSignal): Promise<readonly { readonly id: string; readonly refs: readonly string[]; readonly bytes: number; readonly used: boolean }[]>
-  /** Removes images by id; one that a container uses is never forced. */
+  listImages(repositories: readonly string[], signal: AbortSignal): Promise<readonly StackImageUse[]>
+  /** Removes images by id, never by force; answers with those that are gone. */
   removeImages(ids: readonly string[]): Promise<readonly string[]>
   close(): Promise<void>
 }

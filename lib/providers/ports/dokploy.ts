@@ -10,6 +10,13 @@ export interface PanelSettings {
   readonly serverIp?: string
 }
 
+export interface GivenCertificate {
+  readonly id: string
+  readonly name: string
+  /** PEM, with its chain. */
+  readonly certificate: string
+}
+
 export interface Dokploy {
   /** `up` only when the process answers and its database does too. Never throws. */
   health(): Promise<'up' | 'starting' | 'down'>
@@ -22,4 +29,8 @@ export interface Dokploy {
   readPanel(apiKey: Secret): Promise<PanelSettings>
   assignPanelHost(apiKey: Secret, input: { host: string; letsEncryptEmail: string }): Promise<void>
   setServerIp(apiKey: Secret, ip: string): Promise<void>
+  /** The certificates that were given to Traefik, without their keys. */
+  listCertificates(apiKey: Secret): Promise<readonly GivenCertificate[]>
+  /** Gives Traefik a certificate to choose by server name; older ones of the same `name` go. The same one twice is one. */
+  installCertificate(apiKey: Secret, input: { name: string; certificate: string; privateKey: Secret }): Promise<void>
 }

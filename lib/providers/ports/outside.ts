@@ -39,6 +39,8 @@ export interface Outside {
     name: string,
     type: 'A' | 'AAAA' | 'CNAME' | 'TXT' | 'CAA' | 'NS' | 'SOA',
   ): Promise<readonly DnsAnswer[]>
+  /** Asks recursive resolvers, each with its own cache: public ones and this machine's, or the one that the environment names. */
+  askResolvers(name: string, type: 'A' | 'AAAA' | 'CNAME' | 'CAA'): Promise<readonly DnsAnswer[]>
   /** The public addresses that this machine's connections come from. */
   findOwnAddresses(): Promise<{ readonly ipv4?: string; readonly ipv6?: string }>
 }

@@ -55,17 +55,13 @@ const OUTSIDE_IPV6 = 'fe80::2'
 
 const RUNS = '/run/landfall-machines'
 
-/** Runs whose process is gone, with their namespaces' names; for the sweep. */
-export const deadRuns = (): string[] =>
-  existsSync(RUNS)
-    ? readdirSync(RUNS).filter(name => {
-        const file = join(RUNS, name, 'owner')
-        return existsSync(file) && !ownerLives(readFileSync(file, 'utf8'))
-      })
-    : []
+/** Whether a run's process is gone. */
+export const isLeftOver = (name: string): boolean => {
+  const file = join(RUNS, name, 'owner')
+  return !existsSync(file) || !ownerLives(readFileSync(file, 'utf8'))
+}
 
-/** Removes what a run left in the network and on disk. Its helpers ended with it, because their stdin did. */
-export const removeRun = async (name: string): Promise<void> => {
+const removeRun = async (name: string): Promise<void> => {
   for (const namespace of Object.values(namespacesOf(name)))
     if (existsSync(`/run/netns/${namespace}`)) await run(['ip', 'netns', 'delete', namespace])
   rmSync(join(RUNS, name), { recursive: true, force: true })
@@ -152,7 +148,7 @@ const layOut = async (router: string, outside: string): Promise<void> => {
     'link set router up',
     `route add ${GATEWAY_IPV4}/32 dev router`,
     `route add default via ${GATEWAY_IPV4} dev router`,
-    `-6 route add default via ${GATEWAY_IPV6} dev router`,
+    `route add default via ${GATEWAY_IPV6} dev router`,
   ])
 }
 
@@ -162,19 +158,25 @@ const settle = async (router: string, outside: string, source: string): Promise<
   await ip(outside, [`address add ${source}/${isIpv6 ? '128' : '32'} dev lo${isIpv6 ? ' nodad' : ''}`])
   await ip(router, [
     isIpv6
-      ? `-6 route add ${source}/128 via ${OUTSIDE_IPV6} dev outside`
+      ? `route add ${source}/128 via ${OUTSIDE_IPV6} dev outside`
       : `route add ${source}/32 via ${OUTSIDE_IPV4} dev outside`,
   ])
 }
 
 const plug = async (router: string, { link, pid, ipv4, ipv6 }: Cable): Promise<void> => {
+  const inside = (words: readonly string[], input = '') =>
+    run(['nsenter', '--target', String(pid), '--net', ...words], { input })
+  // What a cable that was cut halfway left; usually there is none.
+  await tryRun(['ip', '-netns', router, 'link', 'delete', link])
+  // Docker turns IPv6 off where it has no network of its own.
+  await inside(['sysctl', '-q', ...['all', 'default'].map(name => `net.ipv6.conf.${name}.disable_ipv6=0`)])
   await ip(router, [
     `link add ${link} type veth peer name eth0 netns ${pid}`,
     `address add ${GATEWAY_IPV4}/32 dev ${link}`,
     `address add ${GATEWAY_IPV6}/64 dev ${link} nodad`,
     `link set ${link} up`,
     ...(ipv4 === undefined ? [] : [`route add ${ipv4}/32 dev ${link}`]),
-    ...(ipv6 === undefined ? [] : [`-6 route add ${networkOf(ipv6)} dev ${link}`]),
+    ...(ipv6 === undefined ? [] : [`route add ${networkOf(ipv6)} dev ${link}`]),
   ])
   const lines = [
     'link set lo up',
@@ -185,13 +187,11 @@ const plug = async (router: string, { link, pid, ipv4, ipv6 }: Cable): Promise<v
     ...(ipv4 === undefined
       ? [`route add ${METADATA_ADDRESS}/32 via ${GATEWAY_IPV4} dev eth0`]
       : [`route add default via ${GATEWAY_IPV4} dev eth0`]),
-    ...(ipv6 === undefined ? [] : [`address add ${ipv6}/64 dev eth0 nodad`, `-6 route add default via ${GATEWAY_IPV6} dev eth0`]),
+    ...(ipv6 === undefined ? [] : [`address add ${ipv6}/64 dev eth0 nodad`, `route add default via ${GATEWAY_IPV6} dev eth0`]),
     // What the machine's first process waits for.
     'link set eth0 alias ready',
   ]
-  await run(['nsenter', '--target', String(pid), '--net', 'ip', '-batch', '-'], {
-    input: lines.map(line => `${line}\n`).join(''),
-  })
+  await inside(['ip', '-batch', '-'], lines.map(line => `${line}\n`).join(''))
   if (ipv4 === undefined) await ip(router, [`route add 169.254.0.1/32 dev ${link}`])
 }
 
@@ -256,7 +256,8 @@ const reachThrough = (file: string, to: { source: string; address: string; port:
       socket.off('data', onData).off('error', reject).off('close', onClose)
       if (word !== 'open') {
         socket.destroy()
-        return resolve({ state: word === 'closed' ? 'closed' : 'silent' })
+        resolve({ state: word === 'closed' ? 'closed' : 'silent' })
+        return
       }
       socket.pause()
       if (head.length > end + 1) socket.unshift(head.subarray(end + 1))
@@ -266,15 +267,8 @@ const reachThrough = (file: string, to: { source: string; address: string; port:
     socket.on('data', onData).on('error', reject).on('close', onClose)
   })
 
-/** Helpers and leftovers of every dead run, by name. */
-export const removeDeadRuns = async (): Promise<string[]> => {
-  const names = deadRuns()
-  for (const name of names) await removeRun(name)
-  return names
-}
-
-/** Whether the kernel and the tools can do all this; the sentence why not, otherwise. */
-export const whyNotHere = async (): Promise<string | undefined> => {
-  const probe = await tryRun(['ip', 'netns', 'list'])
-  return probe.exitCode === 0 ? undefined : probe.stderr.trim()
+/** Namespaces and files of every run whose process is gone; its helpers ended with it, because their stdin did. */
+export const removeDeadRuns = async (): Promise<void> => {
+  const names = existsSync(RUNS) ? readdirSync(RUNS) : []
+  for (const name of names) if (isLeftOver(name)) await removeRun(name)
 }

@@ -6,6 +6,7 @@
 
 import type { SandboxClock, StandIn, StandInRequest, StandInResponse, Store } from '../kit.ts'
 import { answerAuth, callerOfCookie, isJson, parseJson } from './auth.ts'
+import { certificateRoutes, givenCertificateFor } from './certificate-routes.ts'
 import type { Caller, Context, Route, Routes } from './router.ts'
 import { readSettings, readTraefik, settingsRoutes } from './settings-routes.ts'
 import { clearState, ONLY, openState, type SettingsRow, type TraefikRow } from './state.ts'
@@ -17,6 +18,8 @@ const BODY_LIMIT_BYTES = 1_048_576
 export interface DokployControl {
   /** Traefik's files, as the proxy beside it reads them. */
   traefik(): TraefikRow
+  /** A certificate that somebody gave for this server name. */
+  givenCertificate(host: string): { readonly cert: string; readonly key: string } | undefined
   /** Postgres gone: the process answers, everything that needs the database does not. */
   setDatabase(state: 'up' | 'down'): void
   /** Forgets every row, as a rebuilt server does. */
@@ -39,7 +42,7 @@ export interface DokployOptions {
 }
 
 /** Every procedure that is served, by its name. More nouns are more tables. */
-export const dokployRoutes: Routes = { ...settingsRoutes, ...userRoutes }
+export const dokployRoutes: Routes = { ...settingsRoutes, ...userRoutes, ...certificateRoutes }
 
 export function createDokployStandIn(options: DokployOptions): StandIn & { readonly control: DokployControl } {
   const state = openState(options.store, options.serverId)
@@ -60,12 +63,14 @@ export function createDokployStandIn(options: DokployOptions): StandIn & { reado
     },
     control: {
       traefik: () => readTraefik(context),
+      givenCertificate: host => givenCertificateFor(state, host),
       setDatabase: database => state.conditions.put(ONLY, { database }),
       reset: () => clearState(state),
       dump: () => ({
         version: options.version,
         admins: state.users.all().map(user => user.email),
         apiKeys: state.apiKeys.all().map(key => key.name),
+        certificates: state.certificates.all().map(row => row.name),
         settings: publicSettings(readSettings(context)),
         traefikReloads: readTraefik(context).reloads,
       }),

@@ -73,6 +73,19 @@ export interface TraefikRow {
   readonly reloads: number
 }
 
+/** A certificate given to the panel, with the vendor's field names. */
+export interface GivenCertificateRow {
+  readonly certificateId: string
+  readonly name: string
+  readonly certificateData: string
+  readonly privateKey: string
+  readonly certificatePath: string
+  readonly autoRenew: boolean | null
+  readonly organizationId: string
+  readonly serverId: string | null
+  readonly createdAt: string
+}
+
 export interface LimitRow {
   /** Path and client. */
   readonly id: string
@@ -92,6 +105,7 @@ export interface DokployState {
   readonly organizations: Collection<OrganizationRow>
   readonly settings: Collection<SettingsRow>
   readonly traefik: Collection<TraefikRow>
+  readonly certificates: Collection<GivenCertificateRow>
   readonly limits: Collection<LimitRow>
   readonly conditions: Collection<ConditionRow>
 }
@@ -105,6 +119,7 @@ export const openState = (store: Store, serverId: string): DokployState => {
     organizations: open('organizations'),
     settings: open('settings'),
     traefik: open('traefik'),
+    certificates: open('certificates'),
     limits: open('limits'),
     conditions: open('conditions'),
   }
@@ -118,6 +133,7 @@ export const clearState = (state: DokployState): void => {
   clear(state.organizations, row => row.id)
   clear(state.settings, () => ONLY)
   clear(state.traefik, () => ONLY)
+  clear(state.certificates, row => row.certificateId)
   clear(state.limits, row => row.id)
   clear(state.conditions, () => ONLY)
 }

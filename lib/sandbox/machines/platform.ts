@@ -53,6 +53,9 @@ export const createPlatform = (deps: PlatformDeps): Platform => {
 
   /** Asks the authority for what is due, and gives the certificate for a name that Traefik serves over TLS. */
   const certificateOf = async (server: MachineServer, panel: DokployControl, host: string) => {
+    // A certificate that was given goes before one that would have to be ordered.
+    const given = panel.givenCertificate(host)
+    if (given) return given
     const traefik = panel.traefik()
     const isServed = parseRoutes(traefik.dynamic).some(route => route.entryPoint === 'websecure' && route.host === host)
     const email = acmeEmailOf(traefik.loadedMain)

@@ -1,21 +1,40 @@
 #!/bin/sh
-# Makes the root file system of a container machine: a stock Debian 12 server with OpenSSH, cloud-init, ufw and Docker Engine, as a
-# vendor's image would be, except that its network is set up from outside and its datasource is a URL.
-# recipe.sh ROOT MIRROR
+# Makes two root file systems below OUT: `machine`, a stock Debian 12 server with OpenSSH, cloud-init, ufw and Docker Engine, as a
+# vendor's image would be, except that its cable and its datasource's URL come from outside; and `postgres`, a database for an image.
+# recipe.sh OUT FILES [MIRROR]
 set -eu
-root=$1
-mirror=${2:-http://deb.debian.org/debian}
+out=$1
+files=$2
+mirror=${3:-http://deb.debian.org/debian}
+root=$out/machine
+database=$out/postgres
+umask 022
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 cleanup() {
-  for mounted in proc dev/pts; do umount "$root/$mounted" 2>/dev/null || :; done
+  for mounted in "$root/proc" "$database/proc"; do umount "$mounted" 2>/dev/null || :; done
 }
 trap cleanup EXIT
+
+# in_root ROOT COMMAND…
+in_root() {
+  into=$1
+  shift
+  chroot "$into" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"
+}
+
+# install_in ROOT PACKAGE…
+install_in() {
+  into=$1
+  shift
+  mount -t proc proc "$into/proc"
+  in_root "$into" apt-get install -y -q --no-install-recommends "$@"
+  umount "$into/proc"
+}
 
 debootstrap --variant=minbase bookworm "$root" "$mirror"
 
 # What nobody reads in a test is not unpacked, and an image that is thrown away on failure needs no fsync.
-mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
 cat >"$root/etc/dpkg/dpkg.cfg.d/machine" <<'CFG'
 force-unsafe-io
 path-exclude=/usr/share/doc/*
@@ -26,22 +45,31 @@ printf 'deb %s bookworm main\n' "$mirror" >"$root/etc/apt/sources.list"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
-mount -t proc proc "$root/proc"
+in_root "$root" apt-get update -q
+cp -a "$root" "$database"
 
-in_root() {
-  chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"
-}
-in_root apt-get update -q
-in_root apt-get install -y -q --no-install-recommends systemd systemd-sysv dbus openssh-server cloud-init ufw iptables docker.io containerd \
-  curl ca-certificates iproute2 unattended-upgrades procps iputils-ping netbase psmisc
+# --- the database, beside the machine
+
+(
+  mkdir -p "$database/etc/postgresql-common"
+  echo 'create_main_cluster = false' >"$database/etc/postgresql-common/createcluster.conf"
+  install_in "$database" postgresql-15
+) >"$out/postgres.log" 2>&1 &
+database_job=$!
+
+# --- the machine
+
+install_in "$root" systemd systemd-sysv dbus openssh-server cloud-init ufw iptables docker.io containerd curl ca-certificates \
+  iproute2 unattended-upgrades procps iputils-ping netbase psmisc
 
 # Compose v2 is not in bookworm; the binary of a newer suite is static and runs as it is.
 lists=$root/tmp/newer
-mkdir -p "$lists/state/lists/partial" "$lists/cache/archives/partial" "$lists/parts"
+mkdir -p "$lists/state/lists/partial" "$lists/cache/archives/partial" "$lists/parts" "$lists/compose" "$root/usr/lib/docker/cli-plugins"
 printf 'deb %s trixie main\n' "$mirror" >"$lists/sources.list"
 newer() {
-  in_root sh -c 'cd /tmp/newer && exec apt-get -q -o Dir::Etc::SourceList=/tmp/newer/sources.list -o Dir::Etc::SourceParts=/tmp/newer/parts \
-    -o Dir::State::Lists=/tmp/newer/state/lists -o Dir::Cache=/tmp/newer/cache -o APT::Sandbox::User=root "$@"' newer "$@"
+  in_root "$root" sh -c 'cd /tmp/newer && exec apt-get -q -o Dir::Etc::SourceList=/tmp/newer/sources.list \
+    -o Dir::Etc::SourceParts=/tmp/newer/parts -o Dir::State::Lists=/tmp/newer/state/lists -o Dir::Cache=/tmp/newer/cache \
+    -o APT::Sandbox::User=root "$@"' newer "$@"
 }
 newer update
 newer download docker-compose
@@ -49,7 +77,19 @@ dpkg -x "$lists"/docker-compose_*.deb "$lists/compose"
 install -m 755 "$lists/compose/usr/libexec/docker/cli-plugins/docker-compose" "$root/usr/lib/docker/cli-plugins/docker-compose"
 
 # --- a server that has not booted yet
-in_root apt-get clean
-rm -rf "$root/var/lib/apt/lists"/* "$root/tmp"/* "$root/usr/sbin/policy-rc.d" "$root"/etc/ssh/ssh_host_* "$root/var/log"/*.log \
-  "$root/etc/hostname" "$root/etc/resolv.conf" "$root/var/lib/docker" "$root/var/cache/debconf"/*-old
+
+rm -rf "$root/var/lib/apt/lists"/* "$root/tmp"/* "$root/usr/sbin/policy-rc.d" "$root"/etc/ssh/ssh_host_* "$root/var/lib/docker" \
+  "$root/etc/hostname" "$root/etc/resolv.conf" "$root/var/cache/apt"/* "$root/var/log"/*.log "$root/var/log/apt"/*
+mkdir -p "$root/var/lib/docker" "$root/var/cache/apt/archives/partial" "$root/var/lib/apt/lists/partial"
 : >"$root/etc/machine-id"
+# The router refuses what it has no route to, so a name that cannot be resolved fails at once.
+echo 'nameserver 185.12.64.1' >"$root/etc/resolv.conf"
+cp -R "$files/." "$root/"
+chmod 700 "$root/etc/landfall"
+in_root "$root" systemctl enable -q landfall-images.service dokploy-stack.service
+in_root "$root" systemctl mask -q getty.target console-getty.service systemd-udevd.service systemd-networkd.service
+
+wait "$database_job" || {
+  cat "$out/postgres.log"
+  exit 1
+}

@@ -1,6 +1,7 @@
 /** Whole scripts as processes of their own, against a sandbox in this one: what a person or a pipeline would start, and the world's truth. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { LoggedRequest } from '../../../lib/sandbox/kit.ts'
@@ -70,6 +71,8 @@ export interface Place {
   /** Where `config.json` and `.landfall` are. */
   readonly cwd: string
   readonly run: (command: string, options?: RunOptions) => Promise<Ended>
+  /** Every run that has ended, oldest first. */
+  readonly history: readonly Ended[]
   readonly start: (command: string, options?: RunOptions) => Running
   writeConfig(config: unknown, name?: string): void
 }
@@ -82,7 +85,11 @@ export const TWO_SERVERS = {
 }
 
 /** One server without names: the smallest that a test of one script needs. */
-export const ONE_SERVER = { project: 'solo', hetzner: { location: 'nbg1', server_types: { prod: 'cx33' } }, dokploy: { admin_email: 'admin@example.com' } }
+export const ONE_SERVER = {
+  project: 'solo',
+  hetzner: { location: 'nbg1', server_types: { prod: 'cx33' } },
+  dokploy: { admin_email: 'admin@example.com' },
+}
 
 const open: (() => Promise<void>)[] = []
 
@@ -99,10 +106,19 @@ export const openPlace = async (config: unknown = TWO_SERVERS, options: SandboxO
     rmSync(cwd, { recursive: true, force: true })
     if (sandbox.bugs.length > 0) throw new Error(`the sandbox has bugs: ${sandbox.bugs.map(String).join('; ')}`)
   })
+  const history: Ended[] = []
   const place: Place = {
     sandbox,
     cwd,
-    start: (command, given = {}) => start(sandbox, command, { cwd, ...given }),
+    history,
+    start(command, given = {}) {
+      const running = start(sandbox, command, { cwd, ...given })
+      running.ended.then(
+        ended => history.push(ended),
+        () => undefined,
+      )
+      return running
+    },
     run: (command, given) => place.start(command, given).ended,
     writeConfig: (content, name = 'config.json') =>
       writeFileSync(join(cwd, name), typeof content === 'string' ? content : JSON.stringify(content, null, 2)),
@@ -183,7 +199,8 @@ const toEnded = (
     lines,
     summary: () => {
       const [summary, ...more] = lines().filter(isSummary)
-      if (!summary || more.length > 0) throw new Error(`"${command}" printed ${more.length + (summary ? 1 : 0)} summaries:\n${stdout}${stderr}`)
+      if (!summary || more.length > 0)
+        throw new Error(`"${command}" printed ${more.length + (summary ? 1 : 0)} summaries:\n${stdout}${stderr}`)
       return summary
     },
     errors: () => lines().filter(line => line.type === 'error'),
@@ -216,6 +233,44 @@ export const mutationsIn = (requests: readonly LoggedRequest[]): readonly string
 export const truthOf = (sandbox: Sandbox): string => {
   const { hetzner, cloudflare, machines } = sandbox.world()
   return JSON.stringify({ hetzner, cloudflare, machines }, null, 1)
+}
+
+/** A call by somebody else: another tool, or a person in the console. @throws when it is refused */
+export const callAs = async (
+  sandbox: Sandbox,
+  vendor: 'hetzner' | 'cloudflare',
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<Record<string, unknown>> => {
+  const { environment } = sandbox
+  const [base, token] =
+    vendor === 'hetzner'
+      ? [environment.HCLOUD_ENDPOINT, environment.HCLOUD_TOKEN]
+      : [environment.CLOUDFLARE_BASE_URL, environment.CLOUDFLARE_API_TOKEN]
+  const answer = await fetch(`${base}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  const text = await answer.text()
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`)
+  return text === '' ? {} : (JSON.parse(text) as Record<string, unknown>)
+}
+
+/** Every file below a directory with its mode and a hash of its content; sockets are left out, they come and go with connections. */
+export const filesBelow = (directory: string): Readonly<Record<string, string>> => {
+  if (!existsSync(directory)) return {}
+  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort()
+  return Object.fromEntries(
+    names.flatMap(name => {
+      const path = join(directory, name)
+      const stat = lstatSync(path)
+      if (!stat.isFile() && !stat.isDirectory()) return []
+      const mode = (stat.mode & 0o777).toString(8)
+      return [[name, stat.isFile() ? `${mode} ${createHash('sha256').update(readFileSync(path)).digest('hex')}` : mode]]
+    }),
+  )
 }
 
 /** Polls the truth. @throws when it never holds */

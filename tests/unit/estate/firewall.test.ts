@@ -95,15 +95,20 @@ describe('differences', () => {
 })
 
 describe('exposure', () => {
-  test('one line per service, ports first', () =>
+  test('one line per source, ports first', () =>
     expect(
       exposureLines([
         { protocol: 'icmp', from: ALL, why: '' },
         tcp('8000-8100', ['10.0.0.0/8']),
         tcp('22', ['0.0.0.0/0']),
         tcp('22', ['2001:db8::/32']),
+        tcp('443', ALL),
       ]),
-    ).toEqual(['22/tcp from anywhere over IPv4 and 2001:db8::/32', '8000-8100/tcp from 10.0.0.0/8', 'icmp from anywhere']))
+    ).toEqual([
+      '22/tcp from anywhere over IPv4 and 2001:db8::/32',
+      '443/tcp, icmp from anywhere',
+      '8000-8100/tcp from 10.0.0.0/8',
+    ]))
 })
 
 describe('the lock-out guard', () => {

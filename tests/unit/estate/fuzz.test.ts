@@ -7,6 +7,8 @@ import { fleet, KEY, twoServers } from './configs.ts'
 const rich = {
   ...twoServers,
   ...fleet,
+  hetzner: { ...twoServers.hetzner, image: 'debian-12' },
+  network: { range: '172.16.0.0/16', subnet: '172.16.1.0/24' },
   dns: { ...twoServers.dns, ttl: 300, proxied: false },
   firewall: { admin_addresses: ['198.51.100.7'] },
   ssh: { public_keys: [KEY] },

@@ -440,6 +440,11 @@ describe('mistakes', () => {
       { ...twoServers, hetzner: { ...twoServers.hetzner, server_types: { prod: 'cx33', packer_build: ['cx23'] } } },
       'hetzner.server_types.packer_build: must be one server type',
     ],
+    [
+      'a list for a group',
+      { ...twoServers, cost: [], dns: ['x'] },
+      'dns: must be a group of keys in braces, not ["x"]\ncost: must be a group of keys in braces, not []',
+    ],
     ['a secret', { ...twoServers, hcloud_token: 'x' }, 'hcloud_token: unknown key: secrets never stand in this file'],
     [
       'null',
@@ -494,6 +499,10 @@ describe('hostile files', () => {
     ['a hundred thousand equal keys', `{${'"a":1,'.repeat(100_000)}"a":1}`],
     ['a hundred thousand unknown keys', `{${Array.from({ length: 80_000 }, (_, index) => `"k${index}":1`).join(',')}}`],
     ['half a million list elements', `{"placement_groups":[${'1,'.repeat(500_000)}1]}`],
+    [
+      'thousands of placement groups',
+      JSON.stringify({ placement_groups: Array.from({ length: 19_000 }, (_, index) => `g${index}`) }),
+    ],
     ['deep nesting', '['.repeat(500_000)],
     [
       'thousands of servers',

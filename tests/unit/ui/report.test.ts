@@ -101,7 +101,7 @@ server
   - DESTROY: delete server old
 
 dns
-  … later, after server prod-dokploy: point admin.nextnode.fr at prod-dokploy
+  … point admin.nextnode.fr at prod-dokploy
 
 money
   adds 6.99 EUR a month net, 8.32 with VAT, at today's prices
@@ -109,8 +109,8 @@ money
 reachable from outside
   prod-dokploy: 22/tcp, 80/tcp and 443/tcp from anywhere
 
-= 1 to create, 1 to change, 1 to DESTROY, 1 later, 1 done already; usually takes
-  3 min 20 s
+= 1 to create, 1 to change, 1 to DESTROY, 1 to follow (…), 1 done already;
+  usually takes 3 min 20 s
 `)
   })
 
@@ -133,9 +133,9 @@ reachable from outside
       ],
     })
     expect(out()).toContain('  ! A server called s exists.\n    → Rename it.\n')
-    expect(out()).toContain('  … DESTROY later: delete app a\n  … later, after a: app b answers\n')
+    expect(out()).toContain('  … DESTROY later: delete app a\n  … app b answers\n')
     expect(out()).toContain('frees 3.50 EUR a month net')
-    expect(out()).toContain('= 2 later, 1 refused')
+    expect(out()).toContain('= 2 to follow (…), 1 refused')
   })
 
   test('is painted only where colour is wanted, and reads the same without', () => {
@@ -216,7 +216,7 @@ describe('the end', () => {
     reporter.summary({ ...summary, simulated: ['all servers'] })
     expect(out()).toBe(`
 Done.
-  3 of 3 changes applied in 3 min 07 s; hetzner 9 read, 3 write
+  3 changes applied in 3 min 07 s; hetzner 9 read, 3 write
 
 result
   prod_ip   192.0.2.7

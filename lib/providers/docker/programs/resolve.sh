@@ -1,3 +1,11 @@
+# The variables that the Compose file asks for and the caller has; no program here is named by one.
+while read -r name value64; do
+  if [ -z "$name" ]; then continue; fi
+  value=$(printf %s "$value64" | base64 -d && printf .)
+  export "$name=${value%.}"
+done <<EOF
+${VARIABLES:-}
+EOF
 set --
 if [ -n "${ENVFILE:-}" ]; then set -- --env-file "$ENVFILE"; fi
 cd "$DIRECTORY" 2>/dev/null || fail "The folder $DIRECTORY is not there." 66

@@ -1,14 +1,13 @@
-nginx_id=$(docker ps -q --no-trunc --filter "label=com.docker.compose.project=$PROJECT" --filter "label=com.docker.compose.service=$NGINX" --filter status=running | head -n 1)
-[ -n "$nginx_id" ] || fail "The proxy $NGINX does not run." 66
 backup=$(mktemp -d "$state_dir/nginx.XXXXXX")
 trap 'rm -rf "$backup"' EXIT
+: >"$backup/files"
 
-# put_files LIST: lines of `<path> <text>`, both base64
+# put_files LIST: lines of `<path> <text>`, both base64; a hyphen for the text removes the file
 put_files() {
   while read -r path64 text64; do
     if [ -z "$path64" ]; then continue; fi
     path=$(printf %s "$path64" | base64 -d)
-    printf %s "$text64" | base64 -d | replace_file "$path"
+    if [ "$text64" = - ]; then rm -f "$path"; else printf %s "$text64" | base64 -d | replace_file "$path"; fi
   done <<EOF
 $1
 EOF
@@ -17,26 +16,13 @@ EOF
 while read -r path64 text64; do
   if [ -z "$path64" ]; then continue; fi
   path=$(printf %s "$path64" | base64 -d)
-  [ -f "$path" ] || fail "The file $path is not there." 66
-  printf '%s %s\n' "$path64" "$(base64 <"$path" | tr -d '\n')" >>"$backup/files"
+  [ -d "${path%/*}" ] || fail "The folder of $path is not there." 66
+  before=-
+  if [ -f "$path" ]; then before=$(base64 <"$path" | tr -d '\n'); fi
+  printf '%s %s\n' "$path64" "$before" >>"$backup/files"
 done <<EOF
 $FILE_LIST
 EOF
-
-# workers PATTERN: process ids of nginx's workers; those that only finish their requests say so in their title
-workers() {
-  docker top "$nginx_id" -eo pid,args | grep 'nginx: worker process' | grep "$@" 'shutting down' | awk '{ print $1 }' || true
-}
-all_workers() {
-  docker top "$nginx_id" -eo pid,args | awk '/nginx: worker process/ { print $1 }'
-}
-# any_of LIST IDS: whether one of the ids is in the list
-any_of() {
-  for each in $2; do
-    case " $(echo $1) " in *" $each "*) return 0 ;; esac
-  done
-  return 1
-}
 
 # reload: 0 when every worker has the new configuration
 reload() {
@@ -53,20 +39,22 @@ reload() {
 }
 
 end() {
-  printf 'state=%s\ndrained=%s\nproof=%s\nsaid=%s\n' "$1" "$2" "$3" "$(encoded "$4")"
+  printf 'state=%s\nproof=%s\nsaid=%s\n' "$1" "$2" "$(encoded "$3")"
+  for worker in $old_workers; do printf 'worker=%s\n' "$worker"; done
   exit 0
 }
 
+old_workers=
 put_files "$FILE_LIST"
 if ! said=$(docker exec "$nginx_id" nginx -t 2>&1); then
   put_files "$(cat "$backup/files")"
-  end refused yes unasked "$said"
+  end refused unasked "$said"
 fi
 old_workers=$(all_workers)
 if ! reload; then
   put_files "$(cat "$backup/files")"
   docker exec "$nginx_id" nginx -s reload >&2 || true
-  end stuck yes unasked "$(docker logs --tail 15 "$nginx_id" 2>&1)"
+  end stuck unasked "$(docker logs --tail 15 "$nginx_id" 2>&1)"
 fi
 
 proof=unasked
@@ -80,19 +68,10 @@ if [ -n "${PROOF_TOKEN:-}" ]; then
     if [ "$tries" -gt 40 ]; then
       put_files "$(cat "$backup/files")"
       docker exec "$nginx_id" nginx -s reload >&2 || true
-      end stuck yes unasked 'It took the new files up, but did not answer with the release.'
+      end stuck unasked 'It took the new files up, but did not answer with the release.'
     fi
     sleep 0.1
   done
 fi
 
-drained=yes
-if [ "$DRAIN_MS" -gt 0 ]; then
-  tries=$((DRAIN_MS / 100))
-  while any_of "$(all_workers)" "$old_workers"; do
-    tries=$((tries - 1))
-    if [ "$tries" -le 0 ]; then drained=no && break; fi
-    sleep 0.1
-  done
-fi
-end switched "$drained" "$proof" ''
+end switched "$proof" ''

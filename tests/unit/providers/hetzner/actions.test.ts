@@ -71,6 +71,24 @@ function vendor(durations: Durations | ((n: number) => Durations), quirks: Quirk
         ends.set(String(servers), start.endMs)
         return { status: 201, json: { server: server(String(servers)), action: wire(create), next_actions: [wire(start)] } }
       }
+      if (path === '/servers') {
+        const off = [...ends.keys()].map(server).filter(each => each.status === 'off')
+        return {
+          json: {
+            servers: off,
+            meta: {
+              pagination: {
+                page: 1,
+                per_page: 50,
+                previous_page: null,
+                next_page: null,
+                last_page: 1,
+                total_entries: off.length,
+              },
+            },
+          },
+        }
+      }
       if (path === '/actions') {
         const asked = query
           .flatMap(([name, id]) => (name === 'id' ? (planned.get(Number(id)) ?? []) : []))

@@ -362,11 +362,11 @@ describe('making a server', () => {
   })
 
   test('after a lost answer the server that was made is continued with, and its actions are waited for', async () => {
-    const on = rig(({ method, path }): Reply => {
+    const on = rig(({ method, path, query = [] }): Reply => {
       if (method === 'POST') return { fails: 'no_answer' }
       if (path === '/servers/42/actions') return page('actions', [{ id: 900, command: 'create_server', status: 'running' }])
       if (path === '/actions') return { json: { actions: [{ id: 900, command: 'create_server', status: 'success' }] } }
-      if (path === '/servers/42') return { json: { server: made(input.labels, { status: 'running' }) } }
+      if (query.some(([name]) => name === 'status')) return page('servers', [])
       return page('servers', [made({ ...input.labels, more: 'x' })])
     })
     const server = await on.hetzner.createServer(input)
@@ -376,8 +376,33 @@ describe('making a server', () => {
       'GET /servers?name=prod&page=1&per_page=50',
       'GET /servers/42/actions?status=running&page=1&per_page=50',
       'GET /actions?id=900',
-      'GET /servers/42',
+      'GET /servers?status=off&page=1&per_page=50',
     ])
+  })
+
+  test('a server that ended off although its start succeeded is powered on', async () => {
+    let isOn = false
+    const on = rig(({ method, path, query = [] }): Reply => {
+      const now = made(input.labels, { status: isOn ? 'running' : 'off' })
+      if (path === '/servers/42/actions/poweron') {
+        isOn = true
+        return { status: 201, json: { action: { id: 901, command: 'start_server', status: 'success' } } }
+      }
+      if (method === 'POST')
+        return {
+          status: 201,
+          json: {
+            server: made(input.labels),
+            action: { id: 900, command: 'create_server', status: 'success' },
+            next_actions: [],
+          },
+        }
+      if (query.some(([name]) => name === 'status')) return page('servers', isOn ? [] : [now])
+      return { json: { server: now } }
+    })
+    const server = await on.hetzner.createServer(input)
+    expect((await on.hetzner.waitServerRunning(server.id, new AbortController().signal)).status).toBe('running')
+    expect(on.sent).toContain('POST /servers/42/actions/poweron')
   })
 
   test("a stranger's server of that name is never continued with", async () => {

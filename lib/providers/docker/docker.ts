@@ -1,0 +1,311 @@
+/** The Docker host port: each action is one program on the host, whether that is this machine or one behind SSH. */
+
+import { gunzipSync } from 'node:zlib'
+import { LandfallError } from '../../errors.ts'
+import type { ProviderContext } from '../context.ts'
+import type {
+  ContainerHealth,
+  ContainerState,
+  DockerHost,
+  HealthResult,
+  StackContainer,
+  StackImage,
+  StackPlace,
+  SwitchResult,
+} from '../ports/docker.ts'
+import type { ProgramInput, ProgramResult } from '../ports/machine.ts'
+import { holdStack } from './hold.ts'
+import { STACK_PROGRAMS, type StackProgramName, stackProgram } from './programs.ts'
+import type { Transport } from './transport.ts'
+
+export interface DockerHostOptions {
+  readonly place: StackPlace
+  readonly transport: Transport
+  readonly context: Pick<ProviderContext, 'meter' | 'beforeWrite' | 'clock'>
+}
+
+/** Exit codes of the programs; see programs/common.sh and own.sh. */
+const EXIT = { wrongFile: 65, missing: 66, unavailable: 69, busy: 75, takenOver: 76 } as const
+
+export type RunProgram = (name: StackProgramName, input?: ProgramInput, signal?: AbortSignal) => Promise<ProgramResult>
+
+export function createDockerHost({ place, transport, context }: DockerHostOptions): DockerHost {
+  let composeForm = ''
+  let runId = ''
+
+  const attempt: RunProgram = async (name, input = {}, signal) => {
+    const { accepts, effect } = STACK_PROGRAMS[name]
+    if (effect === 'write') await context.beforeWrite({ provider: 'docker', method: 'RUN', path: `/${place.project}/${name}` })
+    context.meter.count('docker', effect)
+    const isOwn = (accepts as readonly string[]).includes('RUN')
+    const where = { PROJECT: place.project, DIRECTORY: place.directory, STATE: place.stateDirectory ?? '', COMPOSE: composeForm }
+    return transport.run(stackProgram(name), { ...where, ...(isOwn ? { RUN: runId } : {}), ...input }, signal)
+  }
+
+  const run = async (name: StackProgramName, input?: ProgramInput, signal?: AbortSignal): Promise<Answer> => {
+    const result = await attempt(name, input, signal)
+    if (result.exitCode !== 0) throw failure(name, result, transport.name)
+    return parseAnswer(result.stdout)
+  }
+
+  return {
+    name: transport.name,
+
+    async resolve(variables, signal) {
+      const lines = Object.entries(variables).map(([name, value]) => `${name} ${Buffer.from(value).toString('base64')}`)
+      const answer = await run(
+        'stack-resolve',
+        { FILES: place.files.join('\n'), ENVFILE: place.envFile ?? '', VARIABLES: lines.join('\n') },
+        signal,
+      )
+      composeForm = answer.word('compose')
+      return answer.packed('config')
+    },
+
+    async readRelease(id, signal) {
+      const answer = await run('stack-read-release', { RELEASE: id }, signal)
+      composeForm = answer.word('compose')
+      return answer.packed('config')
+    },
+
+    async look(config, images, signal) {
+      const answer = await run('stack-look', { CONFIG: config, IMAGES: images.join(' '), NGINX: place.nginx }, signal)
+      const state = answer.has('state') ? { state: answer.packed('state') } : {}
+      return {
+        dockerVersion: answer.word('docker'),
+        composeVersion: answer.word('compose_version'),
+        hashes: Object.fromEntries(
+          lines(answer.packed('hashes')).map(line => {
+            const [service = '', hash = ''] = line.split(' ')
+            return [service, hash]
+          }),
+        ),
+        containers: lines(answer.packed('containers')).map(fromWireContainer),
+        images: fromWireImages(answer.packed('images'), images),
+        nginxFiles: answer.all('nginx_file').map(line => {
+          const [path = '', text = ''] = line.split(' ')
+          return { path: decoded(path), text: unpacked(text) }
+        }),
+        ...state,
+        manifests: answer.all('manifest').map(unpacked),
+      }
+    },
+
+    async hold(id, who, signal) {
+      const held = await holdStack({ attempt, place, runId: id, who, signal, clock: context.clock, host: transport.name })
+      runId = id
+      return held
+    },
+
+    async pull(images, signal) {
+      const answer = await run('stack-pull', { IMAGES: images.join(' ') }, signal)
+      return answer.all('failed').map(line => {
+        const [image = '', why = ''] = line.split(' ')
+        return { image: decoded(image), why: decoded(why) }
+      })
+    },
+
+    async record(id, config, manifest) {
+      await run('stack-record', { RELEASE: id, CONFIG: config, MANIFEST: manifest })
+    },
+
+    async setState(state, keep) {
+      await run('stack-set-state', { TEXT: state, KEEP: keep.length === 0 ? '' : ` ${keep.join(' ')} ` })
+    },
+
+    async startDark(release, service, add, known) {
+      const answer = await run('stack-start-dark', { RELEASE: release, SERVICE: service, ADD: String(add), KNOWN: known.join(' ') })
+      return answer.all('id')
+    },
+
+    async waitHealthy(ids, timeoutMs, signal) {
+      const answer = await run('stack-wait-healthy', { IDS: ids.join(' '), LIMIT_S: seconds(timeoutMs) }, signal)
+      return answer.all('health').map(fromWireHealth)
+    },
+
+    async publish(ids, aliases, timeoutMs) {
+      const pairs = Object.entries(aliases).flatMap(([network, names]) => names.map(name => `${network} ${name}`))
+      const input = { IDS: ids.join(' '), ALIASES: pairs.join('\n'), LIMIT_S: seconds(timeoutMs) }
+      return (await run('stack-publish', input)).all('health').map(fromWireHealth)
+    },
+
+    async inspect(ids) {
+      return lines((await run('stack-inspect', { IDS: ids.join(' ') })).packed('containers')).map(fromWireContainer)
+    },
+
+    async switchNginx({ files, proof }) {
+      const list = files.map(({ path, text }) => `${encoded(path)} ${encoded(text)}`)
+      const answer = await run('stack-switch-nginx', {
+        NGINX: place.nginx,
+        FILE_LIST: list.join('\n'),
+        PROOF_TOKEN: proof?.token ?? '',
+        PROOF_PORT: String(proof?.port ?? 0),
+      })
+      return fromWireSwitch(answer)
+    },
+
+    async drain(workers, limitMs) {
+      if (workers.length === 0) return true
+      const input = { NGINX: place.nginx, WORKERS: workers.join(' '), LIMIT_MS: String(Math.round(limitMs)) }
+      return (await run('stack-drain', input)).word('drained') === 'yes'
+    },
+
+    async remove(ids, graceS) {
+      await run('stack-remove', { IDS: ids.join(' '), GRACE_S: String(Math.ceil(graceS)) })
+    },
+
+    async up(release, services, recreate, timeoutMs) {
+      const input = { RELEASE: release, SERVICES: services.join(' '), RECREATE: recreate ? 'yes' : 'no', LIMIT_S: seconds(timeoutMs) }
+      await run('stack-up', input)
+    },
+
+    async ask(urls, signal) {
+      const answer = await run('stack-ask', { URLS: urls.map(({ url, host }) => `${url} ${host}`).join('\n') }, signal)
+      return answer.all('status').map(Number)
+    },
+
+    async listImages(repositories, signal) {
+      const answer = await run('stack-list-images', { REPOSITORIES: repositories.join(' ') }, signal)
+      const used = new Set(lines(answer.packed('used')))
+      return lines(answer.packed('images')).map(line => {
+        const image = JSON.parse(line) as WireImage
+        return { id: image.id, refs: refsOf(image), bytes: image.bytes ?? 0, used: used.has(image.id) }
+      })
+    },
+
+    async removeImages(ids) {
+      return (await run('stack-remove-images', { IDS: ids.join(' ') })).all('removed')
+    },
+
+    close: () => transport.close(),
+  }
+}
+
+const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1000)))
+const encoded = (text: string): string => Buffer.from(text, 'utf8').toString('base64')
+const decoded = (text: string): string => Buffer.from(text, 'base64').toString('utf8')
+const unpacked = (text: string): string => (text === '' ? '' : gunzipSync(Buffer.from(text, 'base64')).toString('utf8'))
+const lines = (text: string): readonly string[] => text.split('\n').filter(line => line.trim() !== '')
+
+/** What a program printed: `key=value` lines, keys more than once for lists. */
+interface Answer {
+  has(key: string): boolean
+  word(key: string): string
+  packed(key: string): string
+  all(key: string): readonly string[]
+}
+
+function parseAnswer(stdout: string): Answer {
+  const values = new Map<string, string[]>()
+  for (const line of lines(stdout)) {
+    const at = line.indexOf('=')
+    const key = line.slice(0, at)
+    values.set(key, [...(values.get(key) ?? []), line.slice(at + 1)])
+  }
+  const all = (key: string) => values.get(key) ?? []
+  const word = (key: string) => all(key)[0] ?? ''
+  return { has: key => values.has(key), word, packed: key => unpacked(word(key)), all }
+}
+
+function failure(name: StackProgramName, { exitCode, stderr }: ProgramResult, where: string): LandfallError {
+  const said = stderr.trim().slice(-2000) || `${name} ended with exit code ${exitCode}`
+  switch (exitCode) {
+    case EXIT.wrongFile:
+      return new LandfallError('config', `Compose does not accept the stack's files on ${where}: ${said}`, {
+        hint: 'Correct them; see what Compose makes of them with: docker compose config',
+      })
+    case EXIT.missing:
+      return new LandfallError('not_found', `${said} (on ${where})`, { hint: 'bun scripts/stack.ts status' })
+    case EXIT.unavailable:
+      return new LandfallError('config', `${said} (on ${where})`, {
+        hint: 'Install Docker Engine and Compose v2 there (docs.docker.com/engine/install), then run the same command again.',
+      })
+    case EXIT.busy:
+    case EXIT.takenOver:
+      return new LandfallError('locked', `${said} (on ${where})`, {
+        hint: 'Nothing more was done. See how it stands: bun scripts/stack.ts status',
+      })
+    default:
+      return new LandfallError('vendor', `Docker on ${where} did not do it (${name}): ${said}`, {
+        hint: 'Run the same command again: it looks first, and finishes or takes back what was begun.',
+      })
+  }
+}
+
+interface WireContainer {
+  readonly id: string
+  readonly name: string
+  readonly service: string | null
+  readonly state: string
+  readonly health: string
+  readonly exitCode: number
+  readonly imageId: string
+  readonly image: string
+  readonly configHash: string | null
+  readonly networks: Readonly<Record<string, { readonly IPAddress?: string; readonly Aliases?: readonly string[] | null }>> | null
+}
+
+interface WireImage {
+  readonly id: string
+  readonly tags: readonly string[] | null
+  readonly digests: readonly string[] | null
+  readonly bytes?: number
+}
+
+const STATES = ['created', 'running', 'restarting', 'paused', 'exited', 'dead', 'removing'] as const satisfies readonly ContainerState[]
+const HEALTHS = ['none', 'starting', 'healthy', 'unhealthy'] as const satisfies readonly ContainerHealth[]
+
+function fromWireContainer(line: string): StackContainer {
+  const wire = JSON.parse(line) as WireContainer
+  return {
+    id: wire.id,
+    name: wire.name.replace(/^\//, ''),
+    service: wire.service ?? '',
+    state: STATES.find(state => state === wire.state) ?? 'dead',
+    health: HEALTHS.find(health => health === wire.health) ?? 'none',
+    exitCode: wire.exitCode,
+    imageId: wire.imageId,
+    image: wire.image,
+    configHash: wire.configHash ?? '',
+    networks: Object.entries(wire.networks ?? {}).map(([network, at]) => ({
+      network,
+      address: at.IPAddress ?? '',
+      aliases: at.Aliases ?? [],
+    })),
+  }
+}
+
+const refsOf = (image: WireImage): readonly string[] => [...(image.tags ?? []), ...(image.digests ?? [])]
+
+/** Docker shortens names of its own hub and reads a missing tag as `latest`. */
+const familiar = (ref: string): string => {
+  const short = ref.replace(/^(?:docker\.io|index\.docker\.io)\//, '').replace(/^library\//, '')
+  return /@|:[^/]+$/.test(short) ? short : `${short}:latest`
+}
+
+function fromWireImages(text: string, asked: readonly string[]): Readonly<Record<string, StackImage>> {
+  const images = lines(text).map(line => JSON.parse(line) as WireImage)
+  return Object.fromEntries(
+    asked.flatMap(ref => {
+      const image = images.find(each => each.id === ref || refsOf(each).includes(familiar(ref)))
+      return image === undefined ? [] : [[ref, { id: image.id, digests: image.digests ?? [] }]]
+    }),
+  )
+}
+
+const HEALTH_RESULTS = ['healthy', 'starting', 'unhealthy', 'exited', 'gone'] as const
+
+function fromWireHealth(line: string): HealthResult {
+  const [id = '', state = '', said = ''] = line.split(' ')
+  return { id, state: HEALTH_RESULTS.find(each => each === state) ?? 'gone', said: decoded(said) }
+}
+
+function fromWireSwitch(answer: Answer): SwitchResult {
+  const state = answer.word('state')
+  return {
+    state: state === 'switched' || state === 'refused' ? state : 'stuck',
+    workers: answer.all('worker'),
+    proof: answer.word('proof') === 'seen' ? 'seen' : 'unasked',
+    said: decoded(answer.word('said')),
+  }
+}

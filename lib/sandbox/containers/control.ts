@@ -1,0 +1,67 @@
+/** The levers of container machines: what the simulated ones offer, as far as it can be done to a real system, and what only these have. */
+
+import { LandfallError } from '../../errors.ts'
+import type { MachineServer, MachinesControl } from '../machines/machines.ts'
+import type { Ran } from './commands.ts'
+import type { Fabric } from './fabric.ts'
+
+export interface ContainersControl extends MachinesControl {
+  /** Resolves when every machine is as the cloud has it: made, started, stopped or gone. Booting is up to the machine. */
+  settled(): Promise<void>
+  /** Runs a program in a machine as root, past its network. @throws not_found */
+  exec(name: string, words: readonly string[], input?: string): Promise<Ran>
+  /** What a TCP connection from an address outside meets: a listener, a refusal, or silence. Real packets, not rules. */
+  probe(source: string, address: string, port: number): Promise<'open' | 'closed' | 'silent'>
+  /** Namespaces of the router and of everybody outside, for tools of one's own. */
+  readonly namespaces: Fabric['namespaces']
+}
+
+export interface ControlDeps {
+  readonly servers: () => readonly MachineServer[]
+  readonly settled: () => Promise<void>
+  readonly exec: (serverId: string, words: readonly string[], input: string) => Promise<Ran>
+  readonly fabric: Pick<Fabric, 'reach' | 'namespaces'>
+  /** Names of servers whose machine is not started. */
+  readonly asleep: Set<string>
+}
+
+export const createControl = ({ servers, settled, exec, fabric, asleep }: ControlDeps): ContainersControl => {
+  const serverNamed = (name: string): MachineServer => {
+    const server = servers().find(one => one.name === name)
+    if (!server) throw new LandfallError('not_found', `The sandbox has no server named ${name}.`)
+    return server
+  }
+  const execIn: ContainersControl['exec'] = (name, words, input = '') => exec(serverNamed(name).id, words, input)
+  const refuse = (fault: string) => (): never => {
+    throw new LandfallError('usage', `A container machine cannot pretend "${fault}"; it is a real system.`, {
+      hint: 'Make it true with exec, or use simulated machines.',
+    })
+  }
+  return {
+    settled,
+    exec: execIn,
+    namespaces: fabric.namespaces,
+    async probe(source, address, port) {
+      await settled()
+      const reached = await fabric.reach(source, address, port)
+      if (reached.state === 'open') reached.socket.destroy()
+      return reached.state
+    },
+    neverBoots: name => void asleep.add(name),
+    heal: name => void asleep.delete(name),
+    async changeHostKey(name) {
+      const key = '/etc/ssh/ssh_host_ed25519_key'
+      const change = `rm -f ${key} ${key}.pub && ssh-keygen -q -t ed25519 -N '' -f ${key} && systemctl restart ssh`
+      const { exitCode, stderr } = await execIn(name, ['sh', '-c', change])
+      if (exitCode !== 0) throw new LandfallError('vendor', `The host key of ${name} could not be changed: ${stderr.trim()}`)
+    },
+    cloudInitError: refuse('cloudInitError'),
+    cloudInitLate: refuse('cloudInitLate'),
+    failInstall: refuse('failInstall'),
+    diskFull: refuse('diskFull'),
+    killDokploy: refuse('killDokploy'),
+    reviveDokploy: refuse('reviveDokploy'),
+    forgetInstallFailure: refuse('forgetInstallFailure'),
+    dokploy: refuse('dokploy'),
+  }
+}

@@ -1,0 +1,153 @@
+/** The observed part of a stack's world: one slice per host, read by two programs. */
+
+import type { Readers } from '../engine/world.ts'
+import { LandfallError } from '../errors.ts'
+import type { DockerHost, HostFacts } from '../providers/ports/docker.ts'
+import { type FileText, type Manifest, parseManifest, parseState } from '../stack/model.ts'
+import { parseResolved, type Resolved, withImages } from '../stack/resolved.ts'
+import type { Roles, Seen } from '../stack/rollout.ts'
+
+/** What is to run, and where it comes from. */
+export type Wish =
+  | {
+      readonly kind: 'deploy'
+      /** Rolled services that are left as they are. */
+      readonly leave: readonly string[]
+      readonly images: Readonly<Record<string, string>>
+      /** Whether images are fetched before they are compared. */
+      readonly pull: boolean
+    }
+  | { readonly kind: 'rollback'; readonly release: string | undefined }
+
+export interface StackHost {
+  /** Unique among the hosts of a run; the slice's name. */
+  readonly key: string
+  readonly docker: DockerHost
+  /** For `${…}` in the Compose file. */
+  readonly variables: Readonly<Record<string, string>>
+  /** The proxy's files as they shall be, by absolute path on the host; undefined: as they are there. */
+  readonly nginxFiles?: readonly FileText[]
+}
+
+export interface HostView extends Seen {
+  readonly facts: HostFacts
+  readonly manifests: readonly Manifest[]
+  /** The recorded release that is wanted again. */
+  readonly target?: string
+  /** Images that could not be fetched, and why. */
+  readonly unfetched: readonly { readonly image: string; readonly why: string }[]
+}
+
+export type StackWorld = Record<string, HostView>
+
+export interface StackReading {
+  readonly project: string
+  readonly hosts: readonly StackHost[]
+  readonly roles: Roles
+  readonly wish: Wish
+  readonly signal: AbortSignal
+  readonly rollbackTarget: (view: Pick<Seen, 'state'>, named: string | undefined) => string
+}
+
+export function stackReaders(reading: StackReading): Readers<StackWorld> {
+  return Object.fromEntries(reading.hosts.map(host => [host.key, () => readHost(reading, host)]))
+}
+
+async function readHost(reading: StackReading, host: StackHost): Promise<HostView> {
+  const { project, wish, signal } = reading
+  const { docker } = host
+  const own = parseResolved(await docker.resolve(host.variables, signal), project)
+  if (wish.kind === 'rollback') return readRollback(reading, host, own, wish.release)
+  const first = withImages(own, project, wish.images)
+  const unfetched = wish.pull ? await fetchImages(docker, first, reading.roles, signal) : []
+  let view = await look(reading, host, first, unfetched)
+  const previous = view.state.history.at(-1)?.id
+  if (wish.leave.length > 0 && previous !== undefined) {
+    // A release is a whole stack: what is not deployed now stays in it as it was recorded.
+    const recorded = parseResolved(await docker.readRelease(previous, signal), project)
+    view = await look(reading, host, keeping(first, recorded, wish.leave, project), unfetched)
+  }
+  return view
+}
+
+async function readRollback(reading: StackReading, host: StackHost, own: Resolved, named: string | undefined): Promise<HostView> {
+  const { project, signal } = reading
+  const now = await look(reading, host, own, [])
+  const target = reading.rollbackTarget(now, named)
+  const manifest = now.manifests.find(({ id }) => id === target)
+  if (!manifest)
+    throw new LandfallError('not_found', `Release ${target} is not recorded any more.`, { hint: 'bun scripts/stack.ts status' })
+  const recorded = parseResolved(await host.docker.readRelease(target, signal), project)
+  const refs = Object.values(manifest.services).flatMap(({ image, imageId }) => [image, imageId])
+  const { images } = await host.docker.look(JSON.stringify(recorded.value), refs, signal)
+  const pinned: Record<string, string> = {}
+  const fetched: string[] = []
+  for (const [service, made] of Object.entries(manifest.services)) {
+    if (images[made.image]?.id === made.imageId) continue
+    // The tag has moved on: the image itself is named, from here or by its digest from the registry.
+    const source = images[made.imageId] ? made.imageId : made.digests[0]
+    if (source === undefined)
+      throw new LandfallError(
+        'not_found',
+        `The image ${made.image} of release ${target} is gone, and no registry has it by digest.`,
+        {
+          hint: 'Build or load it again, or go back to another release: bun scripts/stack.ts status',
+        },
+      )
+    pinned[service] = source
+    if (source !== made.imageId) fetched.push(source)
+  }
+  const unfetched = fetched.length > 0 ? await host.docker.pull(fetched, signal) : []
+  return { ...(await look(reading, host, withImages(recorded, project, pinned), unfetched)), target }
+}
+
+async function look(
+  { roles, signal }: StackReading,
+  { docker, nginxFiles }: StackHost,
+  resolved: Resolved,
+  unfetched: HostView['unfetched'],
+): Promise<HostView> {
+  const refs = [...new Set(Object.values(resolved.services).map(({ image }) => image))]
+  const facts = await docker.look(JSON.stringify(resolved.value), refs, signal)
+  const state = parseState(facts.state)
+  const present = facts.nginxFiles
+  // Files that a rollout had rewritten count as what they are at rest.
+  const atRest = state.rollout
+    ? present.map(file => state.rollout?.restBefore.find(({ path }) => path === file.path) ?? file)
+    : present
+  return {
+    facts,
+    resolved,
+    hashes: facts.hashes,
+    images: facts.images,
+    containers: facts.containers.filter(
+      ({ service }) => service !== '' && (roles.nginx === service || service in resolved.services),
+    ),
+    state,
+    nginxFiles: atRest,
+    wantedNginxFiles: nginxFiles ?? atRest,
+    manifests: facts.manifests.map(parseManifest),
+    unfetched,
+  }
+}
+
+/** Fetches what may be in a registry: not what is pinned by digest and here, nor what Compose is told never to pull. */
+async function fetchImages(
+  docker: DockerHost,
+  resolved: Resolved,
+  { rolled }: Roles,
+  signal: AbortSignal,
+): Promise<HostView['unfetched']> {
+  const images = Object.values(resolved.services).flatMap(({ name, image, pullPolicy }) =>
+    rolled.includes(name) && pullPolicy !== 'never' && pullPolicy !== 'build' ? [image] : [],
+  )
+  return images.length === 0 ? [] : docker.pull([...new Set(images)], signal)
+}
+
+function keeping(wanted: Resolved, recorded: Resolved, services: readonly string[], project: string): Resolved {
+  const group = (value: unknown): Record<string, unknown> => (typeof value === 'object' && value !== null ? { ...value } : {})
+  const merged = group(wanted.value.services)
+  const before = group(recorded.value.services)
+  for (const name of services) if (name in before) merged[name] = before[name]
+  return parseResolved(JSON.stringify({ ...wanted.value, services: merged }), project)
+}

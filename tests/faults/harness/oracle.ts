@@ -1,0 +1,172 @@
+/**
+ * What is true in the sandbox's world, told so that two runs can be compared: ids, addresses, keys and times give way to names. The
+ * product is not asked.
+ */
+
+import type { Sandbox } from '../../../lib/sandbox/sandbox.ts'
+import { ZONE } from './strangers.ts'
+
+export const ESTATE = 'example'
+const LOCK = `landfall-lock-${ESTATE}`
+
+export interface Truth {
+  /** The estate's part of the world, in words that are the same for two worlds that are alike. */
+  readonly estate: unknown
+  /** Everything that is not the estate's, byte for byte. */
+  readonly strangers: string
+  /** What must never be: duplicates, orphans, locks left. */
+  readonly problems: readonly string[]
+}
+
+/** Whatever a fresh label, key, id or time may be without making two worlds different. */
+const VOLATILE = new Set(['landfall/run', 'landfall/hostkey'])
+
+const ours = (labels: Readonly<Record<string, string>>): boolean => labels['landfall/estate'] === ESTATE
+
+const stable = (labels: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(labels)
+      .map(([key, value]): [string, string] => [key, VOLATILE.has(key) ? '<some>' : value])
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  )
+
+const byName = (a: { readonly name: string }, b: { readonly name: string }): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
+
+const doubled = (what: string, names: readonly string[]): string[] =>
+  [...new Set(names.filter((name, index) => names.indexOf(name) !== index))].map(name => `duplicate ${what}: ${name}`)
+
+export interface Look {
+  /** A run is alive, so its lock may be there. */
+  readonly lockAllowed?: boolean
+}
+
+export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}): Truth {
+  const cloud = sandbox.controls.hetzner.dump()
+  const servers = cloud.servers.filter(server => ours(server.labels)).sort(byName)
+  const ids = new Map(cloud.servers.map(server => [server.id, server.name]))
+  const ips = new Map(cloud.ips.map(ip => [ip.id, ip]))
+  const addresses = new Map(
+    cloud.ips.flatMap(ip => {
+      const name = ip.assignee === null ? undefined : ids.get(ip.assignee)
+      return name === undefined ? [] : [[ip.ip.replace(/::\/64$/, '::1'), `${ip.type} of ${name}`] as const]
+    }),
+  )
+  const worded = (text: string): string =>
+    [...ids].reduce((out, [id, name]) => out.replaceAll(String(id), `<${name}>`), addresses.get(text) ?? text)
+  const firewalls = cloud.firewalls.filter(each => ours(each.labels)).sort(byName)
+  const keys = cloud.keys.filter(each => ours(each.labels)).sort(byName)
+  const networks = cloud.networks.filter(each => ours(each.labels)).sort(byName)
+  const groups = cloud.groups.filter(each => ours(each.labels)).sort(byName)
+  const records = sandbox.controls.cloudflare.records(ZONE)
+  const isOurRecord = (comment: string | null | undefined) => comment?.startsWith(`landfall estate=${ESTATE} `) ?? false
+  const ourRecords = records
+    .filter(record => isOurRecord(record.comment))
+    .map(record => ({
+      name: record.name,
+      type: record.type,
+      content: worded(record.content),
+      ttl: record.ttl,
+      proxied: record.proxied,
+      comment: worded(record.comment ?? ''),
+    }))
+    .sort((a, b) => (`${a.name} ${a.type} ${a.content}` < `${b.name} ${b.type} ${b.content}` ? -1 : 1))
+  const machines = (sandbox.world().machines as readonly MachineDump[])
+    .filter(each => servers.some(server => server.name === each.name))
+    .map(each => ({
+      name: each.name,
+      booted: each.booted,
+      dokploy: each.dokploy,
+      login: [...(each.login ?? [])].sort(),
+      panel: each.panel && {
+        admins: each.panel.admins,
+        apiKeys: each.panel.apiKeys,
+        host: each.panel.settings?.host,
+        https: each.panel.settings?.https,
+        letsEncryptEmail: each.panel.settings?.letsEncryptEmail,
+        serverIp: worded(each.panel.settings?.serverIp ?? ''),
+      },
+      // An order that is under way is as good as one that has ended: the authority takes its time, and nobody waits for it.
+      certificates: (each.certificates ?? []).map(({ host, accountEmail, state }) => ({
+        host,
+        accountEmail,
+        state: state === 'failed' ? 'failed' : 'ordered',
+      })),
+    }))
+    .sort(byName)
+  const bareIps = cloud.ips.filter(ip => ip.assignee === null && ip.name.startsWith('primary_ip-'))
+  const lock = cloud.firewalls.find(each => each.name === LOCK)
+
+  return {
+    estate: {
+      servers: servers.map(server => ({
+        name: server.name,
+        status: server.status,
+        type: server.type,
+        location: server.location,
+        labels: stable(server.labels),
+        ipv4: server.ipv4 === null ? 'none' : ips.get(server.ipv4)?.type,
+        ipv6: server.ipv6 === null ? 'none' : ips.get(server.ipv6)?.type,
+        keys: server.publicKeys.length,
+        networks: server.privateNets.length,
+        firewalls: cloud.firewalls
+          .filter(wall => wall.attachments.some(each => each.server === server.id && each.state === 'applied'))
+          .map(wall => wall.name)
+          .sort(),
+      })),
+      firewalls: firewalls.map(wall => ({ name: wall.name, labels: stable(wall.labels), rules: wall.rules })),
+      keys: keys.map(each => ({ name: each.name.replace(/-[0-9a-f]{8}$/, '-<fingerprint>'), labels: stable(each.labels) })),
+      networks: networks.map(each => ({ name: each.name, range: each.range, subnets: each.subnets })),
+      groups: groups.map(each => each.name),
+      records: ourRecords,
+      machines,
+    },
+    strangers: JSON.stringify(
+      {
+        servers: cloud.servers.filter(each => !ours(each.labels)),
+        firewalls: cloud.firewalls.filter(each => !ours(each.labels) && each.name !== LOCK),
+        keys: cloud.keys.filter(each => !ours(each.labels)),
+        networks: cloud.networks.filter(each => !ours(each.labels)),
+        groups: cloud.groups.filter(each => !ours(each.labels)),
+        ips: cloud.ips.filter(ip => !(ip.assignee !== null && servers.some(server => server.id === ip.assignee)) && !bareIps.includes(ip)),
+        images: cloud.images,
+        records: records.filter(record => !isOurRecord(record.comment)),
+      },
+      null,
+      1,
+    ),
+    problems: [
+      ...doubled('server', servers.map(each => each.name)),
+      ...doubled('firewall', firewalls.map(each => each.name)),
+      ...doubled('SSH key', keys.map(each => each.publicKey)),
+      ...doubled('network', networks.map(each => each.name)),
+      ...doubled('DNS record', ourRecords.map(each => `${each.name} ${each.type}`)),
+      ...machines.flatMap(each => doubled(`API key of Dokploy on ${each.name}`, each.panel?.apiKeys ?? [])),
+      ...machines.flatMap(each => doubled(`admin of Dokploy on ${each.name}`, each.panel?.admins ?? [])),
+      ...bareIps.map(ip => `orphan address ${ip.ip}`),
+      ...(lock && !lockAllowed ? [`the lock ${LOCK} was left behind`] : []),
+      ...sandbox.bugs.map(bug => `the sandbox failed: ${bug instanceof Error ? bug.message : String(bug)}`),
+    ],
+  }
+}
+
+interface MachineDump {
+  readonly name: string
+  readonly booted: boolean
+  readonly dokploy: string
+  readonly login?: readonly string[]
+  readonly panel?: {
+    readonly admins: readonly string[]
+    readonly apiKeys: readonly string[]
+    readonly settings?: { readonly host?: string; readonly https?: boolean; readonly letsEncryptEmail?: string; readonly serverIp?: string }
+  }
+  readonly certificates?: readonly { readonly host: string; readonly accountEmail: string; readonly state: string }[]
+}
+
+/** Where two truths differ, in a few lines; empty when they are alike. */
+export function differences(expected: unknown, found: unknown, path = ''): string[] {
+  if (JSON.stringify(expected) === JSON.stringify(found)) return []
+  if (typeof expected !== 'object' || typeof found !== 'object' || expected === null || found === null)
+    return [`${path || 'world'}: expected ${JSON.stringify(expected)?.slice(0, 200)}, found ${JSON.stringify(found)?.slice(0, 200)}`]
+  const keys = new Set([...Object.keys(expected), ...Object.keys(found)])
+  return [...keys].flatMap(key => differences(Reflect.get(expected, key), Reflect.get(found, key), `${path}/${key}`))
+}

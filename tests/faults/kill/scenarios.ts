@@ -1,0 +1,152 @@
+/** Which commands are killed in which worlds, and how those worlds come about. */
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
+import { lastError, run } from '../harness/product.ts'
+import { ZONE } from '../harness/strangers.ts'
+import { CONFIG, openTheatre, type Theatre } from '../harness/theatre.ts'
+
+export type WorldName = 'empty' | 'provisioned' | 'named' | 'half' | 'full' | 'drifted'
+
+export interface Scenario {
+  readonly name: string
+  readonly command: readonly string[]
+  readonly world: WorldName
+}
+
+const FLAGS = ['--yes', '--json', '--config', CONFIG]
+const DESTROYS = ['--confirm', 'example']
+
+const scenario = (world: WorldName, ...words: string[]): Scenario => ({
+  name: `${words.join(' ')} in the ${world} world`,
+  command: [...words, ...FLAGS, ...(words.includes('destroy') ? DESTROYS : [])],
+  world,
+})
+
+export const SCENARIOS: readonly Scenario[] = [
+  scenario('empty', 'setup'),
+  scenario('half', 'setup'),
+  scenario('drifted', 'setup'),
+  scenario('full', 'setup'),
+  scenario('empty', 'provision', 'apply'),
+  scenario('half', 'provision', 'apply'),
+  scenario('full', 'provision', 'apply'),
+  scenario('full', 'provision', 'destroy'),
+  scenario('half', 'provision', 'destroy'),
+  scenario('full', 'destroy'),
+  scenario('provisioned', 'destroy'),
+  scenario('empty', 'destroy'),
+  scenario('empty', 'firewall', 'apply'),
+  scenario('drifted', 'firewall', 'apply'),
+  scenario('full', 'firewall', 'apply'),
+  scenario('drifted', 'firewall', 'allow-me'),
+  scenario('full', 'firewall', 'allow-me'),
+  scenario('named', 'dokploy', 'apply'),
+  scenario('full', 'dokploy', 'apply'),
+  scenario('provisioned', 'dns'),
+  scenario('drifted', 'dns'),
+  scenario('full', 'dns'),
+]
+
+export interface Worlds {
+  /** A folder to open theatres from. */
+  folder(name: WorldName): Promise<string>
+  remove(): void
+}
+
+export function createWorlds(): Worlds {
+  const base = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'landfall-worlds-'))
+  const made = new Map<WorldName, Promise<string>>()
+  const folder = (name: WorldName): Promise<string> => {
+    const making = made.get(name) ?? make(name)
+    made.set(name, making)
+    return making
+  }
+  const make = async (name: WorldName): Promise<string> => {
+    const { from, change } = RECIPES[name]
+    const theatre = await openTheatre(from ? { from: await folder(from) } : {})
+    await change(theatre)
+    const target = join(base, name)
+    await theatre.save(target)
+    return target
+  }
+  return { folder, remove: () => rmSync(base, { recursive: true, force: true }) }
+}
+
+const apply =
+  (...words: string[]) =>
+  async (theatre: Theatre): Promise<void> => {
+    const ended = await run({ command: [...words, ...FLAGS], cwd: theatre.cwd, env: theatre.sandbox.environment })
+    if (ended.exitCode !== 0) throw new Error(`preparing a world with "${words.join(' ')}" failed: ${lastError(ended)}`)
+  }
+
+const call = async ({ sandbox }: Theatre, method: string, path: string, body?: unknown): Promise<void> => {
+  const answer = await fetch(`${sandbox.environment.HCLOUD_ENDPOINT}${path}`, {
+    method,
+    headers: { Authorization: `Bearer ${SANDBOX_TOKENS.hetzner}`, 'Content-Type': 'application/json' },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  if (!answer.ok) throw new Error(`preparing a world: ${method} ${path}: ${await answer.text()}`)
+  while (sandbox.controls.hetzner.nextEventAtMs() !== undefined) {
+    await Bun.sleep(5)
+    sandbox.controls.hetzner.settle()
+  }
+}
+
+const idOf = (theatre: Theatre, kind: 'servers' | 'firewalls', name: string): number => {
+  const row = theatre.sandbox.controls.hetzner.dump()[kind].find(each => each.name === name)
+  if (!row) throw new Error(`there is no ${name} among the ${kind}`)
+  return row.id
+}
+
+const RECIPES = {
+  empty: { from: undefined, change: async () => undefined },
+  provisioned: { from: 'empty', change: apply('provision', 'apply') },
+  named: { from: 'provisioned', change: apply('dns') },
+  half: {
+    from: 'provisioned',
+    change: (theatre: Theatre) => call(theatre, 'DELETE', `/servers/${idOf(theatre, 'servers', 'prod-dokploy')}`),
+  },
+  full: { from: 'empty', change: apply('setup') },
+  /** Somebody opened a port, closed the admin's way in on one server, let another address in, and moved a name. */
+  drifted: {
+    from: 'full',
+    async change(theatre: Theatre) {
+      const wall = idOf(theatre, 'firewalls', 'example-dokploy')
+      const admin = idOf(theatre, 'firewalls', 'example-admin')
+      const everybody = ['0.0.0.0/0', '::/0']
+      const rule = (port: string, source_ips: readonly string[], description: string) => ({
+        direction: 'in',
+        protocol: 'tcp',
+        port,
+        source_ips,
+        description,
+      })
+      await call(theatre, 'POST', `/firewalls/${wall}/actions/set_rules`, {
+        rules: ['22', '80', '443', '5432'].map(port => rule(port, everybody, 'opened in a hurry')),
+      })
+      const [{ description } = { description: '' }] =
+        theatre.sandbox.controls.hetzner.dump().firewalls.find(each => each.id === admin)?.rules ?? []
+      await call(theatre, 'POST', `/firewalls/${admin}/actions/set_rules`, {
+        rules: [rule('3000', ['192.0.2.77/32'], description ?? ''), rule('3000', ['192.0.2.99/32'], 'allow-me colleague@office')],
+      })
+      await call(theatre, 'POST', `/firewalls/${admin}/actions/remove_from_resources`, {
+        remove_from: [{ type: 'server', server: { id: idOf(theatre, 'servers', 'prod-dokploy') } }],
+      })
+      await moveRecord(theatre)
+    },
+  },
+} satisfies Record<WorldName, { readonly from: WorldName | undefined; readonly change: (theatre: Theatre) => Promise<void> }>
+
+const moveRecord = async ({ sandbox }: Theatre): Promise<void> => {
+  const record = sandbox.controls.cloudflare.records(ZONE).find(each => each.name === `admin.${ZONE}` && each.type === 'A')
+  const zone = sandbox.controls.cloudflare.zones().find(each => each.name === ZONE)
+  const answer = await fetch(`${sandbox.environment.CLOUDFLARE_BASE_URL}/zones/${zone?.id}/dns_records/${record?.id}`, {
+    method: 'PATCH',
+    headers: { Authorization: `Bearer ${SANDBOX_TOKENS.cloudflare}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ content: '192.0.2.50' }),
+  })
+  if (!answer.ok) throw new Error(`preparing a world: ${await answer.text()}`)
+}
