@@ -41,6 +41,8 @@ export interface Composition {
   readonly locks: CloudLocks
   readonly meter: Meter
   readonly runId: string
+  /** For adapters that only some commands need. */
+  readonly parts: { readonly context: ProviderContext; readonly environment: Environment }
   /** Called before each mutating request from now on. */
   guardWrites(guard: () => Promise<void>): void
   close(): Promise<void>
@@ -126,6 +128,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     locks,
     meter,
     runId,
+    parts: { context, environment },
     guardWrites: next => {
       guard = next
     },

@@ -24,6 +24,8 @@ export interface Convergence {
   readonly partial?: boolean
   /** What the operator must name before something is destroyed. */
   readonly confirmName?: string
+  /** `if_reachable`: what must work while the cloud is down goes on without its lock. */
+  readonly lock?: 'needed' | 'if_reachable'
   /** Deps that differ from the composition's. */
   readonly deps?: Deps
   /** Told what was found, before any plan is shown. */
@@ -60,13 +62,14 @@ export async function converge(session: Session, opened: Opened, convergence: Co
     return finish(session, opened, convergence, current, { ok: false, applied: 0 }, EXIT.refused)
   if (args.plan) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, empty ? EXIT.done : EXIT.planned)
   const needsWrites = current.plan.changes > 0 || current.plan.later.length > 0
-  if (!needsWrites) await clearDeadLock(session, opened)
+  if (!needsWrites && convergence.lock !== 'if_reachable') await clearDeadLock(session, opened)
   if (empty) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, EXIT.done)
 
   checkCap(estate, current)
   await confirmPlan(session, convergence, current.plan)
   if (needsWrites) await probeRights(deps, current)
-  const lock = needsWrites ? await takeLock(session, opened) : undefined
+  const take = convergence.lock === 'if_reachable' ? takeLockIfReachable : takeLock
+  const lock = needsWrites ? await take(session, opened) : undefined
   let ended: Ended
   try {
     if (deps.clock.monotonicMs() - lookedAtMs > RELOOK_AFTER_MS) {
@@ -197,6 +200,25 @@ async function probeRights(deps: Deps, { world, plan }: Looked): Promise<void> {
   const zone = world.has('zone') ? world.get('zone') : undefined
   const writesDns = plan.entries.some(({ step, finding }) => step.noun === 'dns' && finding.state !== 'done')
   if (zone && writesDns) await deps.dns.probeWrite(zone.id)
+}
+
+const LOCK_PATIENCE_MS = 5_000
+
+/** Another run that is alive still ends this one; a cloud that does not answer does not. */
+async function takeLockIfReachable(session: Session, opened: Opened): Promise<HeldLock | undefined> {
+  const { clock } = opened.composition.deps
+  const taking = takeLock(session, opened)
+  const late = Symbol('late')
+  try {
+    const lock = await Promise.race([taking, clock.sleep(LOCK_PATIENCE_MS, session.signal).then(() => late)])
+    if (typeof lock !== 'symbol') return lock
+    // One that comes after all is given back at once.
+    taking.then(each => each.release()).catch(() => undefined)
+  } catch (error) {
+    if (!hasCode(error, 'network', 'timeout', 'vendor', 'token_missing', 'token_invalid', 'rate_limited')) throw error
+  }
+  session.reporter.warning('Hetzner does not answer, so this goes on without the lock: see that nobody else runs Landfall now.')
+  return undefined
 }
 
 async function takeLock(session: Session, { composition, estate }: Opened): Promise<HeldLock> {

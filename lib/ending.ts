@@ -70,12 +70,13 @@ export function endingOf(
           ? [
               {
                 label: 'passwords',
-                text: `${as('dokploy', 'login')}  (kept on each server in /etc/landfall/dokploy-login, root only)`,
+                // Commands stand alone on their lines: one that is wrapped cannot be pasted.
+                text: `${as('dokploy', 'login')}\nkept on each server in /etc/landfall/dokploy-login, for root only`,
               },
-              { label: 'SSH', text: `${as('status')} --ssh  (host keys are pinned)` },
+              { label: 'SSH', text: `${as('status')} --ssh\nhost keys are pinned` },
             ]
           : []),
-        ...(cost ? [{ label: 'costs', text: `${cost}; ${as('cost')}` }] : []),
+        ...(cost ? [{ label: 'costs', text: `${cost}\n${as('cost')}` }] : []),
         { label: 'undo', text: as('destroy') },
       ],
       next: as('status'),

@@ -8,6 +8,7 @@ export interface Environment {
   readonly digitaloceanToken?: Secret
   readonly hcloudEndpoint?: string
   readonly cloudflareBaseUrl?: string
+  readonly acmeDirectoryUrl?: string
   /** Private key to log in with; otherwise the agent and the usual files. */
   readonly sshKeyFile?: string
   /** CONNECT proxy behind which the estate's addresses lie (the sandbox's internet). */
@@ -17,6 +18,8 @@ export interface Environment {
   /** Further trusted roots, PEM. */
   readonly caFile?: string
   readonly home: string
+  /** What programs that are started here may be handed on of the environment; no token is among them. */
+  readonly programs: Readonly<Record<string, string>>
   readonly ci: boolean
   readonly noColor: boolean
   readonly githubActions: boolean
@@ -28,6 +31,9 @@ const hostPort = (text: string | undefined): { host: string; port: number } | un
   const match = /^(?:http:\/\/)?([^:/]+):(\d+)\/?$/.exec(text ?? '')
   return match?.[1] && match[2] ? { host: match[1], port: Number(match[2]) } : undefined
 }
+
+const FOR_PROGRAMS = new Set(['PATH', 'HOME', 'LANG', 'TMPDIR', 'SSL_CERT_FILE', 'NIX_PATH', 'NIX_REMOTE', 'NIX_SSL_CERT_FILE'])
+const isForPrograms = (name: string): boolean => FOR_PROGRAMS.has(name) || /^PACKER_[A-Z_]+$/.test(name)
 
 /** Reads the variables that Landfall knows. An empty value counts as absent. */
 export function readEnvironment(source: Readonly<Record<string, string | undefined>>): Environment {
@@ -44,11 +50,15 @@ export function readEnvironment(source: Readonly<Record<string, string | undefin
     ...optional('digitaloceanToken', secret('DIGITALOCEAN_TOKEN')),
     ...optional('hcloudEndpoint', text('HCLOUD_ENDPOINT')),
     ...optional('cloudflareBaseUrl', text('CLOUDFLARE_BASE_URL')),
+    ...optional('acmeDirectoryUrl', text('ACME_DIRECTORY_URL')),
     ...optional('sshKeyFile', text('LANDFALL_SSH_KEY')),
     ...optional('internet', hostPort(text('LANDFALL_INTERNET'))),
     ...optional('resolver', hostPort(text('LANDFALL_DNS'))),
     ...optional('caFile', text('LANDFALL_CA_FILE')),
     home: text('HOME') ?? '/root',
+    programs: Object.fromEntries(
+      Object.entries(source).flatMap(([name, value]) => (value !== undefined && isForPrograms(name) ? [[name, value]] : [])),
+    ),
     ci: text('CI') !== undefined,
     noColor: source.NO_COLOR !== undefined && source.NO_COLOR !== '',
     githubActions: text('GITHUB_ACTIONS') === 'true',

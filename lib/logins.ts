@@ -31,7 +31,7 @@ export async function showLogins(session: Session, { estate, composition }: Open
     }
     const address = spec.dokploy.host ? `https://${spec.dokploy.host}` : `http://${server?.ipv4}:3000`
     const show = hasFlag(session, 'show')
-    if (show) session.reveal(`${spec.name}: ${login.password.reveal()}`)
+    if (show) session.reveal(spec.name, login.password)
     session.reporter.page(
       `${address}\n  user      ${login.email}\n  password  ${show ? '(above)' : 'kept on the server; print it with --show'}`,
       {

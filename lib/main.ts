@@ -79,7 +79,11 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
     signal,
     clean,
     version: VERSION,
-    reveal: text => void process.stdout.write(`${text}\n`),
+    reveal(label, value) {
+      const text = args.json ? JSON.stringify({ type: 'log', label, value: value.reveal() }) : `${label}: ${value.reveal()}`
+      process.stdout.write(`${text}
+`)
+    },
     elapsedMs: () => performance.now(),
     open() {
       opened ??= openEstate(session, closers, args.plan || script.looksOnly?.(args) === true)

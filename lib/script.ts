@@ -3,6 +3,7 @@
 import type { Composition } from './compose.ts'
 import type { Environment } from './environment.ts'
 import type { Estate } from './estate/estate.ts'
+import type { Secret } from './secret.ts'
 import type { Ask, Manual, ParsedArgs, Reporter } from './ui/types.ts'
 
 export interface Session {
@@ -20,7 +21,7 @@ export interface Session {
   readonly clean: (text: string) => string
   readonly version: string
   /** Prints a secret that the operator has asked to see, past the redactor. */
-  readonly reveal: (text: string) => void
+  readonly reveal: (label: string, value: Secret) => void
   /** Milliseconds since the process began. */
   readonly elapsedMs: () => number
   /** Loads the config, starts the sandbox where one is asked for, and joins the adapters; once per process. */

@@ -7,11 +7,14 @@ export class Secret {
   readonly #value: string
   readonly label: string
 
-  /** `label` is what a reader sees instead, for example `HCLOUD_TOKEN`. */
-  constructor(label: string, value: string) {
+  /**
+   * `label` is what a reader sees instead, for example `HCLOUD_TOKEN`. An `unlisted` value is unknown to the redactor: for what is
+   * never printed, yet may be a word that other texts need ("production").
+   */
+  constructor(label: string, value: string, listing: 'listed' | 'unlisted' = 'listed') {
     this.label = label
     this.#value = value
-    if (value.length >= 6) known.add(value)
+    if (value.length >= 6 && listing === 'listed') known.add(value)
   }
 
   reveal(): string {

@@ -1,6 +1,6 @@
 /** The questions of the guided tour: which world, which tokens, which estate. Its answers are a config.json, the same that CI uses. */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { writeFileAtomic } from './engine/files.ts'
 import { LandfallError } from './errors.ts'
 import type { Session } from './script.ts'
@@ -29,9 +29,15 @@ export async function prepareTour(session: Session, tests: TokenTests): Promise<
   if (rehearsing) return session.with({ args })
   const environment = { ...session.environment }
   if (!environment.hcloudToken) Object.assign(environment, { hcloudToken: await askToken(session, 'hcloud', tests.hcloud) })
-  if (!environment.cloudflareToken)
+  if (!environment.cloudflareToken && (await hasNames(args.config)))
     Object.assign(environment, { cloudflareToken: await askToken(session, 'cloudflare', tests.cloudflare) })
   return session.with({ args, environment })
+}
+
+/** Whether the estate has names, and so needs Cloudflare. @throws LandfallError config */
+const hasNames = async (path: string): Promise<boolean> => {
+  const { parseConfig } = await import('./estate/load.ts')
+  return parseConfig(readFileSync(path, 'utf8'), path).dns !== undefined
 }
 
 export interface TokenTests {

@@ -72,7 +72,8 @@ export const isEmpty = <W>(plan: Plan<W>): boolean => plan.entries.every(({ find
 
 /** Whether `now` makes no change that `agreed` did not show. Waits may differ, and what has become true meanwhile may be missing. */
 export function isCoveredBy<W>(now: Plan<W>, agreed: Plan<W>): boolean {
-  const word = (step: Step<W>, { kind, summary }: { kind: ChangeKind; summary: string }) => JSON.stringify([step.id, kind, summary])
+  const word = (step: Step<W>, { kind, summary }: { kind: ChangeKind; summary: string }) =>
+    JSON.stringify([step.id, kind, summary])
   const shown = new Set(agreed.entries.flatMap(({ step, finding }) => coming(finding).map(change => word(step, change))))
   return (
     now.refusals.length === 0 &&

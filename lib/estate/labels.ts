@@ -16,6 +16,12 @@ export const LABEL_KEYS = {
   trust: 'landfall/trust',
   /** On snapshots: what the image was built for. */
   image: 'landfall/image',
+  /** On snapshots: hash of everything that the image was made of. */
+  content: 'landfall/content',
+  /** On snapshots: commit of those sources. */
+  revision: 'landfall/revision',
+  nixos: 'landfall/nixos',
+  dokploy: 'landfall/dokploy',
 } as const
 
 type LabelMap = Readonly<Record<string, string>>

@@ -17,6 +17,8 @@ export interface CertificateAuthority {
   readonly saved: string
   /** A server certificate for DNS names and IP addresses, valid for `days` (90 as Let's Encrypt's). */
   issue(names: readonly string[], days?: number): Promise<Certificate>
+  /** The same for a request (PKCS #10, DER), whose key stays where it is. `names` sorted. */
+  sign(request: Uint8Array, days?: number): Promise<{ readonly cert: string; readonly names: readonly string[] }>
 }
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
@@ -42,25 +44,42 @@ export async function createAuthority(saved?: string): Promise<CertificateAuthor
     saved: JSON.stringify({ cert: pem, key: await exportKey(x509, root.privateKey) }),
     async issue(names, days = 90) {
       const keys = await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
-      const certificate = await x509.X509CertificateGenerator.create({
-        ...validity(days),
-        subject: `CN=${names[0] ?? 'unnamed'}`,
-        issuer: root.certificate.subject,
-        publicKey: keys.publicKey,
-        signingKey: root.privateKey,
-        signingAlgorithm: ALGORITHM,
-        extensions: [
-          new x509.BasicConstraintsExtension(false, undefined, true),
-          new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-          new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-          subjectNames(x509, names),
-          await x509.AuthorityKeyIdentifierExtension.create(root.certificate.publicKey),
-          await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-        ],
-      })
-      return { cert: certificate.toString('pem'), key: await exportKey(x509, keys.privateKey) }
+      return { cert: await certify(x509, root, keys.publicKey, names, days), key: await exportKey(x509, keys.privateKey) }
+    },
+    async sign(request, days = 90) {
+      const csr = new x509.Pkcs10CertificateRequest(new Uint8Array(request))
+      if (!(await csr.verify())) throw new Error('The request for a certificate is not signed by its own key.')
+      const subjects = csr.getExtension(x509.SubjectAlternativeNameExtension)?.names.toJSON() ?? []
+      const names = subjects.flatMap(each => (each.type === 'dns' ? [each.value] : [])).sort()
+      return { cert: await certify(x509, root, await csr.publicKey.export(), names, days), names }
     },
   }
+}
+
+const certify = async (
+  x509: X509,
+  root: Awaited<ReturnType<typeof createRoot>>,
+  publicKey: CryptoKey,
+  names: readonly string[],
+  days: number,
+): Promise<string> => {
+  const certificate = await x509.X509CertificateGenerator.create({
+    ...validity(days),
+    subject: `CN=${names[0] ?? 'unnamed'}`,
+    issuer: root.certificate.subject,
+    publicKey,
+    signingKey: root.privateKey,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      subjectNames(x509, names),
+      await x509.AuthorityKeyIdentifierExtension.create(root.certificate.publicKey),
+      await x509.SubjectKeyIdentifierExtension.create(publicKey),
+    ],
+  })
+  return certificate.toString('pem')
 }
 
 /** A certificate that vouches for itself: what a proxy shows while it has no real one. */

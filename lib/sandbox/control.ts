@@ -4,7 +4,7 @@ import type { ControlAnswer } from './internet.ts'
 import type { FaultRule, SandboxSettings } from './kit.ts'
 import type { Sandbox } from './sandbox.ts'
 
-type Controlled = Pick<Sandbox, 'world' | 'requests' | 'instants' | 'environment' | 'settings' | 'reset'>
+type Controlled = Pick<Sandbox, 'world' | 'requests' | 'instants' | 'environment' | 'settings' | 'reset' | 'controls'>
 
 interface ControlRequest {
   readonly method: string
@@ -13,7 +13,7 @@ interface ControlRequest {
   readonly body: string
 }
 
-/** GET world, requests (`?after=<n>`), instants, environment, settings; POST settings, faults, reset. */
+/** GET world, requests (`?after=<n>`), instants, environment, settings, time; POST settings, faults, time, reset. */
 export const answerControl = (sandbox: Controlled, request: ControlRequest): ControlAnswer => {
   switch (`${request.method} ${request.path}`) {
     case 'GET /world':
@@ -32,11 +32,26 @@ export const answerControl = (sandbox: Controlled, request: ControlRequest): Con
       return change(sandbox, request.body, parseSettings)
     case 'POST /faults':
       return change(sandbox, request.body, body => ({ faults: parseFaults(body) }))
+    case 'GET /time':
+      return ok({ aheadMs: sandbox.controls.dns.aheadMs() })
+    case 'POST /time':
+      return passTime(sandbox, request.body)
     case 'POST /reset':
       sandbox.reset()
       return ok({ reset: true })
     default:
       return { status: 404, json: { error: `The sandbox has no ${request.method} /_sandbox${request.path}.` } }
+  }
+}
+
+/** What resolvers remember grows older by `ms`: a wait for a TTL need not be sat out. */
+const passTime = (sandbox: Controlled, body: string): ControlAnswer => {
+  try {
+    sandbox.controls.dns.advanceMs(amount(fields(JSON.parse(body), 'The body').ms, 'ms'))
+    return ok({ aheadMs: sandbox.controls.dns.aheadMs() })
+  } catch (error) {
+    if (error instanceof Unusable || error instanceof SyntaxError) return { status: 400, json: { error: error.message } }
+    throw error
   }
 }
 

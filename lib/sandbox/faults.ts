@@ -14,6 +14,8 @@ export interface FaultSubject {
 export interface FaultSource {
   /** What happens to this request. Counts it, so ask once for each. */
   next(request: FaultSubject, settings: Pick<SandboxSettings, 'faults' | 'chaos'>): FaultEffect | undefined
+  /** Forgets how often anything was asked, so that a seed draws as in a new world. */
+  clear(): void
 }
 
 /** Counts belong to the rule objects: a rule that is set anew counts from one. */
@@ -36,6 +38,7 @@ export function createFaultSource(): FaultSource {
       seen.set(key, count)
       return effect ?? drawFault(chaos, request, count)
     },
+    clear: () => seen.clear(),
   }
 }
 
@@ -182,5 +185,10 @@ export const CHAOS = {
     { effect: json(500, { error: { code: 'internal_server_error', message: 'An unexpected error occurred.' } }) },
     { effect: gateway(502, 'Bad Gateway', 'Vercel') },
     ...network('Vercel'),
+  ],
+  acme: [
+    { effect: json(500, { type: 'urn:ietf:params:acme:error:serverInternal', detail: 'Internal error', status: 500 }) },
+    { effect: gateway(503, 'Service Unavailable', 'cdn') },
+    ...network('cdn'),
   ],
 } satisfies Record<Vendor, readonly ChaosFault[]> as Record<Vendor, readonly ChaosFault[]>

@@ -21,6 +21,8 @@ export interface InternetDeps {
     port: number,
     source: string,
   ) => Promise<{ readonly host: string; readonly port: number } | 'closed'>
+  /** Where an address of other people, or a real server in a machine's place, listens on this computer; undefined where there is none. */
+  readonly site?: (address: string, port: number) => number | undefined
   /** The address that a name has for everybody. */
   readonly resolve: (name: string) => string | undefined
   /** The authority's loopback port. */
@@ -67,9 +69,12 @@ export async function serveInternet(deps: InternetDeps, port = 0): Promise<Inter
         ? { kind: 'open', host: '127.0.0.1', port: deps.nameserverPort(), source: from }
         : { kind: 'filtered', source: from }
     const server = deps.servers().find(one => sameAddress(one.ipv4, address) || sameAddress(one.ipv6, address))
+    const site = deps.site?.(address, toPort)
+    if (!server && site !== undefined) return { kind: 'open', host: '127.0.0.1', port: site, source: from }
     // Nobody there, or nobody awake: packets go into the void, as they do outside.
     if (server?.status !== 'running') return { kind: 'filtered', source: from }
     if (!isLetIn(deps.exposure(server.id), from, toPort)) return { kind: 'filtered', source: from }
+    if (site !== undefined) return { kind: 'open', host: '127.0.0.1', port: site, source: from }
     const own = sameAddress(server.ipv4, address) ? server.ipv4 : server.ipv6
     const listener = await deps.dial(own ?? address, toPort, from)
     return listener === 'closed' ? { kind: 'closed', source: from } : { kind: 'open', ...listener, source: from }

@@ -3,7 +3,7 @@
  * the ground truth of what was asked, and hands the request to the stand-in. The stand-ins hold the vendors' rules; this holds none.
  */
 
-export type Vendor = 'hetzner' | 'digitalocean' | 'cloudflare' | 'dokploy' | 'github' | 'vercel'
+export type Vendor = 'hetzner' | 'digitalocean' | 'cloudflare' | 'dokploy' | 'github' | 'vercel' | 'acme'
 
 export interface StandInRequest {
   readonly method: string

@@ -11,6 +11,8 @@ export interface DnsControl {
   flush(name?: string): void
   /** Moves the resolver's clock on, so that what it remembers grows old. */
   advanceMs(ms: number): void
+  /** How far it was moved on in all. */
+  aheadMs(): number
   /** Records of other people's names, whole: a former host's, for example. Replaces what was set before. */
   setOutside(records: readonly DnsRecordRow[]): void
 }
@@ -18,6 +20,8 @@ export interface DnsControl {
 export interface Names {
   /** The IPv4 address that everybody's resolver finds for a name, past every cache. */
   resolve(name: string): string | undefined
+  /** The same for any question, as texts; `broken` when nobody can say. */
+  ask(name: string, type: 'TXT' | 'CAA'): readonly string[] | 'broken'
   readonly authority: DnsServer
   readonly resolver: DnsServer
   readonly control: DnsControl
@@ -43,8 +47,10 @@ export async function startNames({ store, clock, cloudflare, ports }: NamesDeps)
       // A paused zone is DNS only, whatever its records say.
       records: cloudflare.records(zone.name).map(record => (zone.status === 'paused' ? { ...record, proxied: false } : record)),
     }))
-  let aheadMs = 0
-  const cache = createResolver({ nowMs: () => clock.nowMs() + aheadMs }, question => askWorld(zones(), outside.all(), question))
+  // In the store, so that a world that was moved on stays so after a restart.
+  const time = store.collection<{ readonly aheadMs: number }>('sandbox.time')
+  const aheadMs = () => time.get('dns')?.aheadMs ?? 0
+  const cache = createResolver({ nowMs: () => clock.nowMs() + aheadMs() }, question => askWorld(zones(), outside.all(), question))
   const authority = await serveDns(question => answerAuthoritatively(zones(), question), {
     recursive: false,
     port: ports.authority ?? 0,
@@ -57,10 +63,20 @@ export async function startNames({ store, clock, cloudflare, ports }: NamesDeps)
       const found = askWorld(zones(), outside.all(), { name, type: 'A' }).answers.find(answer => answer.type === 'A')
       return found?.type === 'A' ? found.data : undefined
     },
+    ask(name, type) {
+      const { status, answers } = askWorld(zones(), outside.all(), { name, type })
+      if (status === 'servfail' || status === 'refused') return 'broken'
+      return answers.flatMap(answer => {
+        if (answer.type === 'TXT') return [[answer.data].flat().map(String).join('')]
+        if (answer.type === 'CAA') return [`${answer.data.flags ?? 0} ${answer.data.tag} "${answer.data.value}"`]
+        return []
+      })
+    },
     control: {
       flush: cache.flush,
+      aheadMs,
       advanceMs(ms) {
-        aheadMs += ms
+        time.put('dns', { aheadMs: aheadMs() + ms })
       },
       setOutside(records) {
         store.transaction(() => {

@@ -6,6 +6,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, extname, join, resolve as resolvePath } from 'node:path'
+import { type AcmeControl, createAcmeStandIn } from './acme/standin.ts'
 import { createAuthority } from './ca.ts'
 import { type CloudflareControl, createCloudflareStandIn } from './cloudflare/standin.ts'
 import type { ContainerMachines, ContainerOptions } from './containers/machines.ts'
@@ -72,6 +73,9 @@ export interface Sandbox {
     /** Where the machines are containers. */
     readonly containers?: ContainerMachines['control']
     readonly dns: DnsControl
+    readonly acme: AcmeControl
+    /** Servers of other people, the former host's for example, or a real one in a machine's place; until the process ends. */
+    readonly sites: { set(address: string, port: number, loopbackPort: number | undefined): void }
   }
   readonly ports: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']: number }
   /** Whether this world was made now, and not found. */
@@ -175,6 +179,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
             resolve: names.resolve,
             ca,
             openToWorld: isOpenToWorld,
+            cloud: () => hetzner.control.dump(),
             options: machineOptions,
             onBug: error => bugs.push(error),
           })
@@ -231,12 +236,17 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     closers.push(hetznerFront.close)
     const cloudflareFront = await serve(cloudflare, { base: '/client/v4', port: options.ports?.cloudflare ?? 0 })
     closers.push(cloudflareFront.close)
+    const acme = createAcmeStandIn({ store, clock, ca, ask: names.ask, rateLimits: () => settings.rateLimits })
+    const acmeFront = await serve(acme, { base: '/acme' })
+    closers.push(acmeFront.close)
+    const sites = new Map<string, number>()
 
     const internet = await serveInternet(
       {
         servers,
         exposure,
         dial: machines.dial,
+        site: (address, port) => sites.get(`${address} ${port}`),
         resolve: names.resolve,
         nameserverPort: () => names.authority.port,
         control: request => answerControl(sandbox, request),
@@ -251,6 +261,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         HCLOUD_ENDPOINT: hetznerFront.url,
         HCLOUD_TOKEN: SANDBOX_TOKENS.hetzner,
         CLOUDFLARE_BASE_URL: cloudflareFront.url,
+        ACME_DIRECTORY_URL: `${acmeFront.url}/directory`,
         CLOUDFLARE_API_TOKEN: SANDBOX_TOKENS.cloudflare,
         LANDFALL_INTERNET: internet.url,
         LANDFALL_DNS: `${names.resolver.host}:${names.resolver.port}`,
@@ -261,6 +272,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         cloudflare: cloudflare.control,
         machines: machines.control,
         dns: names.control,
+        acme: acme.control,
+        sites: {
+          set(address, port, loopbackPort) {
+            if (loopbackPort === undefined) sites.delete(`${address} ${port}`)
+            else sites.set(`${address} ${port}`, loopbackPort)
+          },
+        },
         ...(containers ? { containers: containers.control } : {}),
       },
       ports: {
@@ -288,6 +306,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         instants.clear()
         names.control.flush()
         settings.faults = []
+        faults.clear()
         plant(true)
         changed()
       },

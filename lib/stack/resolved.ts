@@ -105,6 +105,20 @@ export function withImages(resolved: Resolved, project: string, images: Readonly
   return parseResolved(JSON.stringify({ ...resolved.value, services: Object.fromEntries(services) }), project)
 }
 
+/**
+ * The same services without a word about each other. `compose create web` also brings what web depends on to its wanted number,
+ * and so removes the container that was just made for it (compose 2.26.1 and 2.40.3). The services' hashes stay the same.
+ */
+export const withoutDependencies = ({ value }: Resolved): Readonly<Record<string, unknown>> => ({
+  ...value,
+  services: Object.fromEntries(
+    Object.entries(group(value.services)).map(([name, raw]) => {
+      const { depends_on: _, ...rest } = group(raw)
+      return [name, rest]
+    }),
+  ),
+})
+
 /** Services in an order in which each comes after what it depends on; `names` keep their order otherwise. */
 export function byDependency(names: readonly string[], services: Readonly<Record<string, Pick<ResolvedService, 'dependsOn'>>>): string[] {
   const placed = new Set<string>()

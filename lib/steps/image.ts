@@ -1,6 +1,6 @@
 /** The image that servers are made from: found by label, never by its description. */
 
-import { done, refused, type Step, todo } from '../engine/step.ts'
+import { type ApplyContext, done, refused, type Step, todo } from '../engine/step.ts'
 import type { ImageSpec } from '../estate/estate.ts'
 import { LABEL_KEYS } from '../estate/labels.ts'
 import type { Cloud, Image } from '../providers/ports/cloud.ts'
@@ -15,9 +15,9 @@ export type ImageChoice =
   | { readonly state: 'creating'; readonly image: Image }
   | { readonly state: 'missing'; readonly why: string; readonly hint: string }
 
-const isGolden = (image: Image): boolean => image.kind === 'snapshot' && image.labels[LABEL_KEYS.image] === GOLDEN
+export const isGolden = (image: Image): boolean => image.kind === 'snapshot' && image.labels[LABEL_KEYS.image] === GOLDEN
 
-const newestFirst = (a: Image, b: Image): number => b.createdAt.localeCompare(a.createdAt)
+export const newestFirst = (a: Image, b: Image): number => b.createdAt.localeCompare(a.createdAt)
 
 /** The image for `spec` on `architecture`. Pure. */
 export function chooseImage(spec: ImageSpec, architecture: Image['architecture'], images: readonly Image[]): ImageChoice {
@@ -40,7 +40,7 @@ export function chooseImage(spec: ImageSpec, architecture: Image['architecture']
     state: 'missing',
     why: `There is no golden image in this project: no ${architecture} snapshot carries the label ${LABEL_KEYS.image}=${GOLDEN}.`,
     hint:
-      'Build one with packer and give the snapshot that label, or set hetzner.image to "debian-12" in config.json: ' +
+      'Build one: bun scripts/image.ts  — or set hetzner.image to "debian-12" in config.json: ' +
       'then Dokploy is installed over SSH on a stock server.',
   }
 }
@@ -48,6 +48,22 @@ export function chooseImage(spec: ImageSpec, architecture: Image['architecture']
 /** How often a building snapshot is looked at. */
 const IMAGE_POLL_MS = 5_000
 const IMAGE_TIMEOUT_MS = 30 * 60_000
+
+/** Looks at a snapshot that is being made until it is finished, failed or gone, or the deadline has come. */
+export async function waitForImage(
+  deps: Pick<Deps, 'clock'> & { readonly cloud: Pick<Cloud, 'listImages'> },
+  id: string,
+  { world: live, signal }: Pick<ApplyContext<EstateWorld>, 'world' | 'signal'>,
+): Promise<void> {
+  const deadlineMs = deps.clock.monotonicMs() + IMAGE_TIMEOUT_MS
+  for (;;) {
+    const images = await deps.cloud.listImages()
+    live.update('images', () => images)
+    const now = images.find(each => each.id === id)
+    if (now?.status !== 'creating' || deps.clock.monotonicMs() > deadlineMs) return
+    await deps.clock.sleep(IMAGE_POLL_MS, signal)
+  }
+}
 
 /** A finished golden image exists, wherever a server that does not exist yet needs one. */
 export function imageStep(
@@ -72,16 +88,7 @@ export function imageStep(
       return todo({
         kind: 'wait',
         summary: `wait until the snapshot "${choice.image.description}" is finished`,
-        async apply({ world: live, signal }) {
-          const deadlineMs = deps.clock.monotonicMs() + IMAGE_TIMEOUT_MS
-          for (;;) {
-            const images = await deps.cloud.listImages()
-            live.update('images', () => images)
-            const now = images.find(each => each.id === choice.image.id)
-            if (now?.status !== 'creating' || deps.clock.monotonicMs() > deadlineMs) return
-            await deps.clock.sleep(IMAGE_POLL_MS, signal)
-          }
-        },
+        apply: context => waitForImage(deps, choice.image.id, context),
       })
     },
   }

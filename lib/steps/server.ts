@@ -156,6 +156,17 @@ export function runningStep(deps: Pick<Deps, 'estate' | 'cloud'>, spec: ServerSp
     look(world) {
       const have = findServer(estate.name, spec.name, world.get('servers'))
       if (!have) return blocked(`server ${spec.name}`, { kind: 'wait', summary: `wait until ${spec.name} runs` })
+      const pending = have.pendingFirewallIds ?? []
+      if (pending.length > 0 && (have.status === 'running' || have.status === 'off'))
+        return todo({
+          kind: 'change',
+          // Before it is powered on: without it the server would be open.
+          summary: `put the firewall of ${spec.name} into force, which the vendor has not done`,
+          async apply({ world: live }) {
+            for (const id of pending) await cloud.attachFirewall(id, [have.id])
+            live.touch('servers')
+          },
+        })
       if (have.status === 'running') return done(have.ipv4 ?? have.ipv6 ?? 'running')
       if (have.status === 'deleting')
         return refused(`Server ${spec.name} is being deleted.`, 'Wait until it is gone, then run the same command again.')

@@ -16,6 +16,7 @@ import {
   withRelease,
 } from '../stack/model.ts'
 import { addressesFor, filesDigest, freshOf, oldOf, type Roles, type SeenContainer } from '../stack/rollout.ts'
+import { withoutDependencies } from '../stack/resolved.ts'
 import { renderUpstreams, servicesServed } from '../stack/upstream.ts'
 import type { HostView } from './stack-world.ts'
 
@@ -49,7 +50,7 @@ export const manifestOf = (view: HostView, id: string, { clock, who }: Pick<Roll
 
 /** Writes the release to the host; it is not yet what runs. */
 export async function recordRelease(view: HostView, id: string, tools: RolloutTools): Promise<void> {
-  await tools.docker.record(id, JSON.stringify(view.resolved.value), JSON.stringify(manifestOf(view, id, tools)))
+  await tools.docker.record(id, JSON.stringify(view.resolved.value), JSON.stringify(withoutDependencies(view.resolved)), JSON.stringify(manifestOf(view, id, tools)))
 }
 
 const save = ({ docker }: RolloutTools, state: StackState): Promise<void> =>
@@ -95,7 +96,7 @@ export async function rollOut(view: HostView, id: string, services: readonly str
       const ids = fresh.filter(each => !old[service]?.includes(each))
       const own = (await docker.inspect(ids)).filter(container => container.service === service).map(container => container.id)
       const healthy = await docker.publish(own, view.resolved.services[service]?.aliases ?? {}, tools.startMs)
-      refuseUnhealthy(service, healthy, own.length)
+      refuseUnhealthy(service, healthy, view.resolved.services[service]?.replicas ?? 1)
     }
     const workers = await turnTo(await docker.inspect(fresh), rollout.rest, rollout, view, tools)
     await enter('draining')
@@ -119,7 +120,11 @@ export async function rollOut(view: HostView, id: string, services: readonly str
 
 /** Ends what an earlier run left: forward when the new containers served already, back otherwise. */
 export async function finishRollout(rollout: Rollout, view: HostView, tools: RolloutTools): Promise<void> {
-  const fresh = freshOf(rollout, view.containers)
+  const { docker } = tools
+  const lost = Object.keys(rollout.old).filter(service => !freshOf(rollout, view.containers).some(each => each.service === service))
+  // Somebody removed them meanwhile, and the old ones may be gone too.
+  if (lost.length > 0) await docker.up(rollout.release, lost, false, tools.startMs)
+  const fresh = freshOf(rollout, await containersNow(view, docker))
   const workers = await turnTo(fresh, rollout.rest, rollout, view, tools)
   await drain(workers, tools)
   await removeOld(rollout, view, tools)
@@ -137,7 +142,7 @@ export async function finishRollout(rollout: Rollout, view: HostView, tools: Rol
 /** Back to the old containers. Before the switch nothing refers to the new ones, so they just go. */
 export async function takeBack(rollout: Rollout, view: HostView, tools: RolloutTools): Promise<void> {
   const { docker } = tools
-  const containers = (await docker.look(JSON.stringify(view.resolved.value), [], NEVER)).containers
+  const containers = await containersNow(view, docker)
   const fresh = freshOf(rollout, containers)
   if (rollout.phase !== 'starting') {
     await save(tools, { ...view.state, rollout: { ...rollout, phase: 'reverting' } })
@@ -154,6 +159,9 @@ export async function takeBack(rollout: Rollout, view: HostView, tools: RolloutT
 
 /** What was begun on a host is ended or taken back there, also after Ctrl-C. */
 const NEVER = new AbortController().signal
+
+const containersNow = async (view: HostView, docker: DockerHost): Promise<readonly SeenContainer[]> =>
+  (await docker.look(JSON.stringify(view.resolved.value), [], NEVER)).containers
 
 async function startService(view: HostView, id: string, service: string, tools: RolloutTools): Promise<readonly string[]> {
   const { docker, log, startMs, signal } = tools

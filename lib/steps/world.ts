@@ -1,9 +1,11 @@
 /** The slices of the world that Landfall's steps look at, and how each is read through the ports. */
 
+import type { Move } from '../cutover/move.ts'
 import type { Readers } from '../engine/world.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
 import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
+import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
 import type { OutsideReader, OutsideState } from './outside.ts'
 import type { PanelReader, PanelState } from './panel.ts'
@@ -28,6 +30,11 @@ export interface EstateWorld {
   panels: Readonly<Record<string, PanelState>>
   /** What a visitor sees, by server name. */
   outside: Readonly<Record<string, OutsideState>>
+  /** Of names that move here, by name; empty except in the commands of a move, as are the two after it. */
+  moves: Readonly<Record<string, Move>>
+  arrivals: Readonly<Record<string, Arrival>>
+  /** By server name. */
+  certificates: Readonly<Record<string, CertificateFacts>>
 }
 
 export interface WorldPorts {
@@ -69,5 +76,8 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
       return ofServers(await get('servers'), (spec, server) => ports.panels.read(spec, server, machines[spec.name]))
     },
     outside: async get => ofServers(await get('servers'), (spec, server) => ports.outside.read(spec, server)),
+    moves: async () => ({}),
+    arrivals: async () => ({}),
+    certificates: async () => ({}),
   }
 }

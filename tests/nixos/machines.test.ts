@@ -38,7 +38,7 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
       if (!isOptions(definitions)) throw new Error(`${name} has no definitions`)
       machines.set(name, definitions)
     }
-  })
+  }, 60_000)
   afterAll(() => flake.remove())
 
   const option = (machine: Machine, name: string): unknown => machines.get(machine)?.[name]
@@ -67,9 +67,7 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
       })
 
       test('serves one host key, of the type that is pinned, and takes a new one by a reload', () => {
-        expect(option(name, 'services.openssh.hostKeys')).toEqual([
-          { path: '/etc/ssh/ssh_host_ed25519_key', type: 'ed25519' },
-        ])
+        expect(option(name, 'services.openssh.hostKeys')).toEqual([{ path: '/etc/ssh/ssh_host_ed25519_key', type: 'ed25519' }])
         expect(at(option(name, 'systemd.services.sshd.serviceConfig'), 'ExecReload')).toMatch(/\/bin\/kill -HUP \$MAINPID$/)
       })
 
@@ -99,7 +97,8 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
           expect(rules.at(-1)).toBe(`${family} -w -A landfall-docker -m conntrack --ctdir ORIGINAL -j DROP`)
           const open = rules.flatMap(rule => /-p tcp .*--ctorigdstport (\d+) /.exec(rule)?.[1] ?? []).map(Number)
           expect([22, ...open]).toEqual(list(option(name, 'networking.firewall.allowedTCPPorts')).map(Number))
-          for (const outside of ['en+', 'eth+']) expect(commands).toContain(`${family} -w -I DOCKER-USER -i ${outside} -j landfall-docker`)
+          for (const outside of ['en+', 'eth+'])
+            expect(commands).toContain(`${family} -w -I DOCKER-USER -i ${outside} -j landfall-docker`)
         }
       })
 
@@ -202,7 +201,8 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
       expect(option(name, 'services.cloud-init.network.enable')).toBe(true)
       const settings = JSON.stringify(option(name, 'services.cloud-init.settings'))
       expect(settings).toContain('"datasource_list":["ConfigDrive","DigitalOcean"]')
-      for (const module of ['users-groups', 'ssh-authkey', '"ssh"', 'set_hostname', 'growpart']) expect(settings).not.toContain(module)
+      for (const module of ['users-groups', 'ssh-authkey', '"ssh"', 'set_hostname', 'growpart'])
+        expect(settings).not.toContain(module)
       expect(option(name, 'boot.loader.grub.devices')).toEqual(['/dev/vda'])
       expect(option(name, 'virtualisation.digitalOcean.setSshKeys')).toBe(false)
       expect(option(name, 'virtualisation.digitalOcean.setRootPassword')).toBe(false)

@@ -58,7 +58,11 @@ describe.skipIf(!CAN_EVALUATE)(`planted mistakes (${WHY_NOT})`, () => {
 
 test('flake.lock pins every input of flake.nix, by revision and by hash', () => {
   const lock: unknown = JSON.parse(readFileSync(join(ROOT, 'flake.lock'), 'utf8'))
-  const inputs = [...readFileSync(join(ROOT, 'flake.nix'), 'utf8').matchAll(/^ {4}([a-z-]+)\.url = "github:([^/]+)\/([^/"]+)(?:\/([^"]+))?";$/gm)]
+  const inputs = [
+    ...readFileSync(join(ROOT, 'flake.nix'), 'utf8').matchAll(
+      /^ {4}([a-z-]+)\.url = "github:([^/]+)\/([^/"]+)(?:\/([^"]+))?";$/gm,
+    ),
+  ]
   expect(inputs.length).toBe(2)
   for (const [, name = '', owner, repo, ref] of inputs)
     expect(lock).toHaveProperty(['nodes', name], {

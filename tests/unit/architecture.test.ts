@@ -20,6 +20,7 @@ const MAY_IMPORT = {
   'lib/providers/cloudflare/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/dokploy/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/outside/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
+  'lib/providers/packer/': ['lib/providers/ports/'],
   'lib/providers/ssh/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/estate/programs.ts'],
   'lib/ui/': [],
   'lib/sandbox/': ['lib/sandbox/', 'lib/estate/labels.ts', 'lib/estate/programs.ts'],

@@ -8,7 +8,7 @@ import { type ErrorCode, hasCode, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { Acme, AcmeChallenge, AcmeOrder } from '../ports/acme.ts'
-import { createSigner } from './jws.ts'
+import { createSigner, type Signer } from './jws.ts'
 import { requestFor } from './keys.ts'
 
 export const LETSENCRYPT_DIRECTORY = 'https://acme-v02.api.letsencrypt.org/directory'
@@ -16,8 +16,8 @@ export const LETSENCRYPT_DIRECTORY = 'https://acme-v02.api.letsencrypt.org/direc
 export interface AcmeOptions {
   /** ACME_DIRECTORY_URL; Let's Encrypt when absent. */
   readonly directory?: string
-  /** PKCS #8 PEM, ECDSA P-256. */
-  readonly accountKey: Secret
+  /** PKCS #8 PEM, ECDSA P-256; asked for with the first signed request, so that looking makes none. */
+  readonly accountKey: () => Promise<Secret>
   /** Trusted besides the public roots. */
   readonly caPem?: string
   readonly context: ProviderContext
@@ -47,7 +47,11 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
 export function createAcme(options: AcmeOptions): Acme {
   const { context } = options
   const directoryUrl = checkedDirectory(options.directory ?? LETSENCRYPT_DIRECTORY)
-  const signer = createSigner(options.accountKey)
+  let signing: Promise<Signer> | undefined
+  const signer = () => {
+    signing ??= options.accountKey().then(createSigner)
+    return signing
+  }
   const nonces: string[] = []
   let directory: Promise<Readonly<Record<string, unknown>>> | undefined
   let account: string | undefined
@@ -119,7 +123,7 @@ export function createAcme(options: AcmeOptions): Acme {
       let answer: Answer | undefined
       try {
         const signedBy = by === 'key' || account === undefined ? 'key' : { account }
-        answer = await exchange('POST', url, signer.sign(url, await nonce(), payload, signedBy))
+        answer = await exchange('POST', url, (await signer()).sign(url, await nonce(), payload, signedBy))
       } catch (error) {
         if (!(error instanceof Unanswered)) throw error
       }
@@ -160,7 +164,7 @@ export function createAcme(options: AcmeOptions): Acme {
     return {
       name,
       recordName: `_acme-challenge.${name}`,
-      recordValue: signer.proofOf(dns.token),
+      recordValue: (await signer()).proofOf(dns.token),
       url: dns.url,
       // An authorization from before stays valid for weeks and needs no proof again.
       state: json.status === 'valid' ? 'valid' : (CHALLENGE_STATES.find(each => each === dns.status) ?? 'pending'),

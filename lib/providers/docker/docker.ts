@@ -105,8 +105,8 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       })
     },
 
-    async record(id, config, manifest) {
-      await run('stack-record', { RELEASE: id, CONFIG: config, MANIFEST: manifest })
+    async record(id, config, loose, manifest) {
+      await run('stack-record', { RELEASE: id, CONFIG: config, LOOSE: loose, MANIFEST: manifest })
     },
 
     async setState(state, keep) {

@@ -46,7 +46,7 @@ export const STACK_PROGRAMS = {
   'stack-held': { accepts: ['RUN', 'TRIES'], text: heldText, effect: 'read', timeoutMs: 6 * MINUTE_MS },
   'stack-release': { accepts: ['RUN'], text: releaseText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-pull': { accepts: ['IMAGES'], text: pullText, effect: 'write', timeoutMs: 30 * MINUTE_MS },
-  'stack-record': { accepts: [...OWN, 'RELEASE', 'CONFIG', 'MANIFEST'], text: ownText + recordText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
+  'stack-record': { accepts: [...OWN, 'RELEASE', 'CONFIG', 'LOOSE', 'MANIFEST'], text: ownText + recordText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
   'stack-set-state': { accepts: [...OWN, 'TEXT', 'KEEP'], text: ownText + setStateText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
   'stack-start-dark': {
     accepts: [...OWN, 'RELEASE', 'SERVICE', 'ADD', 'KNOWN'],

@@ -13,9 +13,17 @@ import type { EnvSet } from '../ports/dokploy-apps.ts'
 const NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/
 const FORBIDDEN = new Set(['__proto__', 'constructor', 'prototype'])
 
+const SECRET_NAME = /KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|PRIVATE|SALT|DSN|COOKIE|SIGN/i
+const WITH_LOGIN = /:\/\/[^/\s]*:[^/\s]*@/
+
+/** One variable. What is a secret by its name or form is told to the redactor; "production" is not. */
+export const envValue = (name: string, value: string): readonly [string, Secret] => [
+  name,
+  new Secret(name, value, SECRET_NAME.test(name) || WITH_LOGIN.test(value) ? 'listed' : 'unlisted'),
+]
+
 /** Reads a `.env` text. The last of two equal names counts, as in dotenv. */
-export const parseEnv = (text: string): EnvSet =>
-  Object.entries(parse(text)).map(([name, value]) => [name, new Secret(name, value)] as const)
+export const parseEnv = (text: string): EnvSet => Object.entries(parse(text)).map(([name, value]) => envValue(name, value))
 
 /** Ways to write a value; the first that comes back byte for byte is taken. */
 const WRITINGS: readonly ((value: string) => string)[] = [

@@ -34,7 +34,9 @@ export const createRequests = (client: Client, context: DokployContext, apiKey: 
 
   return {
     get(procedure, query = {}, timeoutMs) {
-      const text = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)])).toString()
+      const text = new URLSearchParams(
+        Object.fromEntries(Object.entries(query).map(([name, value]) => [name, String(value)])),
+      ).toString()
       const path = `/api/${procedure}${text === '' ? '' : `?${text}`}`
       return retry(() => client.call({ method: 'GET', path, as, ...(timeoutMs === undefined ? {} : { timeoutMs }) }), {
         clock: context.clock,

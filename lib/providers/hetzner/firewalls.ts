@@ -2,14 +2,30 @@
 
 import { hasCode, LandfallError } from '../../errors.ts'
 import type { Cloud, Firewall, FirewallRule } from '../ports/cloud.ts'
-import { act, createNamed, type Deps, findOwn } from './deps.ts'
+import { act, createNamed, type Deps, findOwn, track } from './deps.ts'
 import { isLock } from './locks.ts'
-import { idToWire, labelsFromWire, type WireId, type WireNamed } from './wire.ts'
+import { idToWire, labelsFromWire, objectIn, type WireAction, type WireId, type WireNamed } from './wire.ts'
 
 type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'>
 
 export function createFirewalls(deps: Deps): Firewalls {
   const { calls } = deps
+
+  /** The vendor counts the firewall as applied, yet it filters nothing, and nothing is going on that would change that. */
+  const isStuck = async (id: string, server: string): Promise<boolean> => {
+    const path = `/servers/${encodeURIComponent(server)}`
+    const query = [['status', 'running'] as const]
+    const running = await calls.list<WireAction>(
+      { what: `list the actions of server ${server}`, path: `${path}/actions`, query },
+      'actions',
+    )
+    await track(deps, running.value, { what: `wait for server ${server}`, order: 'together', receivedAtMs: running.receivedAtMs })
+    const { value } = await calls.call({ what: `read server ${server}`, method: 'GET', path }, json =>
+      objectIn<WireGuarded>(json, 'server'),
+    )
+    return (value.public_net?.firewalls ?? []).some(each => String(each.id) === id && each.status === 'pending')
+  }
+
   return {
     async listFirewalls() {
       const { value } = await calls.list<WireFirewall>({ what: 'list firewalls', path: '/firewalls' }, 'firewalls')
@@ -36,17 +52,23 @@ export function createFirewalls(deps: Deps): Firewalls {
     },
 
     async attachFirewall(id, serverIds) {
+      const change = (verb: 'apply_to' | 'remove_from', ids: readonly string[]): Promise<void> =>
+        act(deps, {
+          what: `${verb === 'apply_to' ? 'attach' : 'detach'} firewall ${id} ${verb === 'apply_to' ? 'to' : 'from'} server ${ids.join(', ')}`,
+          path: `/firewalls/${encodeURIComponent(id)}/actions/${verb}_resources`,
+          body: { [verb]: ids.map(server => ({ type: 'server', server: { id: idToWire(server) } })) },
+        })
       const attach = async (ids: readonly string[]): Promise<void> => {
         try {
-          await act(deps, {
-            what: `attach firewall ${id} to server ${ids.join(', ')}`,
-            path: `/firewalls/${encodeURIComponent(id)}/actions/apply_to_resources`,
-            body: { apply_to: ids.map(server => ({ type: 'server', server: { id: idToWire(server) } })) },
-          })
+          await change('apply_to', ids)
         } catch (error) {
           if (!(error instanceof LandfallError) || error.vendorCode !== 'firewall_already_applied') throw error
           // One that has it makes the vendor refuse all of them; alone, it is what was wanted.
           if (ids.length > 1) for (const one of ids) await attach([one])
+          else if (await isStuck(id, ids[0] ?? '')) {
+            await change('remove_from', ids)
+            await change('apply_to', ids)
+          }
         }
       }
       if (serverIds.length > 0) await attach(serverIds)
@@ -66,6 +88,10 @@ export function createFirewalls(deps: Deps): Firewalls {
       }
     },
   }
+}
+
+interface WireGuarded extends WireNamed {
+  readonly public_net?: { readonly firewalls?: readonly { readonly id: WireId; readonly status?: string | null }[] | null } | null
 }
 
 interface WireRule {

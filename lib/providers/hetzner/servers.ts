@@ -132,13 +132,22 @@ export function createServers(deps: Deps): Servers {
         creates.delete(id)
         await track(deps, create.actions, { what, order: 'chain', receivedAtMs: create.receivedAtMs, signal })
         // A server may end off although its start succeeded; asking that once for many is cheaper than reading each.
-        if (!(await findOff()).has(id)) return { ...create.server, status: 'running', locked: false }
+        if (!(await findOff()).has(id)) {
+          // Its actions succeeded, and applying the firewalls is one of them.
+          const { pendingFirewallIds: _, ...server } = create.server
+          return { ...server, status: 'running', locked: false }
+        }
       }
       let poweredOn = false
       return readUntil(id, { what, withinMs: RUNNING_WITHIN_MS, signal }, async server => {
         if (server.status === 'deleting') {
           throw new LandfallError('unhealthy', `Could not ${what}: server ${server.name} is being deleted.`, {
             hint: 'Run the same command again when it is gone.',
+          })
+        }
+        if (server.status === 'off' && !server.locked && server.pendingFirewallIds) {
+          throw new LandfallError('unhealthy', `Could not ${what}: ${server.name} is off and its firewall is not in force.`, {
+            hint: 'Run the same command again: it puts the firewall into force first.',
           })
         }
         if (server.status === 'off' && !server.locked && !poweredOn) {
@@ -169,7 +178,7 @@ interface WireServer extends WireNamed {
   readonly public_net?: {
     readonly ipv4?: { readonly ip?: string | null } | null
     readonly ipv6?: { readonly ip?: string | null } | null
-    readonly firewalls?: readonly { readonly id: WireId }[] | null
+    readonly firewalls?: readonly { readonly id: WireId; readonly status?: string | null }[] | null
   } | null
   readonly private_net?: readonly { readonly network?: WireId | null; readonly ip?: string | null }[] | null
   readonly server_type?: { readonly name?: string | null } | null
@@ -193,6 +202,7 @@ const STATES: Readonly<Record<string, Server['status']>> = {
 
 function serverFromWire(wire: WireServer): Server {
   const { ipv4, ipv6, firewalls } = wire.public_net ?? {}
+  const pending = (firewalls ?? []).filter(firewall => firewall.status === 'pending')
   return {
     id: String(wire.id),
     name: wire.name ?? '',
@@ -206,6 +216,7 @@ function serverFromWire(wire: WireServer): Server {
       network && ip ? [{ networkId: String(network), ip }] : [],
     ),
     firewallIds: (firewalls ?? []).map(firewall => String(firewall.id)),
+    ...(pending.length === 0 ? {} : { pendingFirewallIds: pending.map(firewall => String(firewall.id)) }),
     ...(wire.placement_group ? { placementGroupId: String(wire.placement_group.id) } : {}),
     ...(wire.image ? { imageId: String(wire.image.id) } : {}),
     createdAt: wire.created ?? '',

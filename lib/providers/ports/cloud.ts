@@ -134,6 +134,8 @@ export interface Server {
   readonly ipv6?: string
   readonly privateIps: readonly { readonly networkId: string; readonly ip: string }[]
   readonly firewallIds: readonly string[]
+  /** Those of `firewallIds` that do not filter yet: soon after a create, or for good when the vendor failed to apply them. */
+  readonly pendingFirewallIds?: readonly string[]
   readonly placementGroupId?: string
   readonly imageId?: string
   readonly createdAt: string

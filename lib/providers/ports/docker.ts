@@ -120,7 +120,8 @@ export interface DockerHost {
   hold(runId: string, who: string, signal: AbortSignal): Promise<HeldStack>
   /** Fetches images; answers with those that could not be had. */
   pull(images: readonly string[], signal: AbortSignal): Promise<readonly { readonly image: string; readonly why: string }[]>
-  record(id: string, config: string, manifest: string): Promise<void>
+  /** Keeps a release; `loose` is its configuration without dependencies, which new containers are made from. */
+  record(id: string, config: string, loose: string, manifest: string): Promise<void>
   /** Replaces the state in one step; recorded releases that `keep` does not name are forgotten. */
   setState(state: string, keep: readonly string[]): Promise<void>
   /** Makes containers of `service` beside those that are there, without a name in DNS, and starts them. Answers with the new ids. */

@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
-import { execPath } from 'node:process'
+import { execPath, pid } from 'node:process'
 import type { Clock } from '../../engine/clock.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Route } from '../context.ts'
@@ -42,8 +42,10 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
       chmodSync(folder, 0o700)
     }
     const pinFile = join(directory, 'known_hosts', id)
-    writeFileSync(`${pinFile}.new`, `${target.hostKeyAlias} ${target.hostKey}\n`, { mode: 0o600 })
-    renameSync(`${pinFile}.new`, pinFile)
+    // Two runs may look at one machine at once.
+    const newFile = `${pinFile}.${pid}.new`
+    writeFileSync(newFile, `${target.hostKeyAlias} ${target.hostKey}\n`, { mode: 0o600 })
+    renameSync(newFile, pinFile)
     return id
   }
 

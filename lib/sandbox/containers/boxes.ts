@@ -9,6 +9,8 @@ import type { Fabric } from './fabric.ts'
 export interface Box {
   readonly container: string
   readonly state: 'running' | 'stopped'
+  /** Nobody stopped it from here. */
+  readonly endedItself?: true
   /** The power-on and the disk that it stands for. */
   readonly runningSinceMs: number | undefined
   readonly rebuiltAtMs: number | undefined
@@ -20,6 +22,7 @@ export interface BoxesDeps {
   readonly image: string
   /** A folder with the stand-in images. */
   readonly images: string | undefined
+  readonly onBug: (error: unknown) => void
 }
 
 export interface Boxes {
@@ -28,7 +31,9 @@ export interface Boxes {
   /** The router's end of the machine's cable. */
   linkOf(serverId: string): string
   /** Makes the container what its server is now. */
-  follow(server: MachineServer, options: { readonly asleep: boolean }): Promise<void>
+  follow(server: MachineServer, options: { readonly asleep: boolean; readonly snapshot: string | undefined }): Promise<void>
+  /** Keeps a machine's disk as it is now, without what its own Docker holds; once for each id. */
+  snapshot(imageId: string, serverId: string): Promise<void>
   remove(serverId: string): Promise<void>
   exec(serverId: string, words: readonly string[], input: string): Promise<Ran>
   close(): Promise<void>
@@ -36,13 +41,18 @@ export interface Boxes {
 
 export const RUN_LABEL = 'landfall.run'
 
+/** How the kernel ends the first process of a machine that restarts itself: 128 + SIGHUP. */
+const REBOOTED = '129'
+const FOR_EVER_MS = 2 ** 31 - 1
+
 /** How long a machine may take to shut down before its power is cut. */
 const SHUTDOWN_S = 10
 
-export const createBoxes = ({ engine, fabric, image, images }: BoxesDeps): Boxes => {
+export const createBoxes = ({ engine, fabric, image, images, onBug }: BoxesDeps): Boxes => {
   const boxes = new Map<string, Box>()
+  const snapshots = new Map<string, string>()
 
-  const create = async (server: MachineServer): Promise<string> => {
+  const create = async (server: MachineServer, from: string): Promise<string> => {
     const golden = server.image.labels['landfall/dokploy']
     return engine.docker([
       'create',
@@ -55,7 +65,7 @@ export const createBoxes = ({ engine, fabric, image, images }: BoxesDeps): Boxes
       ...['--volume', '/var/lib/docker'],
       ...(images === undefined ? [] : ['--volume', `${images}:/var/lib/landfall-images:ro`]),
       ...(isGolden(server) ? ['--env', `GOLDEN_DOKPLOY=${(golden ?? '0.30.2').replace(/^v?/, 'v')}`] : []),
-      image,
+      from,
       '/usr/local/sbin/machine-init',
     ])
   }
@@ -64,6 +74,18 @@ export const createBoxes = ({ engine, fabric, image, images }: BoxesDeps): Boxes
     await engine.docker(['start', container])
     const pid = Number(await engine.docker(['inspect', '--format', '{{.State.Pid}}', container]))
     await fabric.plug({ link: linkOf(server.id), pid, ipv4: server.ipv4, ipv6: firstHost(server.ipv6) })
+    boxes.set(server.id, { ...boxOf(server, container), state: 'running' })
+    watch(server, container).catch(onBug)
+  }
+
+  /** A machine that was restarted from inside comes back; one that was switched off stays off. */
+  const watch = async (server: MachineServer, container: string): Promise<void> => {
+    const { stdout } = await engine.tryDocker(['wait', container], { timeoutMs: FOR_EVER_MS })
+    const box = boxes.get(server.id)
+    const isOurDoing = box?.container !== container || box.state === 'stopped' || box.runningSinceMs !== server.runningSinceMs
+    if (isOurDoing) return
+    boxes.set(server.id, { ...box, state: 'stopped', endedItself: true })
+    if (stdout.trim() === REBOOTED) await start(server, container)
   }
 
   const stop = (container: string) => engine.docker(['stop', '--time', String(SHUTDOWN_S), container])
@@ -79,27 +101,30 @@ export const createBoxes = ({ engine, fabric, image, images }: BoxesDeps): Boxes
     ids: () => [...boxes.keys()],
     get: serverId => boxes.get(serverId),
     linkOf,
-    async follow(server, { asleep }) {
+    async follow(server, { asleep, snapshot }) {
       const { id, runningSinceMs, rebuiltAtMs } = server
       const isOn = server.status === 'running' && !asleep
       if (boxes.get(id) && boxes.get(id)?.rebuiltAtMs !== rebuiltAtMs) await remove(id)
       const box = boxes.get(id)
-      const put = (container: string, state: Box['state']) => boxes.set(id, { container, state, runningSinceMs, rebuiltAtMs })
       if (box === undefined) {
         if (!isOn) return
-        const container = await create(server)
-        put(container, 'stopped')
+        const container = await create(server, snapshots.get(snapshot ?? '') ?? image)
+        boxes.set(id, boxOf(server, container))
         await start(server, container)
-        put(container, 'running')
-      } else if (!isOn) {
-        if (box.state === 'running') await stop(box.container)
-        put(box.container, 'stopped')
-      } else if (box.state === 'stopped' || box.runningSinceMs !== runningSinceMs) {
-        if (box.state === 'running') await stop(box.container)
-        put(box.container, 'stopped')
-        await start(server, box.container)
-        put(box.container, 'running')
+        return
       }
+      // Switched off from inside, it stays off until the cloud switches it on.
+      if (isOn && box.runningSinceMs === runningSinceMs && (box.state === 'running' || box.endedItself)) return
+      boxes.set(id, boxOf(server, box.container))
+      if (box.state === 'running') await stop(box.container)
+      if (isOn) await start(server, box.container)
+    },
+    async snapshot(imageId, serverId) {
+      const box = boxes.get(serverId)
+      if (!box || snapshots.has(imageId)) return
+      const tag = `landfall-machine:${fabric.run}-${imageId}`
+      snapshots.set(imageId, tag)
+      await engine.docker(['commit', '--change', `LABEL ${RUN_LABEL}=${fabric.run}`, box.container, tag])
     },
     remove,
     async exec(serverId, words, input) {
@@ -109,9 +134,17 @@ export const createBoxes = ({ engine, fabric, image, images }: BoxesDeps): Boxes
     },
     async close() {
       await Promise.all([...boxes.keys()].map(remove))
+      if (snapshots.size > 0) await engine.docker(['image', 'rm', '--force', ...snapshots.values()])
     },
   }
 }
 
 // Interface names have at most 15 characters; a server's id is unique and short.
 const linkOf = (serverId: string): string => `m${serverId}`
+
+const boxOf = ({ runningSinceMs, rebuiltAtMs }: MachineServer, container: string): Box => ({
+  container,
+  state: 'stopped',
+  runningSinceMs,
+  rebuiltAtMs,
+})

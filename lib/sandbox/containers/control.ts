@@ -25,6 +25,9 @@ export interface ControlDeps {
   readonly asleep: Set<string>
 }
 
+/** A machine of this computer answers within milliseconds, or not at all. */
+const PROBE_MS = 1_500
+
 export const createControl = ({ servers, settled, exec, fabric, asleep }: ControlDeps): ContainersControl => {
   const serverNamed = (name: string): MachineServer => {
     const server = servers().find(one => one.name === name)
@@ -43,7 +46,7 @@ export const createControl = ({ servers, settled, exec, fabric, asleep }: Contro
     namespaces: fabric.namespaces,
     async probe(source, address, port) {
       await settled()
-      const reached = await fabric.reach(source, address, port)
+      const reached = await fabric.reach(source, address, port, PROBE_MS)
       if (reached.state === 'open') reached.socket.destroy()
       return reached.state
     },

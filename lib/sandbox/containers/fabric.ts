@@ -42,8 +42,8 @@ export interface Fabric {
   /** Leads a port of the router to a socket file here. */
   lead(port: number, file: string): Promise<void>
   unlead(port: number): Promise<void>
-  /** A TCP connection from an address outside; only that address's own packets, judged by the real firewall. */
-  reach(source: string, address: string, port: number): Promise<Reached>
+  /** A TCP connection from an address outside, judged by the real firewall. Silence is what `timeoutMs` brought no answer to. */
+  reach(source: string, address: string, port: number, timeoutMs: number): Promise<Reached>
   close(): Promise<void>
 }
 
@@ -100,11 +100,11 @@ export const openFabric = async (): Promise<Fabric> => {
       },
       lead: (port, file) => routerGate.order(`listen ${port} ${file}`),
       unlead: port => routerGate.order(`close ${port}`),
-      async reach(source, address, port) {
+      async reach(source, address, port, timeoutMs) {
         const known = sources.get(source) ?? settle(router, outside, source)
         sources.set(source, known)
         await known
-        return reachThrough(socketFile, { source, address, port })
+        return reachThrough(socketFile, `${address} ${port} ${source} ${timeoutMs}`)
       },
       close,
     }
@@ -157,15 +157,12 @@ const settle = async (router: string, outside: string, source: string): Promise<
   const isIpv6 = source.includes(':')
   await ip(outside, [`address add ${source}/${isIpv6 ? '128' : '32'} dev lo${isIpv6 ? ' nodad' : ''}`])
   await ip(router, [
-    isIpv6
-      ? `route add ${source}/128 via ${OUTSIDE_IPV6} dev outside`
-      : `route add ${source}/32 via ${OUTSIDE_IPV4} dev outside`,
+    isIpv6 ? `route add ${source}/128 via ${OUTSIDE_IPV6} dev outside` : `route add ${source}/32 via ${OUTSIDE_IPV4} dev outside`,
   ])
 }
 
 const plug = async (router: string, { link, pid, ipv4, ipv6 }: Cable): Promise<void> => {
-  const inside = (words: readonly string[], input = '') =>
-    run(['nsenter', '--target', String(pid), '--net', ...words], { input })
+  const inside = (words: readonly string[], input = '') => run(['nsenter', '--target', String(pid), '--net', ...words], { input })
   // What a cable that was cut halfway left; usually there is none.
   await tryRun(['ip', '-netns', router, 'link', 'delete', link])
   // Docker turns IPv6 off where it has no network of its own.
@@ -244,9 +241,9 @@ const startGate = async (namespace: string, args: readonly string[]): Promise<Ga
   }
 }
 
-const reachThrough = (file: string, to: { source: string; address: string; port: number }): Promise<Reached> =>
+const reachThrough = (file: string, wish: string): Promise<Reached> =>
   new Promise((resolve, reject) => {
-    const socket = connect({ path: file, allowHalfOpen: true }, () => socket.write(`${to.address} ${to.port} ${to.source}\n`))
+    const socket = connect({ path: file, allowHalfOpen: true }, () => socket.write(`${wish}\n`))
     let head = Buffer.alloc(0)
     const onData = (chunk: Buffer): void => {
       head = Buffer.concat([head, chunk])

@@ -40,6 +40,12 @@ ${machines.map(({ link }) => `    oifname "${link}" goto in-${link}\n`).join('')
     meta l4proto { icmp, ipv6-icmp } accept
 ${machines.map(({ link, metadataPort }) => `    iifname "${link}" tcp dport ${metadataPort} accept\n`).join('')}
   }
+  chain output {
+    type filter hook output priority 0; policy accept;
+    # Nobody outside is told that a server is off or gone: packets to it go into the void.
+    oifname "outside" icmp type destination-unreachable drop
+    oifname "outside" icmpv6 type destination-unreachable drop
+  }
   chain metadata {
     type nat hook prerouting priority -100;
 ${machines

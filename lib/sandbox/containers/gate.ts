@@ -3,7 +3,7 @@
  * reaches addresses as somebody inside would, and ports inside lead to socket files outside. Orders come on stdin, one per line
  * (`listen PORT FILE`, `close PORT`), each answered by a line; when stdin ends, so does it.
  *
- * A client of the socket file first writes `ADDRESS PORT SOURCE\n` and gets `open\n`, `closed\n` or `silent\n`.
+ * A client of the socket file first writes `ADDRESS PORT SOURCE TIMEOUT-MS\n` and gets `open\n`, `closed\n` or `silent\n`.
  */
 
 import { existsSync, rmSync } from 'node:fs'
@@ -12,7 +12,6 @@ import { argv, exit, stdin, stdout } from 'node:process'
 import { createInterface } from 'node:readline'
 
 const HEAD_LIMIT_BYTES = 256
-const CONNECT_TIMEOUT_MS = 10_000
 
 /** Both directions, half-closed as the ends close; a broken end breaks the other. */
 const join = (a: Socket, b: Socket): void => {
@@ -33,16 +32,21 @@ const serveOutgoing = (file: string): void => {
       if (end < 0) return void (head.length > HEAD_LIMIT_BYTES && client.destroy())
       client.off('data', onData)
       client.pause()
-      const [host = '', port = '', localAddress = ''] = head.toString('utf8', 0, end).split(' ')
-      dial(client, { host, port: Number(port), localAddress }, head.subarray(end + 1))
+      const [host = '', port = '', localAddress = '', timeout = ''] = head.toString('utf8', 0, end).split(' ')
+      dial(client, { host, port: Number(port), localAddress }, Number(timeout), head.subarray(end + 1))
     }
     client.on('data', onData)
   }).listen(file)
 }
 
-const dial = (client: Socket, to: { host: string; port: number; localAddress: string }, first: Buffer): void => {
+const dial = (
+  client: Socket,
+  to: { host: string; port: number; localAddress: string },
+  timeoutMs: number,
+  first: Buffer,
+): void => {
   const upstream = connect({ ...to, allowHalfOpen: true })
-  const timer = setTimeout(() => refuse('silent'), CONNECT_TIMEOUT_MS)
+  const timer = setTimeout(() => refuse('silent'), timeoutMs)
   let isOpen = false
   const refuse = (word: string): void => {
     clearTimeout(timer)

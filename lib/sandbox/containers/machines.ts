@@ -5,7 +5,7 @@
  */
 
 import { existsSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { LandfallError } from '../../errors.ts'
 import type { CertificateAuthority } from '../ca.ts'
@@ -32,9 +32,16 @@ export interface ContainerMachinesDeps {
   readonly resolve: (name: string) => string | undefined
   readonly ca: CertificateAuthority
   readonly openToWorld: (serverId: string, port: number) => boolean
+  /** Which image each server was made from, and the images that were made from servers. */
+  readonly images: () => ServerImages
   readonly options: ContainerOptions
   /** Failures of the machines' making; nobody waits for them. */
   readonly onBug: (error: unknown) => void
+}
+
+export interface ServerImages {
+  readonly ofServer: ReadonlyMap<string, string>
+  readonly snapshots: readonly { readonly id: string; readonly serverId: string }[]
 }
 
 export interface ContainerOptions {
@@ -52,6 +59,7 @@ export interface ContainerMachines extends Pick<SimulatedMachines, 'sync' | 'clo
 
 const DEFAULT_IMAGE = 'landfall-machine:base'
 const FIRST_METADATA_PORT = 20_000
+const DIAL_MS = 10_000
 /** A connection that was asked for and is not picked up. */
 const UNUSED_MS = 10_000
 
@@ -77,7 +85,13 @@ export const createContainerMachines = async (deps: ContainerMachinesDeps): Prom
     const serverOf = (id: string) => deps.servers().find(server => server.id === id)
     const asleep = new Set<string>()
     const archive = join(directory, 'images')
-    const boxes = createBoxes({ engine, fabric, image, images: existsSync(archive) ? archive : undefined })
+    const boxes = createBoxes({
+      engine,
+      fabric,
+      image,
+      images: existsSync(archive) ? archive : undefined,
+      onBug: deps.onBug,
+    })
     closers.push(boxes.close)
 
     // ── metadata: one socket file for each cable, so that a machine can only ever read its own ──
@@ -172,7 +186,7 @@ export const createContainerMachines = async (deps: ContainerMachinesDeps): Prom
         if (!server) return 'closed'
         await guarding.idle()
         const from = source ?? (address.includes(':') ? OPERATOR.ipv6 : OPERATOR.ipv4)
-        const reached = await fabric.reach(from, address, port)
+        const reached = await fabric.reach(from, address, port, DIAL_MS)
         if (reached.state !== 'open') return 'closed'
         return handOver(reached.socket)
       },
@@ -228,7 +242,7 @@ const createFollower = (work: () => Promise<void>, onBug: (error: unknown) => vo
 }
 
 /** A loopback port for exactly one connection, which is joined to one that is open already. */
-const handOver = (far: import('node:net').Socket): Promise<{ host: string; port: number }> =>
+const handOver = (far: Socket): Promise<{ host: string; port: number }> =>
   new Promise((resolve, reject) => {
     const server = createServer({ allowHalfOpen: true }, near => {
       clearTimeout(timer)

@@ -4,6 +4,7 @@
  */
 
 import type { SandboxClock } from '../kit.ts'
+import type { PlatformState, ServiceRow } from './apps/rows.ts'
 import { parseInput, type Reader } from './input.ts'
 import type { DokployState, UserRow } from './state.ts'
 import { refuseInput } from './wire.ts'
@@ -21,6 +22,12 @@ export interface Context {
   readonly version: string
   /** The address that outside services see this machine at. */
   readonly publicIp: () => string | undefined
+  /** Projects, services and what belongs to them. */
+  readonly platform: PlatformState
+  /** Puts a file into Traefik's folder; undefined takes it away. */
+  writeDynamic(name: string, text: string | undefined): void
+  /** A service's variables as its containers get them; what leads nowhere stays as it is. */
+  envOf(service: ServiceRow): Readonly<Record<string, string>>
 }
 
 export interface Route {

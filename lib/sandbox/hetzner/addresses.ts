@@ -36,7 +36,7 @@ export interface NewIp {
 
 export const createIp = (cloud: Cloud, atMs: number, wanted: NewIp): IpRow => {
   const id = nextId(cloud, 'ips')
-  const ip = nextAddress(cloud, wanted.type)
+  const ip = (wanted.type === 'ipv4' ? cloud.rules().fixedIpv4 : null) ?? nextAddress(cloud, wanted.type)
   const row: IpRow = {
     id,
     project: wanted.project,

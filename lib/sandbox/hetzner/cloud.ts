@@ -81,6 +81,7 @@ const USUAL_RULES: RulesRow = {
   hideTotals: false,
   unassignedType: 'server',
   ignoreShutdown: false,
+  fixedIpv4: null,
   endOff: 0,
   stock: {},
   failNext: [],

@@ -79,6 +79,8 @@ export interface HetznerControl {
   endNextServerOff(): void
   /** Guests do not react to `shutdown`. */
   setIgnoreShutdown(ignore: boolean): void
+  /** New servers get this IPv4 address, all the same: a real machine stands in for them, as for Packer, which knows no proxy. */
+  setFixedIpv4(address: string | null): void
   /** What a read-only token gets for a write; 403 `forbidden` unless set. */
   setReadOnlyAnswer(answer: RulesRow['readOnlyAnswer']): void
   /** Lists do not tell `last_page` and `total_entries`. */
@@ -107,6 +109,7 @@ export const controlOf = (cloud: Cloud, settleNow: () => boolean): HetznerContro
     cloud.setRules({ failNext: [...cloud.rules().failNext, { command, code, message }] }),
   endNextServerOff: () => cloud.setRules({ endOff: cloud.rules().endOff + 1 }),
   setIgnoreShutdown: ignoreShutdown => cloud.setRules({ ignoreShutdown }),
+  setFixedIpv4: fixedIpv4 => cloud.setRules({ fixedIpv4 }),
   setReadOnlyAnswer: readOnlyAnswer => cloud.setRules({ readOnlyAnswer }),
   setHideTotals: hideTotals => cloud.setRules({ hideTotals }),
   setUnassignedType: unassignedType => cloud.setRules({ unassignedType }),

@@ -213,6 +213,8 @@ export interface RulesRow {
   /** What an unassigned primary IP reports as `assignee_type`; "unassigned" since 1 August 2026. */
   readonly unassignedType: 'server' | 'unassigned'
   readonly ignoreShutdown: boolean
+  /** The IPv4 address that every new server is reached at: that of a real machine which a test has put in its place. */
+  readonly fixedIpv4: string | null
   /** Servers that will end `off` although all their actions end well. */
   readonly endOff: number
   /** By "type@location"; what is absent is available. */

@@ -113,16 +113,14 @@ const watchInstall = ({ moment: { install }, diskFull }: ProgramMachine): Outcom
 }
 
 const inspect = (machine: ProgramMachine): Outcome => {
-  const { server, moment, dokployVersion, cloudInitError } = machine
-  // An image that brings Dokploy itself runs it as a stack, whose services carry the stack's name.
-  const prefix = isGolden(server) ? 'dokploy_' : ''
+  const { moment, dokployVersion, cloudInitError } = machine
   const replicas = (isUp: boolean) => (isUp ? '1/1' : '0/1')
   const services =
     moment.dokploy !== 'installed'
       ? []
       : [
-          `service ${prefix}dokploy ${replicas(moment.dokployUp)} dokploy/dokploy:${dokployVersion}`,
-          `service ${prefix || 'dokploy-'}postgres ${replicas(moment.traefikUp)} postgres:16`,
+          `service dokploy ${replicas(moment.dokployUp)} dokploy/dokploy:${dokployVersion}`,
+          `service dokploy-postgres ${replicas(moment.traefikUp)} postgres:16`,
           `service dokploy-traefik ${replicas(moment.traefikUp)} traefik:v3.6.7`,
         ]
   const result = JSON.stringify({ v1: { datasource: 'DataSourceHetzner', errors: [cloudInitError] } })

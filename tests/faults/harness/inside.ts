@@ -70,9 +70,11 @@ const wrapAsync = (name: string): void => {
   fsPromises[name] = async (...values: unknown[]) => {
     const at = pass(name, values[0])
     if (at('before')) die()
-    const result = await original(...values)
-    if (at('after')) die()
-    return result
+    try {
+      return await original(...values)
+    } finally {
+      if (at('after')) die()
+    }
   }
 }
 

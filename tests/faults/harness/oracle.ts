@@ -30,7 +30,8 @@ const stable = (labels: Readonly<Record<string, string>>): Record<string, string
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   )
 
-const byName = (a: { readonly name: string }, b: { readonly name: string }): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)
+const byName = (a: { readonly name: string }, b: { readonly name: string }): number =>
+  a.name < b.name ? -1 : a.name > b.name ? 1 : 0
 
 const doubled = (what: string, names: readonly string[]): string[] =>
   [...new Set(names.filter((name, index) => names.indexOf(name) !== index))].map(name => `duplicate ${what}: ${name}`)
@@ -127,7 +128,9 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
         keys: cloud.keys.filter(each => !ours(each.labels)),
         networks: cloud.networks.filter(each => !ours(each.labels)),
         groups: cloud.groups.filter(each => !ours(each.labels)),
-        ips: cloud.ips.filter(ip => !(ip.assignee !== null && servers.some(server => server.id === ip.assignee)) && !bareIps.includes(ip)),
+        ips: cloud.ips.filter(
+          ip => !(ip.assignee !== null && servers.some(server => server.id === ip.assignee)) && !bareIps.includes(ip),
+        ),
         images: cloud.images,
         records: records.filter(record => !isOurRecord(record.comment)),
       },
@@ -135,11 +138,26 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       1,
     ),
     problems: [
-      ...doubled('server', servers.map(each => each.name)),
-      ...doubled('firewall', firewalls.map(each => each.name)),
-      ...doubled('SSH key', keys.map(each => each.publicKey)),
-      ...doubled('network', networks.map(each => each.name)),
-      ...doubled('DNS record', ourRecords.map(each => `${each.name} ${each.type}`)),
+      ...doubled(
+        'server',
+        servers.map(each => each.name),
+      ),
+      ...doubled(
+        'firewall',
+        firewalls.map(each => each.name),
+      ),
+      ...doubled(
+        'SSH key',
+        keys.map(each => each.publicKey),
+      ),
+      ...doubled(
+        'network',
+        networks.map(each => each.name),
+      ),
+      ...doubled(
+        'DNS record',
+        ourRecords.map(each => `${each.name} ${each.type}`),
+      ),
       ...machines.flatMap(each => doubled(`API key of Dokploy on ${each.name}`, each.panel?.apiKeys ?? [])),
       ...machines.flatMap(each => doubled(`admin of Dokploy on ${each.name}`, each.panel?.admins ?? [])),
       ...bareIps.map(ip => `orphan address ${ip.ip}`),
@@ -157,7 +175,12 @@ interface MachineDump {
   readonly panel?: {
     readonly admins: readonly string[]
     readonly apiKeys: readonly string[]
-    readonly settings?: { readonly host?: string; readonly https?: boolean; readonly letsEncryptEmail?: string; readonly serverIp?: string }
+    readonly settings?: {
+      readonly host?: string
+      readonly https?: boolean
+      readonly letsEncryptEmail?: string
+      readonly serverIp?: string
+    }
   }
   readonly certificates?: readonly { readonly host: string; readonly accountEmail: string; readonly state: string }[]
 }
@@ -166,7 +189,9 @@ interface MachineDump {
 export function differences(expected: unknown, found: unknown, path = ''): string[] {
   if (JSON.stringify(expected) === JSON.stringify(found)) return []
   if (typeof expected !== 'object' || typeof found !== 'object' || expected === null || found === null)
-    return [`${path || 'world'}: expected ${JSON.stringify(expected)?.slice(0, 200)}, found ${JSON.stringify(found)?.slice(0, 200)}`]
+    return [
+      `${path || 'world'}: expected ${JSON.stringify(expected)?.slice(0, 200)}, found ${JSON.stringify(found)?.slice(0, 200)}`,
+    ]
   const keys = new Set([...Object.keys(expected), ...Object.keys(found)])
   return [...keys].flatMap(key => differences(Reflect.get(expected, key), Reflect.get(found, key), `${path}/${key}`))
 }

@@ -1,7 +1,6 @@
 /** A world of its own for one trial: a sandbox in this process and a state directory, empty or copied from a prepared one. */
 
-import { cpSync, lstatSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { existsSync } from 'node:fs'
+import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Hooks } from '../../../lib/sandbox/kit.ts'

@@ -2,7 +2,7 @@
 
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { mulberry32 } from '../../../lib/sandbox/faults.ts'
-import { type Scenario, SCENARIOS, type Worlds } from './scenarios.ts'
+import { SCENARIOS, type Scenario, type Worlds } from './scenarios.ts'
 import { type Boundary, nameOf, runUndisturbed, tryKill, type Undisturbed, type Verdict } from './trial.ts'
 
 export interface Point {
@@ -40,7 +40,11 @@ export async function prepare(worlds: Worlds, scenarios: readonly Scenario[] = S
 
 /** Cuts in what changes something: a write to an API, a program, a file. Others leave the world as the cut before them. */
 export const isWrite = ({ boundary: { kind, event } }: Point): boolean =>
-  kind === 'api' ? !/ (GET|HEAD) /.test(event) : kind === 'program' ? !/ (facts|probe|inspect|watch-dokploy-install|read-dokploy-login)#/.test(event) : true
+  kind === 'api'
+    ? !/ (GET|HEAD) /.test(event)
+    : kind === 'program'
+      ? !/ (facts|probe|inspect|watch-dokploy-install|read-dokploy-login)#/.test(event)
+      : true
 
 /** `count` of them, the same for the same seed. */
 export function sample<T>(items: readonly T[], count: number, seed: number): T[] {

@@ -96,7 +96,7 @@ describe('Dokploy of a golden image', () => {
     expect(await panel.health()).toBe('up')
     rig.machines.control.killDokploy('prod')
     expect(await panel.health()).toBe('down')
-    expect((await rig.run('inspect')).stdout).toContain('service dokploy_dokploy 0/1 dokploy/dokploy:v0.30.2')
+    expect((await rig.run('inspect')).stdout).toContain('service dokploy 0/1 dokploy/dokploy:v0.30.2')
     rig.machines.control.reviveDokploy('prod')
     expect(await panel.health()).toBe('up')
   })

@@ -185,7 +185,7 @@ const WORLDS: readonly Case[] = [
     name: 'a plan that costs more than its cap',
     config: { ...ONE_SERVER, cost: { monthly_cap: 5 } },
     code: 3,
-    says: ['This plan adds 6.99 a month net; config.json caps it at 5.00.'],
+    says: ['the estate costs 6.99 a month net; config.json caps it at 5.00.', 'Raise cost.monthly_cap in config.json'],
   },
   {
     name: 'a config file that would send the token to another host',
@@ -200,7 +200,7 @@ const MANY_MISTAKES = `{
   "project": "Next Node",
   "hetzner": { "locaton": "nbg1", "server_types": { "dev": "cx23", "prod": 33 } },
   "dns": { "domain": "example", "admin_subdomain": "admin", "staging_admin_subdomain": "staging" },
-  "firewall": { "admin_addresses": ["0.0.0.0/0", "300.1.1.1"] },
+  "firewall": { "admin_addresses": ["300.1.1.1"] },
   "hcloud_token": "x",
   "dokploy": { "version": "0.1" }
 }`
@@ -216,8 +216,7 @@ const USAGE: readonly Case[] = [
       'hetzner.server_types.prod: must be a server type like "cx23"',
       'dns.domain:',
       'dns.staging_admin_subdomain: names a role that no Dokploy server has',
-      'firewall.admin_addresses[0]: must not be "0.0.0.0/0"',
-      'firewall.admin_addresses[1]: must be an IP address or a range',
+      'firewall.admin_addresses[0]: must be an IP address or a range',
       'hcloud_token: unknown key: secrets never stand in this file',
       'dokploy.version: must be a version like "0.30.2"',
     ],
@@ -249,16 +248,26 @@ const USAGE: readonly Case[] = [
   },
 ]
 
+const JSON_TOO: ReadonlySet<string> = new Set([
+  'no Hetzner token',
+  'a Hetzner token that may only read',
+  'a zone that is pending',
+  'a plan that costs more than its cap',
+  'every mistake of a config file at once',
+  'a flag that does not exist',
+  'a plan that nobody agreed to, without a terminal',
+])
 const WIDE = [...TOKENS, ...WORLDS, ...USAGE]
-const ended = new Map<string, { readonly run: Ended; readonly json: Ended; readonly sameWorld: boolean }>()
+const ended = new Map<string, { readonly run: Ended; readonly json: Ended | undefined; readonly sameWorld: boolean }>()
 
 const runCase = async ({ name, command = 'setup --yes', config = TWO_SERVERS, options, seed, arrange }: Case): Promise<void> => {
   const place = await openPlace(config, { seed: { zones: ['example.com'], goldenImage: true, ...seed } })
   await arrange?.(place)
-  await Bun.sleep(60)
+  await Bun.sleep(150)
   const before = truthOf(place.sandbox)
   const run = await place.run(command, options)
-  const json = await place.run(`${command} --json`, options)
+  // What a program sees differs by the kind of failure alone, so one of each kind is enough.
+  const json = JSON_TOO.has(name) ? await place.run(`${command} --json`, options) : undefined
   ended.set(name, { run, json, sameWorld: truthOf(place.sandbox) === before })
 }
 
@@ -281,23 +290,23 @@ const flat = (text: string): string => text.replaceAll(/\s+/g, ' ')
 
 const judge = ({ name, code, says }: Case): void => {
   const { run, json, sameWorld } = endOf(name)
-  expect([run.code, json.code, sameWorld]).toEqual([code, code, true])
+  expect([run.code, sameWorld]).toEqual([code, true])
   for (const part of says) expect(flat(run.output)).toContain(part)
   // Not a stack, not a bug; in JSON the same as an object.
   expect(run.output).not.toMatch(/\n\s+at .*:\d+|bug/i)
-  expect(run.stderr.includes('\u2717') || json.summary().ok === false).toBe(true)
+  if (json === undefined) return
+  expect([json.code, json.stderr]).toEqual([code, ''])
+  expect(json.errors().length > 0 || json.summary().ok === false).toBe(true)
   for (const error of json.errors())
     expect(error).toMatchObject({ bug: false, message: expect.any(String), hint: expect.any(String) })
-  expect(json.stderr).toBe('')
 }
 
 describe('a token problem ends setup before the first write, in at most 10 requests', () => {
   test.each(TOKENS.map(each => [each.name, each] as const))('%s', (_, each) => {
     judge(each)
-    for (const run of [endOf(each.name).run, endOf(each.name).json]) {
-      expect(run.requests.length).toBeLessThanOrEqual(10)
-      expect(mutationsIn(run.requests).filter(line => !line.endsWith(' 403'))).toEqual([])
-    }
+    const { run } = endOf(each.name)
+    expect(run.requests.length).toBeLessThanOrEqual(10)
+    expect(mutationsIn(run.requests).filter(line => !line.endsWith(' 403'))).toEqual([])
   })
 })
 

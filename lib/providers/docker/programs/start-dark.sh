@@ -1,5 +1,5 @@
 existing=$(ids_of "$SERVICE" | wc -l)
-compose -f "$state_dir/releases/$RELEASE/config.json" create --no-recreate --no-build --pull never --scale "$SERVICE=$((existing + ADD))" "$SERVICE" >&2
+compose -f "$state_dir/releases/$RELEASE/loose.json" create --no-recreate --no-build --pull never --scale "$SERVICE=$((existing + ADD))" "$SERVICE" >&2
 fresh=
 for id in $(ids_of "$SERVICE"); do
   case " $KNOWN " in

@@ -76,13 +76,14 @@ keep_image() {
   fi
 }
 
+# One task each, found by its own address: the virtual addresses of a swarm need IPVS, which not every kernel has.
 start_postgres() {
   image=$(resolve_image postgres "$POSTGRES_IMAGE" "$POSTGRES_DIGEST")
   if service_exists dokploy-postgres; then
     keep_image dokploy-postgres "$image"
   else
     docker service create --quiet --detach --no-resolve-image --name dokploy-postgres --constraint node.role==manager \
-      --network dokploy-network --env POSTGRES_USER=dokploy --env POSTGRES_DB=dokploy \
+      --endpoint-mode dnsrr --network dokploy-network --env POSTGRES_USER=dokploy --env POSTGRES_DB=dokploy \
       --secret source=dokploy_postgres_password,target=/run/secrets/postgres_password \
       --env POSTGRES_PASSWORD_FILE=/run/secrets/postgres_password \
       --mount type=volume,source=dokploy-postgres,target=/var/lib/postgresql/data "$image" >/dev/null
@@ -98,7 +99,7 @@ start_dokploy() {
   else
     port_free 3000
     docker service create --quiet --detach --no-resolve-image --name dokploy --replicas 1 --constraint node.role==manager \
-      --network dokploy-network --publish published=3000,target=3000,mode=host \
+      --endpoint-mode dnsrr --network dokploy-network --publish published=3000,target=3000,mode=host \
       --update-parallelism 1 --update-order stop-first \
       --mount type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock \
       --mount type=bind,source=/etc/dokploy,target=/etc/dokploy \
@@ -112,7 +113,8 @@ start_dokploy() {
 
 wait_healthy() {
   retry 150 2 panel_healthy || stop 'Dokploy did not become healthy within five minutes (docker service logs dokploy).'
-  service_runs dokploy || stop 'Something answers on port 3000, but Dokploy does not run.'
+  # The panel answers a while before the image's own health check has been asked, and the task only counts after that.
+  retry 60 2 service_runs dokploy || stop 'Something answers on port 3000, but Dokploy does not run.'
   wanted=$(docker image inspect --format '{{.Id}}' "$image")
   container=$(docker ps -q --filter label=com.docker.swarm.service.name=dokploy | head -n 1)
   served=$(docker inspect --format '{{.Image}}' "$container")

@@ -278,14 +278,17 @@ describe('firewalls', () => {
   })
 
   test('attaching what is attached already is done', async () => {
-    const on = rig(({ body }) => {
+    const on = rig(({ method, path, body }) => {
+      if (path === '/servers/1/actions') return page('actions', [])
+      if (method === 'GET')
+        return { status: 200, json: { server: { id: 1, public_net: { firewalls: [{ id: 9, status: 'applied' }] } } } }
       const { apply_to: to } = body as { apply_to: { server: { id: number } }[] }
       if (to.some(entry => entry.server.id === 1)) return refusal(422, 'firewall_already_applied')
       return { status: 201, json: { actions: [] } }
     })
     await on.hetzner.attachFirewall('9', ['1', '2'])
     await on.hetzner.attachFirewall('9', [])
-    expect(on.requests.map(({ body }) => body)).toEqual([
+    expect(on.requests.filter(({ method }) => method === 'POST').map(({ body }) => body)).toEqual([
       {
         apply_to: [
           { type: 'server', server: { id: 1 } },
@@ -294,6 +297,24 @@ describe('firewalls', () => {
       },
       { apply_to: [{ type: 'server', server: { id: 1 } }] },
       { apply_to: [{ type: 'server', server: { id: 2 } }] },
+    ])
+  })
+
+  test('one that is attached and never came into force is taken off and attached anew', async () => {
+    let attached = true
+    const on = rig(({ method, path }) => {
+      if (path === '/servers/1/actions') return page('actions', [])
+      if (method === 'GET')
+        return { status: 200, json: { server: { id: 1, public_net: { firewalls: [{ id: 9, status: 'pending' }] } } } }
+      if (path.endsWith('/remove_from_resources')) attached = false
+      else if (attached) return refusal(422, 'firewall_already_applied')
+      return { status: 201, json: { actions: [] } }
+    })
+    await on.hetzner.attachFirewall('9', ['1'])
+    expect(on.sent.filter(line => line.startsWith('POST'))).toEqual([
+      'POST /firewalls/9/actions/apply_to_resources',
+      'POST /firewalls/9/actions/remove_from_resources',
+      'POST /firewalls/9/actions/apply_to_resources',
     ])
   })
 

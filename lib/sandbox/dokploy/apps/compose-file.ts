@@ -1,0 +1,123 @@
+/** What Dokploy and compose make of a compose file: its services, the labels of its domains, and what would fail the deploy. */
+
+import { pull, sha256 } from './images.ts'
+import type { Behaviour, HeadRow, PlatformState, ServiceRow, WireRow } from './rows.ts'
+
+export interface ComposeService {
+  readonly name: string
+  readonly image: string
+  readonly digest: string
+  readonly version: string
+  readonly behaviour: Behaviour
+  readonly checked: boolean
+  readonly startFirst: boolean
+}
+
+interface File {
+  readonly services?: Readonly<
+    Record<string, { image?: string; build?: unknown; healthcheck?: unknown; deploy?: unknown } | null>
+  >
+}
+
+const DEFAULT_FILE = 'services:\n  web:\n    build: .\n'
+
+/** The services, or why the file cannot be used. */
+export const composeServices = (
+  state: PlatformState,
+  service: ServiceRow,
+  head: HeadRow | undefined,
+): ComposeService[] | string => {
+  const path = String(service.columns.composePath ?? '').replace(/^\.?\//, '')
+  const text = head ? (head.files[path] ?? DEFAULT_FILE) : String(service.columns.composeFile ?? '')
+  let file: File
+  try {
+    file = (Bun.YAML.parse(text) as File | null) ?? {}
+  } catch (error) {
+    if (error instanceof SyntaxError) return `yaml: ${error.message}`
+    throw error
+  }
+  const entries = Object.entries(file.services ?? {})
+  if (entries.length === 0) return 'no service selected'
+  const services: ComposeService[] = []
+  for (const [name, spec] of entries) {
+    const common = {
+      name,
+      checked: spec?.healthcheck !== undefined,
+      startFirst: JSON.stringify(spec?.deploy ?? '').includes('start-first'),
+    }
+    const ref = spec?.image ?? ''
+    if (ref !== '' && spec?.build === undefined) {
+      // A bare id names an image that lies on the machine.
+      const local = /^sha256:[0-9a-f]{64}$/.test(ref)
+      const image = local ? localImage(state, ref) : pull(state, ref)
+      if (!image)
+        return local ? `Error response from daemon: No such image: ${ref}` : `manifest for ${ref} not found: manifest unknown`
+      services.push({ ...common, image: ref, digest: image.digest, version: image.version, behaviour: image.behaviour })
+      continue
+    }
+    if (service.columns.composeType === 'stack') return `service ${name}: a stack cannot build`
+    const behaviour = head?.behaviour ?? 'healthy'
+    const commit = head?.commit ?? sha256(text).slice(0, 40)
+    const digest = `sha256:${sha256(`${service.appName} ${name} ${commit}`)}`
+    state.images.put(digest, { name: `${service.appName}-${name}`, digest, version: commit, behaviour })
+    services.push({ ...common, image: `${service.appName}-${name}`, digest, version: commit, behaviour })
+  }
+  return services
+}
+
+const localImage = ({ images }: Pick<PlatformState, 'images'>, digest: string) => images.all().find(row => row.digest === digest)
+
+/** Why a deploy of this stack fails before anything is started. */
+export const firstFaultOf = (
+  service: ServiceRow,
+  domains: readonly WireRow[],
+  services: readonly string[],
+): string | undefined => {
+  for (const domain of domains) {
+    if (typeof domain.serviceName !== 'string' || domain.serviceName === '') return 'Service name not found'
+    if (!services.includes(domain.serviceName)) return `The service ${domain.serviceName} not found in the compose`
+  }
+  const command = String(service.columns.command ?? '').trim()
+  if (/[;|`$(){}<>\n\\]/.test(command)) return 'Invalid characters in compose command: shell control characters are not allowed'
+  if (/(?<!&)&(?!&)/.test(command) || command.includes('&&&')) return "Single '&' is not allowed. Use '&&' for chaining."
+  const chained = command.split('&&').slice(1)
+  return chained.every(part => /^\s*docker(?: |-)compose /.test(part))
+    ? undefined
+    : "Chained commands must strictly start with 'docker compose '"
+}
+
+/** The routes of a stack's labels, in the form of a dynamic file; undefined when it has no domain. */
+export const domainLabels = (appName: string, domains: readonly WireRow[]): string | undefined => {
+  if (domains.length === 0) return undefined
+  const routers: Record<string, unknown> = {}
+  const services: Record<string, unknown> = {}
+  for (const row of domains) {
+    const key = `${appName}-${String(row.uniqueConfigKey)}`
+    Object.assign(routers, routersOf(row, key, key))
+    services[key] = { loadBalancer: { servers: [{ url: `http://${appName}.${String(row.serviceName)}:${String(row.port)}` }] } }
+  }
+  return `${Bun.YAML.stringify({ http: { routers, services } }, null, 2)}\n`
+}
+
+/** The router for `web`, and the one for `websecure` when the domain is served over HTTPS. */
+export const routersOf = (row: WireRow, name: string, service: string): Record<string, unknown> => {
+  const path = typeof row.path === 'string' && row.path !== '/' ? ` && PathPrefix(\`${row.path}\`)` : ''
+  const rule = `Host(\`${String(row.host)}\`)${path}`
+  const https = row.https === true
+  const resolver =
+    row.certificateType === 'letsencrypt' ? 'letsencrypt' : row.certificateType === 'custom' ? row.customCertResolver : undefined
+  return {
+    [name]: { rule, service, middlewares: https ? ['redirect-to-https'] : [], entryPoints: ['web'] },
+    ...(https
+      ? {
+          [`${name}-websecure`]: {
+            rule,
+            service,
+            middlewares: [],
+            entryPoints: ['websecure'],
+            ...(typeof resolver === 'string' ? { tls: { certResolver: resolver } } : {}),
+          },
+        }
+      : {}),
+  }
+}

@@ -1,0 +1,193 @@
+/** `deployment.*`, `rollback.*`, `swarm.*` and `docker.*`: what was tried, and what runs. */
+
+import { choice, nothing, object, optional, text } from '../input.ts'
+import { type Context, mutation, query, type Routes } from '../router.ts'
+import { isoOf } from '../state.ts'
+import { refuse } from '../wire.ts'
+import { logOf } from './images.ts'
+import { deploymentsOf, runOf } from './jobs.ts'
+import { APP_NAME, id, matching, queryNumber } from './readers.ts'
+import type { DeploymentRow, Release, RunRow } from './rows.ts'
+import { handOver, listeningPort, NEEDED_VARIABLE, newContainerId } from './runtime.ts'
+
+export const toWireDeployment = ({ platform }: Context, row: DeploymentRow) => {
+  const rollback = row.rollbackId === null ? undefined : platform.rollbacks.get(row.rollbackId)
+  return {
+    deploymentId: row.deploymentId,
+    title: row.title,
+    description: row.description,
+    status: row.status,
+    createdAt: row.createdAt,
+    startedAt: row.createdAt,
+    finishedAt: row.finishedAt,
+    rollbackId: row.rollbackId,
+    errorMessage: row.errorMessage,
+    logPath: `/etc/dokploy/logs/${row.deploymentId}.log`,
+    ...(rollback && { rollback: { rollbackId: rollback.rollbackId, version: rollback.version, image: rollback.image } }),
+  }
+}
+
+const seconds = (fromMs: number, nowMs: number): string => `${Math.max(0, Math.floor((nowMs - fromMs) / 1000))} seconds ago`
+
+interface TaskView {
+  readonly release: Release
+  readonly wanted: 'running' | 'shutdown'
+  readonly currentState: string
+  readonly error: string
+  readonly state: 'running' | 'exited'
+}
+
+const tasksOf = ({ platform, clock }: Context, run: RunRow | undefined): TaskView[] => {
+  if (!run) return []
+  const nowMs = clock.nowMs()
+  const view = (release: Release, wanted: TaskView['wanted'], word: string, error = ''): TaskView => ({
+    release,
+    wanted,
+    currentState: `${word} ${seconds(release.startedAtMs, nowMs)}`,
+    error,
+    state: wanted === 'running' && word !== 'Failed' ? 'running' : 'exited',
+  })
+  // A container that is being checked runs, and Swarm calls it "Starting" until it is healthy.
+  return [
+    ...(run.next ? [view(run.next, 'running', run.checked ? 'Starting' : 'Running')] : []),
+    ...(run.current ? [view(run.current, 'running', 'Running')] : []),
+    ...run.failed.map(each => view(each.release, 'shutdown', 'Failed', each.error)),
+  ]
+}
+
+const runsNamed = ({ platform }: Context, appName: string): RunRow[] =>
+  platform.runs.all().filter(run => run.id === appName || run.id.startsWith(`${appName}.`))
+
+/** `docker inspect`, with everything that a container was given, as the real one answers. */
+const inspect = (context: Context, containerId: string): unknown => {
+  for (const run of context.platform.runs.all())
+    for (const task of tasksOf(context, run))
+      if (task.release.containerId.startsWith(containerId)) {
+        const { release } = task
+        const isDead = task.state === 'exited'
+        const exitCode = isDead ? (task.error.includes('137') ? 137 : 1) : 0
+        const health =
+          release === run.next ? 'starting' : isDead ? (task.error.includes('unhealthy') ? 'unhealthy' : 'starting') : 'healthy'
+        return {
+          Id: release.containerId,
+          Name: `/${run.id}`,
+          Image: release.digest,
+          RestartCount: 0,
+          Config: {
+            Image: release.image,
+            Env: Object.entries(release.env).map(([name, value]) => `${name}=${value}`),
+            Labels: run.service === undefined ? {} : { 'com.docker.compose.service': run.service },
+          },
+          State: {
+            Running: !isDead,
+            ExitCode: exitCode,
+            OOMKilled: isDead && release.behaviour === 'oom',
+            StartedAt: isoOf(release.startedAtMs),
+            ...(run.checked && { Health: { Status: health } }),
+          },
+        }
+      }
+  return refuse('BAD_REQUEST', `No such object: ${containerId}`)
+}
+
+const lastLines = (context: Context, run: RunRow | undefined, tail: number): string => {
+  const lines = tasksOf(context, run)
+    .toReversed()
+    .flatMap(task => logOf(task.release.behaviour, listeningPort(task.release), NEEDED_VARIABLE))
+  return lines.slice(-tail).join('\n')
+}
+
+export const deploymentRoutes = {
+  'deployment.all': query(object({ applicationId: id }), (context, { applicationId }) =>
+    // This list knows only the id of a rollback (facts/dokploy 6).
+    deploymentsOf(context.platform, applicationId).map(row => ({ ...toWireDeployment(context, row), rollback: undefined })),
+  ),
+  'deployment.allByType': query(
+    object({
+      id,
+      type: choice(['application', 'compose', 'server', 'schedule', 'previewDeployment', 'backup', 'volumeBackup']),
+    }),
+    (context, input) => deploymentsOf(context.platform, input.id).map(row => toWireDeployment(context, row)),
+  ),
+  'deployment.readLogs': query(object({ deploymentId: id, tail: optional(queryNumber) }), ({ platform }, { deploymentId, tail }) => {
+    const row = platform.deployments.get(deploymentId)
+    return row ? row.log.slice(-(tail ?? 100)).join('\n') : refuse('NOT_FOUND', 'Deployment not found')
+  }),
+  'application.readLogs': query(
+    object({ applicationId: id, tail: optional(queryNumber), since: optional(text()), search: optional(text()) }),
+    (context, { applicationId, tail }) => {
+      const row = context.platform.services.get(applicationId)
+      return row ? lastLines(context, context.platform.runs.get(row.appName), tail ?? 100) : refuse('NOT_FOUND', 'Application not found')
+    },
+  ),
+  'rollback.rollback': mutation(object({ rollbackId: id }), (context, { rollbackId }) => {
+    const rollback = context.platform.rollbacks.get(rollbackId)
+    const service = rollback && context.platform.services.get(rollback.serviceId)
+    if (!rollback || !service) return refuse('INTERNAL_SERVER_ERROR', 'Rollback not found')
+    // Image and env come back; no deployment row is written (facts/dokploy 7).
+    handOver(context.platform, runOf(service), {
+      ...rollback.release,
+      startedAtMs: context.clock.nowMs(),
+      containerId: newContainerId(),
+    })
+    return undefined
+  }),
+
+  'swarm.getNodeApps': query(object({ serverId: optional(text()) }), context => {
+    const rows = context.platform.runs.all().filter(run => run.service === undefined)
+    return rows.map(run => {
+      const running = (run.current ? run.replicas : 0) + (run.next && !run.checked ? 1 : 0)
+      const shown = run.current ?? run.next
+      return {
+        ID: run.id.slice(0, 12),
+        Image: shown?.image.split('@')[0] ?? '',
+        Mode: 'replicated',
+        Name: run.id,
+        Ports: '',
+        Replicas: `${running}/${run.replicas}`,
+      }
+    })
+  }),
+  'docker.getServiceContainersByAppName': query(object({ appName: matching(APP_NAME), serverId: optional(text()) }), (context, { appName }) =>
+    tasksOf(context, context.platform.runs.get(appName)).map((task, index) => ({
+      containerId: task.release.containerId.slice(0, 25),
+      name: `${appName}.${index + 1}`,
+      state: task.wanted,
+      node: 'prod',
+      currentState: task.currentState,
+      error: task.error,
+    })),
+  ),
+  'docker.getContainersByAppLabel': query(
+    object({ appName: matching(APP_NAME), type: choice(['standalone', 'swarm']), serverId: optional(text()) }),
+    (context, { appName }) => {
+      const running = tasksOf(context, context.platform.runs.get(appName)).filter(task => task.state === 'running')
+      return running.map(task => ({ containerId: task.release.containerId.slice(0, 12), name: appName, state: 'running' }))
+    },
+  ),
+  'docker.getContainersByAppNameMatch': query(
+    object({ appName: matching(APP_NAME), appType: optional(choice(['stack', 'docker-compose'])), serverId: optional(text()) }),
+    (context, { appName }) =>
+      runsNamed(context, appName)
+        .filter(run => run.service !== undefined)
+        .flatMap(run => {
+          const task = tasksOf(context, run)[0]
+          if (!task) return []
+          // Without a health check a container that keeps dying is "restarting" most of the time.
+          const dying = run.next !== undefined && run.failed.length > 0
+          const word = task.state === 'exited' ? 'exited' : dying && !run.checked ? 'restarting' : 'running'
+          return [
+            {
+              containerId: task.release.containerId.slice(0, 12),
+              name: `${appName}-${run.service}-1`,
+              state: word,
+              status: run.checked ? `Up 2 seconds (${run.next ? (dying ? 'unhealthy' : 'health: starting') : 'healthy'})` : 'Up 2 seconds',
+            },
+          ]
+        }),
+  ),
+  'docker.getConfig': query(object({ containerId: matching(APP_NAME), serverId: optional(text()) }), (context, { containerId }) =>
+    inspect(context, containerId),
+  ),
+  'deployment.queueList': query(nothing, ({ platform }) => platform.jobs.all().map(job => ({ id: job.id, state: job.deploymentId ? 'active' : 'waiting' }))),
+} satisfies Routes
