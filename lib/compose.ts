@@ -16,7 +16,8 @@ import type { ProviderContext, Route } from './providers/context.ts'
 import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
 import type { Dns } from './providers/ports/dns.ts'
 import type { Dokploy } from './providers/ports/dokploy.ts'
-import type { Machines } from './providers/ports/machine.ts'
+import type { DokployApps } from './providers/ports/dokploy-apps.ts'
+import type { Machines, Target } from './providers/ports/machine.ts'
 import type { Outside } from './providers/ports/outside.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
@@ -43,6 +44,8 @@ export interface Composition {
   readonly runId: string
   /** For adapters that only some commands need. */
   readonly parts: { readonly context: ProviderContext; readonly environment: Environment }
+  /** What lives in the Dokploy on a machine, through the same tunnel as the panel. */
+  appsOn(target: Target, apiKey: Secret): Promise<DokployApps>
   /** Called before each mutating request from now on. */
   guardWrites(guard: () => Promise<void>): void
   close(): Promise<void>
@@ -50,6 +53,9 @@ export interface Composition {
 
 const HCLOUD_HINT =
   'Make one at console.hetzner.cloud → your project → Security → API tokens, with Read & Write, then: export HCLOUD_TOKEN=…  ' +
+  '(or rehearse without any account: add --sandbox)'
+const DIGITALOCEAN_HINT =
+  'Make one at cloud.digitalocean.com → API → Tokens, with full access, then: export DIGITALOCEAN_TOKEN=…  ' +
   '(or rehearse without any account: add --sandbox)'
 const CLOUDFLARE_HINT =
   'Make one at dash.cloudflare.com → My Profile → API Tokens with Zone → Zone → Read and Zone → DNS → Edit on this one zone, then: ' +
@@ -79,28 +85,34 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   }
   const route: Route = environment.internet ? { kind: 'proxy', ...environment.internet } : { kind: 'direct' }
 
-  const { cloud, locks } = await composeCloud(environment, context)
+  const { cloud, locks } = await composeCloud(estate, environment, context)
   const dns = composeDns(estate, environment, context)
   const machines = composeMachines(environment, directory, route, context)
   const outside = composeOutside(environment, route, context)
   const { PROGRAM_TEXTS: programs } = await import('./providers/ssh/programs.ts')
 
-  const tunnels = new Map<string, Promise<{ panel: Dokploy; close(): Promise<void> }>>()
-  const panelOn: Deps['panelOn'] = async target => {
+  const tunnels = new Map<string, Promise<{ panel: Dokploy; url: string; close(): Promise<void> }>>()
+  const tunnelTo = async (target: Target) => {
     const key = `${target.hostKeyAlias} ${target.hostKey}`
     const open =
       tunnels.get(key) ??
       machines.forward(target, DOKPLOY_PORT).then(async ({ url, close }) => {
         const { createDokploy } = await import('./providers/dokploy/dokploy.ts')
-        return { panel: createDokploy({ baseUrl: url, context }), close }
+        return { panel: createDokploy({ baseUrl: url, context }), url, close }
       })
     tunnels.set(key, open)
     try {
-      return (await open).panel
+      return await open
     } catch (error) {
       tunnels.delete(key)
       throw error
     }
+  }
+
+  const panelOn: Deps['panelOn'] = async target => (await tunnelTo(target)).panel
+  const appsOn: Composition['appsOn'] = async (target, apiKey) => {
+    const [{ url }, { createDokployApps }] = await Promise.all([tunnelTo(target), import('./providers/dokploy/apps.ts')])
+    return createDokployApps({ baseUrl: url, apiKey, context })
   }
 
   const deps: Deps = {
@@ -129,6 +141,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     meter,
     runId,
     parts: { context, environment },
+    appsOn,
     guardWrites: next => {
       guard = next
     },
@@ -144,7 +157,12 @@ const DOKPLOY_PORT = 3000
 const newRunId = (): string =>
   `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${randomUUID().slice(0, 8)}`
 
-async function composeCloud(environment: Environment, context: ProviderContext): Promise<{ cloud: Cloud; locks: CloudLocks }> {
+async function composeCloud(
+  estate: Estate,
+  environment: Environment,
+  context: ProviderContext,
+): Promise<{ cloud: Cloud; locks: CloudLocks }> {
+  if (estate.cloud === 'digitalocean') return composeDigitalOcean(environment, context)
   const token = environment.hcloudToken
   if (!token)
     return { cloud: missing<Cloud>('HCLOUD_TOKEN', HCLOUD_HINT), locks: missing<CloudLocks>('HCLOUD_TOKEN', HCLOUD_HINT) }
@@ -155,6 +173,16 @@ async function composeCloud(environment: Environment, context: ProviderContext):
     ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
   })
   return { cloud: hetzner, locks: hetzner.locks }
+}
+
+async function composeDigitalOcean(environment: Environment, context: ProviderContext) {
+  const token = environment.digitaloceanToken
+  const name = 'DIGITALOCEAN_TOKEN'
+  if (!token) return { cloud: missing<Cloud>(name, DIGITALOCEAN_HINT), locks: missing<CloudLocks>(name, DIGITALOCEAN_HINT) }
+  const { createDigitalOcean } = await import('./providers/digitalocean/digitalocean.ts')
+  const endpoint = environment.digitaloceanEndpoint ? { endpoint: environment.digitaloceanEndpoint } : {}
+  const digitalocean = createDigitalOcean({ token, context, ...endpoint })
+  return { cloud: digitalocean, locks: digitalocean.locks }
 }
 
 function composeDns(estate: Estate, environment: Environment, context: ProviderContext): Dns {

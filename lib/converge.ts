@@ -24,8 +24,8 @@ export interface Convergence {
   readonly partial?: boolean
   /** What the operator must name before something is destroyed. */
   readonly confirmName?: string
-  /** `if_reachable`: what must work while the cloud is down goes on without its lock. */
-  readonly lock?: 'needed' | 'if_reachable'
+  /** For what must work while the cloud is down: it goes on without the lock. Called when the cloud is given up, to end what still tries. */
+  readonly withoutLock?: () => void
   /** Deps that differ from the composition's. */
   readonly deps?: Deps
   /** Told what was found, before any plan is shown. */
@@ -62,14 +62,15 @@ export async function converge(session: Session, opened: Opened, convergence: Co
     return finish(session, opened, convergence, current, { ok: false, applied: 0 }, EXIT.refused)
   if (args.plan) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, empty ? EXIT.done : EXIT.planned)
   const needsWrites = current.plan.changes > 0 || current.plan.later.length > 0
-  if (!needsWrites && convergence.lock !== 'if_reachable') await clearDeadLock(session, opened)
+  if (!needsWrites && !convergence.withoutLock) await clearDeadLock(session, opened)
   if (empty) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, EXIT.done)
 
   checkCap(estate, current)
   await confirmPlan(session, convergence, current.plan)
   if (needsWrites) await probeRights(deps, current)
-  const take = convergence.lock === 'if_reachable' ? takeLockIfReachable : takeLock
-  const lock = needsWrites ? await take(session, opened) : undefined
+  const { withoutLock } = convergence
+  const take = () => (withoutLock ? takeLockIfReachable(session, opened, withoutLock) : takeLock(session, opened))
+  const lock = needsWrites ? await take() : undefined
   let ended: Ended
   try {
     if (deps.clock.monotonicMs() - lookedAtMs > RELOOK_AFTER_MS) {
@@ -202,10 +203,10 @@ async function probeRights(deps: Deps, { world, plan }: Looked): Promise<void> {
   if (zone && writesDns) await deps.dns.probeWrite(zone.id)
 }
 
-const LOCK_PATIENCE_MS = 5_000
+const LOCK_PATIENCE_MS = 3_000
 
 /** Another run that is alive still ends this one; a cloud that does not answer does not. */
-async function takeLockIfReachable(session: Session, opened: Opened): Promise<HeldLock | undefined> {
+async function takeLockIfReachable(session: Session, opened: Opened, giveUp: () => void): Promise<HeldLock | undefined> {
   const { clock } = opened.composition.deps
   const taking = takeLock(session, opened)
   const late = Symbol('late')
@@ -214,12 +215,24 @@ async function takeLockIfReachable(session: Session, opened: Opened): Promise<He
     if (typeof lock !== 'symbol') return lock
     // One that comes after all is given back at once.
     taking.then(each => each.release()).catch(() => undefined)
+    giveUp()
   } catch (error) {
     if (!hasCode(error, 'network', 'timeout', 'vendor', 'token_missing', 'token_invalid', 'rate_limited')) throw error
   }
   session.reporter.warning('Hetzner does not answer, so this goes on without the lock: see that nobody else runs Landfall now.')
   return undefined
 }
+
+const TOKENS = {
+  hetzner: {
+    token: 'HCLOUD_TOKEN',
+    make: 'Make one in Hetzner Console → project → Security → API tokens with permission "Read & Write"',
+  },
+  digitalocean: {
+    token: 'DIGITALOCEAN_TOKEN',
+    make: 'Make one at cloud.digitalocean.com → API → Tokens with full access',
+  },
+} as const satisfies Record<Deps['cloud']['vendor'], { readonly token: string; readonly make: string }>
 
 async function takeLock(session: Session, { composition, estate }: Opened): Promise<HeldLock> {
   const { holdLock } = await import('./engine/lock.ts')
@@ -236,8 +249,9 @@ async function takeLock(session: Session, { composition, estate }: Opened): Prom
   }).catch((error: unknown) => {
     if (!hasCode(error, 'forbidden')) throw error
     // The lock is the first write of a run: a token that was good until here and may not make it may only read.
-    throw new LandfallError('token_readonly', 'HCLOUD_TOKEN may only read, so nothing was changed.', {
-      hint: 'Make one in Hetzner Console → project → Security → API tokens with permission "Read & Write", and set HCLOUD_TOKEN to it.',
+    const { token, make } = TOKENS[deps.cloud.vendor]
+    throw new LandfallError('token_readonly', `${token} may only read, so nothing was changed.`, {
+      hint: `${make}, and set ${token} to it.`,
       ...(error.correlationId ? { correlationId: error.correlationId } : {}),
       cause: error,
     })

@@ -7,8 +7,15 @@ export interface Environment {
   readonly cloudflareToken?: Secret
   readonly digitaloceanToken?: Secret
   readonly hcloudEndpoint?: string
+  readonly digitaloceanEndpoint?: string
   readonly cloudflareBaseUrl?: string
   readonly acmeDirectoryUrl?: string
+  readonly githubToken?: Secret
+  readonly githubApiUrl?: string
+  readonly vercelToken?: Secret
+  readonly vercelEndpoint?: string
+  /** Team whose projects are read. */
+  readonly vercelTeamId?: string
   /** Private key to log in with; otherwise the agent and the usual files. */
   readonly sshKeyFile?: string
   /** CONNECT proxy behind which the estate's addresses lie (the sandbox's internet). */
@@ -23,6 +30,8 @@ export interface Environment {
   readonly ci: boolean
   readonly noColor: boolean
   readonly githubActions: boolean
+  /** Any other variable, where a file of the operator's names it: Compose's `${…}`, a stack's deploy secrets. Empty counts as absent. */
+  readonly lookup: (name: string) => string | undefined
   /** Somebody switched certificate checks off for the whole process. */
   readonly tlsChecksOff: boolean
 }
@@ -48,7 +57,13 @@ export function readEnvironment(source: Readonly<Record<string, string | undefin
     ...optional('hcloudToken', secret('HCLOUD_TOKEN')),
     ...optional('cloudflareToken', secret('CLOUDFLARE_API_TOKEN')),
     ...optional('digitaloceanToken', secret('DIGITALOCEAN_TOKEN')),
+    ...optional('githubToken', secret('GITHUB_TOKEN')),
+    ...optional('githubApiUrl', text('GITHUB_API_URL')),
+    ...optional('vercelToken', secret('VERCEL_TOKEN')),
+    ...optional('vercelEndpoint', text('VERCEL_ENDPOINT')),
+    ...optional('vercelTeamId', text('VERCEL_TEAM_ID')),
     ...optional('hcloudEndpoint', text('HCLOUD_ENDPOINT')),
+    ...optional('digitaloceanEndpoint', text('DIGITALOCEAN_ENDPOINT')),
     ...optional('cloudflareBaseUrl', text('CLOUDFLARE_BASE_URL')),
     ...optional('acmeDirectoryUrl', text('ACME_DIRECTORY_URL')),
     ...optional('sshKeyFile', text('LANDFALL_SSH_KEY')),
@@ -62,6 +77,7 @@ export function readEnvironment(source: Readonly<Record<string, string | undefin
     ci: text('CI') !== undefined,
     noColor: source.NO_COLOR !== undefined && source.NO_COLOR !== '',
     githubActions: text('GITHUB_ACTIONS') === 'true',
+    lookup: text,
     tlsChecksOff: text('NODE_TLS_REJECT_UNAUTHORIZED') === '0',
   }
 }

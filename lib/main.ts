@@ -1,11 +1,12 @@
 /** The composition root: the only file that touches the process, its arguments, environment, signals and exit code. */
 
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { type Environment, readEnvironment } from './environment.ts'
 import { exitCodeOf, hasCode, LandfallError } from './errors.ts'
 import type { Opened, Script, Session } from './script.ts'
 import { knownSecrets } from './secret.ts'
+import { checkSurroundings } from './surroundings.ts'
 import { parseArgs, renderHelp } from './ui/args.ts'
 import { createRefusingAsk, createTerminalAsk } from './ui/ask.ts'
 import { renderMasks } from './ui/github.ts'
@@ -42,6 +43,13 @@ export async function main(script: Script): Promise<void> {
       process.stdout.write(renderHelp(script.manual))
       return
     }
+    checkSurroundings({
+      directory: process.cwd(),
+      home: dirname(import.meta.dir),
+      files: readdirSync('.'),
+      flags: process.execArgv,
+      variables: process.env,
+    })
     const session = createSession(script, args, { environment, reporter, clean, signal: interrupt.signal, closers })
     process.exitCode = await script.run(session)
   } catch (error) {

@@ -140,6 +140,17 @@ export async function rollback(session: Session, opened: Opened): Promise<number
     ? await sandboxClock(`http://${environment.internet.host}:${environment.internet.port}`)
     : opened.composition.deps.clock
   const deps = { ...opened.composition.deps, names, store, waits }
+  // An adapter of its own, whose repeats end when the cloud is given up.
+  const patience = new AbortController()
+  const { context } = opened.composition.parts
+  const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
+  const locks = environment.hcloudToken
+    ? createHetzner({
+        token: environment.hcloudToken,
+        context: { ...context, signal: AbortSignal.any([context.signal, patience.signal]) },
+        ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
+      }).locks
+    : opened.composition.locks
   const readMoves = async () =>
     Object.fromEntries(
       (await Promise.all(names.map(async name => [name, await store.readMove(name)] as const))).flatMap(([name, move]) =>
@@ -148,11 +159,14 @@ export async function rollback(session: Session, opened: Opened): Promise<number
     )
   return converge(
     session,
-    { ...opened, composition: { ...opened.composition, readers: { ...opened.composition.readers, moves: readMoves } } },
+    {
+      ...opened,
+      composition: { ...opened.composition, locks, readers: { ...opened.composition.readers, moves: readMoves } },
+    },
     {
       steps: () => rollbackSteps(deps),
       partial: true,
-      lock: 'if_reachable',
+      withoutLock: () => patience.abort(),
       report: world => ({
         notes: Object.values(world.get('moves')).map(move => ({
           label: 'dns',
@@ -209,6 +223,7 @@ export async function decommission(session: Session, opened: Opened): Promise<nu
   const [minutes] = flagValues(session, 'for')
   const quietForMs = minutes === undefined ? (migration?.quietForMs ?? 86_400_000) : parseMinutes(minutes) * 60_000
   let moves = await keptMoves(deps)
+  let shown = ''
   for (;;) {
     const nowMs = deps.waits.nowMs()
     const records = await readZone(deps, dns?.zone ?? '')
@@ -223,7 +238,11 @@ export async function decommission(session: Session, opened: Opened): Promise<nu
     moves = looked.map(({ move }) => move)
     const verdicts = looked.map(({ move, signs }) => ({ move, verdict: judgeDecommission(move, signs, quietForMs, nowMs) }))
     const lines = verdicts.flatMap(({ move, verdict }) => describeVerdict(move, verdict, nowMs))
-    reporter.page(lines.join('\n'), { names: verdicts.map(({ move, verdict }) => ({ name: move.name, ...verdict })) })
+    // A day of looks is one line when nothing changes.
+    const states = verdicts.map(({ verdict }) => verdict.state).join()
+    if (states !== shown)
+      reporter.page(lines.join('\n'), { names: verdicts.map(({ move, verdict }) => ({ name: move.name, ...verdict })) })
+    shown = states
     if (verdicts.every(({ verdict }) => verdict.state === 'proven')) {
       reporter.page(whatToRemove(opened, moves).join('\n'), { remove: whatToRemove(opened, moves) })
       return 0

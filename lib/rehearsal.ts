@@ -13,7 +13,7 @@ export interface Rehearsal {
 }
 
 const SIMULATED = [
-  'Hetzner, Cloudflare, DNS, the certificate authority and Dokploy are stand-ins on this machine; nothing was bought or published.',
+  'Hetzner, DigitalOcean, Cloudflare, DNS, the certificate authority and Dokploy are stand-ins on this machine; nothing was bought or published.',
   'The machines are simulated: their SSH, HTTP and TLS are real protocols, what runs behind them is not.',
 ] as const
 

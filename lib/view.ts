@@ -37,7 +37,9 @@ export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<Est
 }
 
 const writesFirewalls = (plan: Plan<EstateWorld>): boolean =>
-  plan.entries.some(({ step, finding }) => (step.noun === 'firewall' || step.noun === 'server') &&
+  plan.entries.some(
+    ({ step, finding }) =>
+      (step.noun === 'firewall' || step.noun === 'server') &&
       finding.state === 'todo' &&
       // What is left after a destruction is nothing.
       finding.changes.some(change => change.kind !== 'destroy'),

@@ -33,6 +33,7 @@ const provision = defineScript({
     return converge(planned, opened, {
       steps: deps => estateSteps(deps, ['image', 'firewall', 'servers']),
       partial: true,
+      confirmName: opened.estate.name,
       report: endingOf(session),
     })
   },

@@ -36,9 +36,9 @@ const checkNames = (config: Config, groups: readonly ServerGroup[], say: Say) =>
 
 const checkPlaces = (config: Config, group: ServerGroup, say: Say) => {
   const pathOf = (key: string): Path => (group.path[0] === 'servers' ? [...group.path, key] : group.path)
-  if (group.types.length === 0) say(pathOf('type'), 'is missing', pathOf('type'))
+  if (group.types.length === 0) say(pathOf('type'), 'is missing', pathOf('type'), ['digitalocean', 'size'])
   // With no place for anything, one message at hetzner.location says it for all.
-  const place = ['hetzner', 'location']
+  const place = config.digitalocean === undefined ? ['hetzner', 'location'] : ['digitalocean', 'region']
   if (group.locations.length === 0) say(place, 'is missing', place, pathOf('location'))
   const lists = [
     [pathOf('type'), group.types],
@@ -119,6 +119,22 @@ const checkPlacementGroups = (config: Config, groups: readonly ServerGroup[], sa
   }
 }
 
+/** What the vendor has not, found before anything is bought. */
+const checkVendor = (config: Config, groups: readonly ServerGroup[], say: Say) => {
+  if (config.digitalocean === undefined) return
+  if (config.hetzner !== undefined)
+    say(['digitalocean'], 'stands beside hetzner: an estate is at one of the two', ['hetzner'], ['digitalocean'])
+  if ((config.placement_groups ?? []).length > 0) say(['placement_groups'], 'are not known to DigitalOcean')
+  const { range, subnet } = config.network ?? {}
+  if (config.network !== undefined && (range === undefined || subnet !== range))
+    say(['network', 'subnet'], 'must be the same as network.range: a network at DigitalOcean is one subnet', ['network', 'range'])
+  for (const group of groups) {
+    if (!group.ipv4) say([...group.path, 'ipv4'], 'is false, but every droplet has a public IPv4 address')
+    if (group.image.kind === 'golden')
+      say([...group.path, 'image'], 'is "golden", which is built at Hetzner only: name a system image like "debian-12-x64"')
+  }
+}
+
 /** Every mistake about the servers. */
 export const checkServers = (
   config: Config,
@@ -126,6 +142,7 @@ export const checkServers = (
   firewalls: readonly FirewallDraft[],
   say: Say,
 ): void => {
+  checkVendor(config, groups, say)
   checkNames(config, groups, say)
   for (const group of groups) checkServer(config, group, firewalls, say)
   checkPlacementGroups(config, groups, say)

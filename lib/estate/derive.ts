@@ -1,7 +1,7 @@
 /** What follows from config.json: defaults filled in and names derived, piece by piece, each with the path that is to blame for it. */
 
 import { contains, parseCidr } from './address.ts'
-import type { FirewallRuleSpec, FirewallSpec, ImageSpec } from './estate.ts'
+import type { Estate, FirewallRuleSpec, FirewallSpec, ImageSpec } from './estate.ts'
 import type { Path } from './json.ts'
 import { adminFirewallName, baseFirewallName, dokployFirewallName, dokployServerName, serverNames, slug } from './naming.ts'
 import type { Config } from './schema.ts'
@@ -45,6 +45,11 @@ const asList = (value: string | string[] | undefined): readonly string[] =>
 export const projectOf = (config: Config): string | undefined =>
   config.project ?? (config.dns?.domain === undefined ? undefined : slug(config.dns.domain.split('.')[0] ?? '') || undefined)
 
+/** The vendor that the estate is at. */
+export const cloudOf = (config: Config): Estate['cloud'] => (config.digitalocean === undefined ? 'hetzner' : 'digitalocean')
+
+const DEFAULT_DROPLET_IMAGE = 'debian-12-x64'
+
 const imageOf = (name: string | undefined): ImageSpec =>
   name === undefined || name === 'golden' ? { kind: 'golden' } : { kind: 'system', name }
 
@@ -87,9 +92,11 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
       name,
       names: serverNames(name, spec.count ?? 1),
       role,
-      types: asList(spec.type),
-      locations: asList(spec.location ?? config.hetzner?.location),
-      image: imageOf(spec.image ?? config.hetzner?.image),
+      types: asList(spec.type ?? config.digitalocean?.size),
+      locations: asList(spec.location ?? config.hetzner?.location ?? config.digitalocean?.region),
+      image: imageOf(
+        spec.image ?? (config.digitalocean ? (config.digitalocean.image ?? DEFAULT_DROPLET_IMAGE) : config.hetzner?.image),
+      ),
       firewalls: spec.firewalls ?? firewallsFor(dokploy),
       network: spec.network ?? config.network !== undefined,
       ...(spec.placement_group === undefined ? {} : { placementGroup: spec.placement_group }),

@@ -6,7 +6,7 @@ import type { MigrationSpec } from './migration.ts'
 export interface Estate {
   /** Names and labels start with it: RFC 1123 label, at most 30 characters. */
   readonly name: string
-  readonly cloud: 'hetzner'
+  readonly cloud: 'hetzner' | 'digitalocean'
   readonly servers: readonly ServerSpec[]
   /** Public keys that log in as root, by their name at the vendor. */
   readonly keys: readonly KeySpec[]

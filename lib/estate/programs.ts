@@ -19,6 +19,16 @@ export const PROGRAMS = {
   'watch-dokploy-install': { timeoutMs: 20_000 },
   /** → one line per container/service of the platform: `service <name> <replicas> <image>`; and `cloud_init_error <base64>` where it failed */
   inspect: { timeoutMs: 20_000 },
+  /** APP → the app's releases, newest last, each a line of base64; exit 4 when there is none yet */
+  'read-app-history': { timeoutMs: 20_000 },
+  /** APP, ENTRY → root-only file, replaced atomically, at most 20 entries, prints `ok=1` */
+  'append-app-history': { timeoutMs: 20_000 },
+  /** ACTION (keep|restore), APP_NAME, IMAGE (sha256:…) → tags the image so that it stays, or is what APP_NAME:latest means again;
+   *    prints image (present|absent) */
+  'app-image': { timeoutMs: 60_000 },
+  /** KIND, IMAGE, BUCKET, KEY, BYTES, ENDPOINT, REGION, PROVIDER, ACCESS_KEY, SECRET_KEY → reads a backup and restores it into a
+   *    throw-away container; prints bytes, items (tables, collections or files), for a panel key (present|absent), and `ok=1` */
+  'drill-backup': { timeoutMs: 30 * 60_000 },
 } satisfies Record<string, { timeoutMs: number }>
 
 export type ProgramName = keyof typeof PROGRAMS

@@ -5,6 +5,7 @@ import { normaliseCidr } from './address.ts'
 import { checkConfig, publicKeyProblem } from './check.ts'
 import {
   adminEmailOf,
+  cloudOf,
   DEFAULT_DOKPLOY_VERSION,
   firewallsOf,
   imageBuildTypeOf,
@@ -122,7 +123,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
   const cap = config.cost?.monthly_cap
   const estate: Estate = {
     name,
-    cloud: 'hetzner',
+    cloud: cloudOf(config),
     servers,
     keys: keysOf(config, inputs, name),
     adminAddresses,

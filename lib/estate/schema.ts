@@ -131,6 +131,21 @@ export const configSchema = section({
     '',
     'Where and what the servers are.',
   ),
+  digitalocean: key(
+    section({
+      region: key(
+        locations,
+        'text or list',
+        '',
+        'Region of all droplets, like "fra1", or several in order of preference. Instead of hetzner: an estate is at one of the two.',
+      ),
+      size: key(types, 'text or list', '', 'Size of all droplets, like "s-1vcpu-2gb", or several in order of preference.'),
+      image: key(image, 'text', 'debian-12-x64', 'System image of all droplets.'),
+    }),
+    'group',
+    'none',
+    'Where and what the droplets are, for an estate at DigitalOcean.',
+  ),
   cloudflare: key(
     section({
       api_base_url: key(

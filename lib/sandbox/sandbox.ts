@@ -11,22 +11,29 @@ import { createAuthority } from './ca.ts'
 import { type CloudflareControl, createCloudflareStandIn } from './cloudflare/standin.ts'
 import type { ContainerMachines, ContainerOptions } from './containers/machines.ts'
 import { answerControl } from './control.ts'
+import { createDigitalOceanStandIn, type DigitalOceanControl, MACHINE_PREFIX } from './digitalocean/standin.ts'
 import { createInstants, exposureSnapshot, type Instant, isLetIn, STRANGER } from './exposure.ts'
 import { createFaultSource } from './faults.ts'
 import { createRequestLog, type Front, type FrontOptions, serveStandIn } from './front.ts'
+import { createGitHubStandIn, type GitHubControl } from './github/standin.ts'
 import { createHetznerStandIn, type HetznerControl } from './hetzner/standin.ts'
 import { serveInternet } from './internet.ts'
 import type { Hooks, LoggedRequest, SandboxClock, SandboxSettings, StandIn } from './kit.ts'
 import { createSimulatedMachines, type MachinesControl } from './machines/machines.ts'
 import { type DnsControl, startNames } from './names.ts'
 import { openStore } from './store.ts'
+import { createVercelStandIn, type VercelControl } from './vercel/standin.ts'
 
 /** Tokens of every sandbox: they open nothing else. */
 export const SANDBOX_TOKENS = {
   hetzner: 'landfall-sandbox-hetzner-token-that-opens-nothing-else-000000000',
   hetznerReadOnly: 'landfall-sandbox-hetzner-token-that-may-only-read-00000000000000',
+  digitalocean: 'landfall-sandbox-digitalocean-token-that-opens-nothing-else-0000',
+  digitaloceanReadOnly: 'landfall-sandbox-digitalocean-token-that-may-only-read-000000000',
   cloudflare: 'landfall-sandbox-cloudflare-token-that-opens-nothing-else-000000',
   cloudflareReadOnly: 'landfall-sandbox-cloudflare-token-that-may-only-read-00000000000',
+  github: 'landfall-sandbox-github-token-that-opens-nothing-else',
+  vercel: 'landfall-sandbox-vercel-token-that-opens-nothing-else',
 } as const
 
 /** The project of the sandbox's own Hetzner tokens. */
@@ -58,7 +65,7 @@ export interface SandboxOptions {
   readonly seed?: Partial<Seed>
   readonly clock?: SandboxClock
   /** Any free port where absent. */
-  readonly ports?: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']?: number }
+  readonly ports?: { readonly [K in 'hetzner' | 'digitalocean' | 'cloudflare' | 'internet' | 'authority' | 'resolver']?: number }
   /** Simulated where absent. Containers are real systems: they need Linux, root and Docker Engine, and end with the sandbox. */
   readonly machines?: 'simulated' | ({ readonly kind: 'container' } & ContainerOptions)
 }
@@ -68,8 +75,11 @@ export interface Sandbox {
   readonly environment: Readonly<Record<string, string>>
   readonly controls: {
     readonly hetzner: HetznerControl
+    readonly digitalocean: DigitalOceanControl
     readonly cloudflare: CloudflareControl
     readonly machines: MachinesControl
+    readonly github: GitHubControl
+    readonly vercel: VercelControl
     /** Where the machines are containers. */
     readonly containers?: ContainerMachines['control']
     readonly dns: DnsControl
@@ -77,7 +87,7 @@ export interface Sandbox {
     /** Servers of other people, the former host's for example, or a real one in a machine's place; until the process ends. */
     readonly sites: { set(address: string, port: number, loopbackPort: number | undefined): void }
   }
-  readonly ports: { readonly [K in 'hetzner' | 'cloudflare' | 'internet' | 'authority' | 'resolver']: number }
+  readonly ports: { readonly [K in 'hetzner' | 'digitalocean' | 'cloudflare' | 'internet' | 'authority' | 'resolver']: number }
   /** Whether this world was made now, and not found. */
   readonly isNew: boolean
   /** The ground truth of what was asked, oldest first. */
@@ -97,6 +107,7 @@ export interface Sandbox {
 
 export interface World {
   readonly hetzner: unknown
+  readonly digitalocean: unknown
   readonly cloudflare: unknown
   readonly machines: unknown
   readonly bugs: readonly string[]
@@ -137,7 +148,11 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     let changed: () => void = () => undefined
     const standIn = { store, clock, settings: () => settings, onChange: () => changed() }
     const hetzner = createHetznerStandIn(standIn)
+    const digitalocean = createDigitalOceanStandIn(standIn)
     const cloudflare = createCloudflareStandIn({ store, clock, settings: () => settings })
+
+    const github = createGitHubStandIn({ store, clock })
+    const vercel = createVercelStandIn({ store, clock })
 
     const log = createRequestLog(store, () => settings)
     const faults = createFaultSource()
@@ -160,8 +175,12 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
 
     // ── machines, and the way to them ──
 
-    const servers = () => hetzner.control.serversForMachines().map(toMachineServer)
-    const exposure = (serverId: string) => hetzner.control.exposure(Number(serverId))
+    const servers = () => [
+      ...hetzner.control.serversForMachines().map(toMachineServer),
+      ...digitalocean.control.serversForMachines(),
+    ]
+    const exposure = (serverId: string) =>
+      serverId.startsWith(MACHINE_PREFIX) ? digitalocean.control.exposure(serverId) : hetzner.control.exposure(Number(serverId))
     const isOpenToWorld = (serverId: string, port: number): boolean => {
       const openings = exposure(serverId)
       return isLetIn(openings, STRANGER.ipv4, port)
@@ -200,7 +219,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     closers.push(machines.close)
 
     const instants = createInstants(clock, () => exposureSnapshot(servers(), exposure))
-    const watch = createWatch(clock, hetzner.control)
+    const watch = createWatch(clock, [hetzner.control, digitalocean.control])
     closers.push(watch.stop)
     let telling = false
     changed = () => {
@@ -222,6 +241,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       store.transaction(() => {
         hetzner.control.addToken(SANDBOX_TOKENS.hetzner, { project: SANDBOX_PROJECT, access: 'read_write' })
         hetzner.control.addToken(SANDBOX_TOKENS.hetznerReadOnly, { project: SANDBOX_PROJECT, access: 'read_only' })
+        digitalocean.control.addToken(SANDBOX_TOKENS.digitalocean, { access: 'read_write' })
+        digitalocean.control.addToken(SANDBOX_TOKENS.digitaloceanReadOnly, { access: 'read_only' })
+        github.control.addToken({ value: SANDBOX_TOKENS.github, right: 'admin', makes: true })
+        vercel.control.addToken(SANDBOX_TOKENS.vercel)
         if (fresh) {
           cloudflare.control.addToken({ value: SANDBOX_TOKENS.cloudflare })
           cloudflare.control.addToken({ value: SANDBOX_TOKENS.cloudflareReadOnly, rest: 'read' })
@@ -234,8 +257,14 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
 
     const hetznerFront = await serve(hetzner, { base: '/v1', port: options.ports?.hetzner ?? 0 })
     closers.push(hetznerFront.close)
+    const digitaloceanFront = await serve(digitalocean, { base: '/v2', port: options.ports?.digitalocean ?? 0 })
+    closers.push(digitaloceanFront.close)
     const cloudflareFront = await serve(cloudflare, { base: '/client/v4', port: options.ports?.cloudflare ?? 0 })
     closers.push(cloudflareFront.close)
+    const githubFront = await serve(github, { base: '' })
+    closers.push(githubFront.close)
+    const vercelFront = await serve(vercel, { base: '' })
+    closers.push(vercelFront.close)
     const acme = createAcmeStandIn({ store, clock, ca, ask: names.ask, rateLimits: () => settings.rateLimits })
     const acmeFront = await serve(acme, { base: '/acme' })
     closers.push(acmeFront.close)
@@ -260,7 +289,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       environment: {
         HCLOUD_ENDPOINT: hetznerFront.url,
         HCLOUD_TOKEN: SANDBOX_TOKENS.hetzner,
+        DIGITALOCEAN_ENDPOINT: digitaloceanFront.url,
+        DIGITALOCEAN_TOKEN: SANDBOX_TOKENS.digitalocean,
         CLOUDFLARE_BASE_URL: cloudflareFront.url,
+        GITHUB_API_URL: githubFront.url,
+        GITHUB_TOKEN: SANDBOX_TOKENS.github,
+        VERCEL_ENDPOINT: vercelFront.url,
+        VERCEL_TOKEN: SANDBOX_TOKENS.vercel,
         ACME_DIRECTORY_URL: `${acmeFront.url}/directory`,
         CLOUDFLARE_API_TOKEN: SANDBOX_TOKENS.cloudflare,
         LANDFALL_INTERNET: internet.url,
@@ -269,8 +304,11 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       },
       controls: {
         hetzner: hetzner.control,
+        digitalocean: digitalocean.control,
         cloudflare: cloudflare.control,
         machines: machines.control,
+        github: github.control,
+        vercel: vercel.control,
         dns: names.control,
         acme: acme.control,
         sites: {
@@ -283,6 +321,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       },
       ports: {
         hetzner: hetznerFront.port,
+        digitalocean: digitaloceanFront.port,
         cloudflare: cloudflareFront.port,
         internet: internet.port,
         authority: names.authority.port,
@@ -295,6 +334,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       instants: instants.all,
       world: () => ({
         hetzner: hetzner.control.dump(),
+        digitalocean: digitalocean.control.dump(),
         cloudflare: cloudflare.control.dump(),
         machines: machines.dump(),
         bugs: bugs.map(bug => (bug instanceof Error ? (bug.stack ?? bug.message) : String(bug))),
@@ -321,7 +361,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
 }
 
 /** Brings the cloud up to date when its next action ends, so that no state is skipped because nobody asked. */
-const createWatch = (clock: SandboxClock, control: Pick<HetznerControl, 'settle' | 'nextEventAtMs'>) => {
+const createWatch = (clock: SandboxClock, clouds: readonly Pick<HetznerControl, 'settle' | 'nextEventAtMs'>[]) => {
   let timer: ReturnType<typeof setTimeout> | undefined
   const stop = (): void => {
     clearTimeout(timer)
@@ -329,12 +369,13 @@ const createWatch = (clock: SandboxClock, control: Pick<HetznerControl, 'settle'
   }
   const next = (): void => {
     stop()
-    const atMs = control.nextEventAtMs()
-    if (atMs === undefined) return
+    const atMs = Math.min(...clouds.map(cloud => cloud.nextEventAtMs() ?? Number.POSITIVE_INFINITY))
+    if (atMs === Number.POSITIVE_INFINITY) return
     timer = setTimeout(
       () => {
         // A change tells everybody, and that sets the next timer; a clock that stands still does not.
-        if (!control.settle()) next()
+        const changed = clouds.map(cloud => cloud.settle())
+        if (!changed.includes(true)) next()
       },
       Math.max(1, atMs - clock.nowMs()),
     )

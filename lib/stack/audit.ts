@@ -13,14 +13,24 @@ const FILE_RULES = {
     about: 'the Compose file is YAML',
     *check({ compose }) {
       for (const { line, says } of compose.yaml.mistakes)
-        yield { file: compose.file, line, says: `Compose cannot read this file: ${says}.`, fix: 'Correct it; docker compose config names the same place.' }
+        yield {
+          file: compose.file,
+          line,
+          says: `Compose cannot read this file: ${says}.`,
+          fix: 'Correct it; docker compose config names the same place.',
+        }
     },
   },
   'no-services': {
     about: 'the Compose file has services',
     *check({ compose }) {
       if (compose.hasServices || compose.yaml.value === undefined) return
-      yield { file: compose.file, line: 1, says: 'This file has no "services", so it is no Compose file.', fix: 'Name the right file.' }
+      yield {
+        file: compose.file,
+        line: 1,
+        says: 'This file has no "services", so it is no Compose file.',
+        fix: 'Name the right file.',
+      }
     },
   },
   'compose-refuses': {
@@ -31,7 +41,10 @@ const FILE_RULES = {
       yield {
         file: compose.file,
         line: Number(line ?? 1),
-        says: `Compose refuses this file: ${asked.refused.trim().split('\n').at(-1)?.slice(0, 400) ?? ''}`.replace(/([^.])$/, '$1.'),
+        says: `Compose refuses this file: ${asked.refused.trim().split('\n').at(-1)?.slice(0, 400) ?? ''}`.replace(
+          /([^.])$/,
+          '$1.',
+        ),
         fix: 'Correct it; see what Compose makes of it with: docker compose config',
       }
     },
@@ -68,9 +81,14 @@ export function audit(input: AuditInput): readonly Finding[] {
 /** The deploy list as it should be: known services once, in an order that fits their dependencies, the proxy last. */
 export function correctedServices({ stack, compose }: Pick<AuditInput, 'stack' | 'compose'>): readonly string[] {
   const { service } = stack.nginx
-  const stateful = /(?:^|\/)(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|rabbitmq|elasticsearch|clickhouse|minio|ollama|n8n)/i
+  const stateful =
+    /(?:^|\/)(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|rabbitmq|elasticsearch|clickhouse|minio|ollama|n8n)/i
   const known = [...new Set(stack.services)].filter(
-    name => name !== service && name in compose.services && !stack.stateful.includes(name) && !stateful.test(compose.services[name]?.image ?? ''),
+    name =>
+      name !== service &&
+      name in compose.services &&
+      !stack.stateful.includes(name) &&
+      !stateful.test(compose.services[name]?.image ?? ''),
   )
   const placed: string[] = []
   const place = (name: string, around: readonly string[]) => {

@@ -52,7 +52,8 @@ export const MAX_COMPOSE_BYTES = 32 * 1024 * 1024
 type Group = Record<string, unknown>
 const isGroup = (value: unknown): value is Group => typeof value === 'object' && value !== null && !Array.isArray(value)
 const group = (value: unknown): Group => (isGroup(value) ? value : {})
-const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : value === undefined || value === null ? [] : [value])
+const list = (value: unknown): readonly unknown[] =>
+  Array.isArray(value) ? value : value === undefined || value === null ? [] : [value]
 const text = (value: unknown): string | undefined =>
   typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
 const texts = (value: unknown): readonly string[] => list(value).flatMap(each => text(each) ?? [])
@@ -60,7 +61,9 @@ const texts = (value: unknown): readonly string[] => list(value).flatMap(each =>
 export function parseComposeFile(file: string, source: string): ComposeFile {
   const yaml = parseYaml(source)
   const root = group(yaml.value)
-  const services = Object.fromEntries(Object.entries(group(root.services)).map(([name, raw]) => [name, parseService(name, group(raw))]))
+  const services = Object.fromEntries(
+    Object.entries(group(root.services)).map(([name, raw]) => [name, parseService(name, group(raw))]),
+  )
   const secretFiles = Object.fromEntries(
     Object.entries(group(root.secrets)).flatMap(([name, raw]) => {
       const path = text(group(raw).file)
@@ -86,7 +89,12 @@ function parseService(name: string, raw: Group): WrittenService {
     hostNamespaces: ['pid', 'ipc', 'userns_mode', 'uts'].filter(key => raw[key] === 'host'),
     healthCheck: parseHealthCheck(raw.healthcheck),
     environment: Array.isArray(raw.environment)
-      ? Object.fromEntries(texts(raw.environment).map(line => [line.split('=')[0] ?? '', line.includes('=') ? line.slice(line.indexOf('=') + 1) : '']))
+      ? Object.fromEntries(
+          texts(raw.environment).map(line => [
+            line.split('=')[0] ?? '',
+            line.includes('=') ? line.slice(line.indexOf('=') + 1) : '',
+          ]),
+        )
       : Object.fromEntries(Object.entries(group(raw.environment)).map(([key, value]) => [key, text(value) ?? ''])),
     envFiles: list(raw.env_file).flatMap(each => {
       const path = isGroup(each) ? text(each.path) : text(each)
@@ -125,7 +133,13 @@ function parseMount(mount: unknown, index: number): Mount {
   const plain = (text(mount) ?? '').replace(/\$\{[^}]*\}/g, match => match.replaceAll(':', ';'))
   const [source = '', target, mode = ''] = plain.split(':').map(part => part.replaceAll(';', ':'))
   if (target === undefined) return { source: '', target: source, kind: 'anonymous', readOnly: false, index }
-  return { source, target, kind: /^[./~]|^\$\{?PWD/.test(source) ? 'bind' : 'volume', readOnly: mode.split(',').includes('ro'), index }
+  return {
+    source,
+    target,
+    kind: /^[./~]|^\$\{?PWD/.test(source) ? 'bind' : 'volume',
+    readOnly: mode.split(',').includes('ro'),
+    index,
+  }
 }
 
 function parseHealthCheck(raw: unknown): WrittenService['healthCheck'] {
@@ -162,7 +176,5 @@ export function neededVariables(source: string): readonly Variable[] {
 
 /** Every variable that the file mentions, with a default or without. */
 export const mentionedVariables = (source: string): readonly string[] => [
-  ...new Set(
-    [...source.matchAll(/\$(?:\$|\{?([A-Za-z_]\w*))/g)].flatMap(match => match[1] ?? []),
-  ),
+  ...new Set([...source.matchAll(/\$(?:\$|\{?([A-Za-z_]\w*))/g)].flatMap(match => match[1] ?? [])),
 ]

@@ -97,7 +97,8 @@ export function parseStacks(text: string, source: string): readonly StackConfig[
 
   const environmentAt = (name: string, raw: unknown, path: Path): StackEnvironment[] => {
     const known = ENVIRONMENTS.find(each => each === name)
-    if (known === undefined) wrong(path, `is no environment${didYouMean(name, ENVIRONMENTS) || `; there are ${listed(ENVIRONMENTS)}`}`)
+    if (known === undefined)
+      wrong(path, `is no environment${didYouMean(name, ENVIRONMENTS) || `; there are ${listed(ENVIRONMENTS)}`}`)
     if (!isGroup(raw)) {
       wrong(path, 'must be a group of keys in braces')
       return []
@@ -110,7 +111,8 @@ export function parseStacks(text: string, source: string): readonly StackConfig[
     if (on === 'ssh' && directory === undefined) wrong(path, 'needs "directory", the stack’s folder on the host')
     const hostKeys = isGroup(raw.host_keys) ? raw.host_keys : {}
     for (const [host, key] of Object.entries(hostKeys))
-      if (typeof key !== 'string' || !HOST_KEY.test(key)) wrong([...path, 'host_keys', host], 'must be a host key like "ssh-ed25519 AAAA…"')
+      if (typeof key !== 'string' || !HOST_KEY.test(key))
+        wrong([...path, 'host_keys', host], 'must be a host key like "ssh-ed25519 AAAA…"')
     const health = Array.isArray(raw.health) ? raw.health : []
     const asked = health.flatMap((each, index) => {
       const url = isGroup(each) && typeof each.url === 'string' ? URL.parse(each.url) : null
@@ -171,14 +173,26 @@ export function parseStacks(text: string, source: string): readonly StackConfig[
     ]
   })
   if (mistakes.length === 0) return stacks
-  const lines = mistakes.map(({ path, says, at }) => `  line ${at?.line ?? lineOf(path)}  ${path.length === 0 ? says : `${renderPath(path)}: ${says}`}`)
-  throw new LandfallError('config', [`${source} has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`} in "stacks":`, ...lines.slice(0, 50)].join('\n'), {
-    hint: 'examples/compose-rolling.json is a whole example.',
-  })
+  const lines = mistakes.map(
+    ({ path, says, at }) => `  line ${at?.line ?? lineOf(path)}  ${path.length === 0 ? says : `${renderPath(path)}: ${says}`}`,
+  )
+  throw new LandfallError(
+    'config',
+    [
+      `${source} has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`} in "stacks":`,
+      ...lines.slice(0, 50),
+    ].join('\n'),
+    {
+      hint: 'examples/compose-rolling.json is a whole example.',
+    },
+  )
 }
 
 /** A stack that no configuration describes: what a Compose file alone says. */
-export const stackOfFile = (file: string, options: { readonly nginxConfig?: string; readonly services?: readonly string[] } = {}): StackConfig => ({
+export const stackOfFile = (
+  file: string,
+  options: { readonly nginxConfig?: string; readonly services?: readonly string[] } = {},
+): StackConfig => ({
   name: 'stack',
   project: 'stack',
   services: options.services ?? [],

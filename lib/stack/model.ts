@@ -47,7 +47,12 @@ export interface Manifest {
   readonly by: string
   /** Digest of the networks and volumes. */
   readonly fixtures: string
-  readonly services: Readonly<Record<string, { readonly image: string; readonly imageId: string; readonly hash: string; readonly digests: readonly string[] }>>
+  readonly services: Readonly<
+    Record<
+      string,
+      { readonly image: string; readonly imageId: string; readonly hash: string; readonly digests: readonly string[] }
+    >
+  >
 }
 
 /** How many releases are kept for rollback, and so their images. */

@@ -125,7 +125,10 @@ export function parseNginx(source: string): ParsedNginx {
 }
 
 /** Every directive, with the names of the blocks around it. */
-export function* walk(directives: readonly Directive[], path: readonly Directive[] = []): Generator<{ directive: Directive; path: readonly Directive[] }> {
+export function* walk(
+  directives: readonly Directive[],
+  path: readonly Directive[] = [],
+): Generator<{ directive: Directive; path: readonly Directive[] }> {
   for (const directive of directives) {
     yield { directive, path }
     if (directive.block) yield* walk(directive.block, [...path, directive])

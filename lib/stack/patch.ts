@@ -7,9 +7,11 @@ const CONTEXT = 3
 /** Edits of one file, later ones that touch the same lines left out. */
 function ordered(edits: readonly Edit[]): readonly Edit[] {
   const out: Edit[] = []
-  for (const edit of [...edits].sort((a, b) => a.line - b.line || b.remove - a.remove)) {
+  for (const edit of [...edits].sort((a, b) => a.line - b.line || a.remove - b.remove)) {
     const last = out.at(-1)
-    const same = out.some(each => each.line === edit.line && each.remove === edit.remove && each.insert.join('\n') === edit.insert.join('\n'))
+    const same = out.some(
+      each => each.line === edit.line && each.remove === edit.remove && each.insert.join('\n') === edit.insert.join('\n'),
+    )
     if (!same && (!last || edit.line >= last.line + last.remove)) out.push(edit)
   }
   return out
@@ -71,7 +73,13 @@ export function renderPatch(findings: readonly Finding[], textOf: (file: string)
     .sort()
     .map(file => {
       const text = textOf(file)
-      return text === undefined ? '' : renderDiff(file, text, edits.filter(edit => edit.file === file))
+      return text === undefined
+        ? ''
+        : renderDiff(
+            file,
+            text,
+            edits.filter(edit => edit.file === file),
+          )
     })
     .join('')
 }

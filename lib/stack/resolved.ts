@@ -78,7 +78,9 @@ function findObstacles(service: Group): string[] {
       ? [`publishes port ${ports.map(port => port.published ?? '').join(', ')} of the host`]
       : []),
     ...(typeof mode === 'string' && mode !== '' ? [`uses network_mode ${mode}`] : []),
-    ...(networks.some(({ ipv4_address, ipv6_address }) => ipv4_address ?? ipv6_address) ? ['has a fixed address in a network'] : []),
+    ...(networks.some(({ ipv4_address, ipv6_address }) => ipv4_address ?? ipv6_address)
+      ? ['has a fixed address in a network']
+      : []),
   ]
 }
 
@@ -105,10 +107,7 @@ export function withImages(resolved: Resolved, project: string, images: Readonly
   return parseResolved(JSON.stringify({ ...resolved.value, services: Object.fromEntries(services) }), project)
 }
 
-/**
- * The same services without a word about each other. `compose create web` also brings what web depends on to its wanted number,
- * and so removes the container that was just made for it (compose 2.26.1 and 2.40.3). The services' hashes stay the same.
- */
+/** The same services without a word about each other: what a container was made from where its dependencies were left out. */
 export const withoutDependencies = ({ value }: Resolved): Readonly<Record<string, unknown>> => ({
   ...value,
   services: Object.fromEntries(
@@ -120,7 +119,10 @@ export const withoutDependencies = ({ value }: Resolved): Readonly<Record<string
 })
 
 /** Services in an order in which each comes after what it depends on; `names` keep their order otherwise. */
-export function byDependency(names: readonly string[], services: Readonly<Record<string, Pick<ResolvedService, 'dependsOn'>>>): string[] {
+export function byDependency(
+  names: readonly string[],
+  services: Readonly<Record<string, Pick<ResolvedService, 'dependsOn'>>>,
+): string[] {
   const placed = new Set<string>()
   const visiting = new Set<string>()
   const place = (name: string) => {

@@ -21,6 +21,8 @@ export interface Seen {
   readonly resolved: Resolved
   /** Compose's hash of each wanted service. */
   readonly hashes: Readonly<Record<string, string>>
+  /** The same, of services without dependencies. */
+  readonly looseHashes: Readonly<Record<string, string>>
   readonly images: Readonly<Record<string, { readonly id: string; readonly digests: readonly string[] }>>
   readonly containers: readonly SeenContainer[]
   readonly state: StackState
@@ -57,11 +59,13 @@ export function judge(service: ResolvedService, seen: Seen): Verdict {
   const verdict = (state: ServiceState, why: string): Verdict => ({ service: service.name, state, why, containers })
   if (containers.length === 0) return verdict('missing', 'there is no container')
   const imageId = seen.images[service.image]?.id
-  const hash = seen.hashes[service.name]
+  const hashes = [seen.hashes[service.name], seen.looseHashes[service.name]]
   const older = containers.find(container => container.imageId !== imageId)
-  const differs = containers.some(container => container.configHash !== hash)
+  const differs = containers.some(container => !hashes.includes(container.configHash))
   const whys = [
-    ...(older ? [older.image === service.image ? `a newer image ${service.image}` : `image ${older.image} → ${service.image}`] : []),
+    ...(older
+      ? [older.image === service.image ? `a newer image ${service.image}` : `image ${older.image} → ${service.image}`]
+      : []),
     ...(differs && (!older || older.image === service.image) ? ['its configuration differs'] : []),
     ...(containers.length === service.replicas ? [] : [`${containers.length} → ${service.replicas} containers`]),
   ]
@@ -76,7 +80,9 @@ export function releaseId(resolved: Resolved, images: Seen['images']): string {
   const ids = Object.values(resolved.services)
     .map(({ name, image }) => [name, images[image]?.id ?? image])
     .sort()
-  const digest = createHash('sha256').update(JSON.stringify([resolved.value, ids])).digest('hex')
+  const digest = createHash('sha256')
+    .update(JSON.stringify([resolved.value, ids]))
+    .digest('hex')
   return `r${digest.slice(0, 11)}`
 }
 
@@ -87,7 +93,8 @@ export const filesDigest = (files: readonly FileText[]): string =>
     .slice(0, 16)
 
 /** What becomes of a rollout that its run left behind: only behind the switch the new containers are known to serve. */
-export const recovery = (rollout: Pick<Rollout, 'phase'>): 'finish' | 'revert' => (rollout.phase === 'draining' ? 'finish' : 'revert')
+export const recovery = (rollout: Pick<Rollout, 'phase'>): 'finish' | 'revert' =>
+  rollout.phase === 'draining' ? 'finish' : 'revert'
 
 /** Containers of the rollout's services that were made by it. */
 export const freshOf = (rollout: Pick<Rollout, 'old'>, containers: readonly SeenContainer[]): readonly SeenContainer[] =>
@@ -129,5 +136,20 @@ export function dependents(service: string, services: Resolved['services']): rea
       }
   }
   add(service)
+  return [...found]
+}
+
+/** Everything that `service` depends on, directly or not. */
+export function dependencies(service: string, services: Resolved['services']): readonly string[] {
+  const found = new Set<string>()
+  const add = (name: string) => {
+    for (const needed of services[name]?.dependsOn ?? [])
+      if (!found.has(needed)) {
+        found.add(needed)
+        add(needed)
+      }
+  }
+  add(service)
+  found.delete(service)
   return [...found]
 }

@@ -84,9 +84,21 @@ export function addBelowService(compose: ComposeFile, service: string, lines: re
   return { file: compose.file, line: line + 1, remove: 0, insert: lines.map(each => indent + each) }
 }
 
-export const upstreamsOf = (sources: readonly NginxSource[], walkAll: (directives: readonly Directive[]) => Iterable<{ directive: Directive; path: readonly Directive[] }>) =>
+export const upstreamsOf = (
+  sources: readonly NginxSource[],
+  walkAll: (directives: readonly Directive[]) => Iterable<{ directive: Directive; path: readonly Directive[] }>,
+) =>
   sources.flatMap(source =>
     [...walkAll(source.parsed.directives)].flatMap(({ directive }) =>
-      directive.name === 'upstream' && directive.block ? [{ source, name: directive.args[0]?.text ?? '', directive, servers: directive.block.filter(each => each.name === 'server') }] : [],
+      directive.name === 'upstream' && directive.block
+        ? [
+            {
+              source,
+              name: directive.args[0]?.text ?? '',
+              directive,
+              servers: directive.block.filter(each => each.name === 'server'),
+            },
+          ]
+        : [],
     ),
   )

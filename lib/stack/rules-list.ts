@@ -1,7 +1,7 @@
 /** Rules about the service list, and about which file belongs to which environment. Pure. */
 
 import { didYouMean, listed, quoted } from '../estate/words.ts'
-import { listPlace, lineIn, type Rule } from './rule.ts'
+import { lineIn, listPlace, type Rule } from './rule.ts'
 
 /** Databases and stores that people put into such a list by what they do, not by their service's name. */
 const KINDS: readonly (readonly [RegExp, RegExp])[] = [
@@ -21,13 +21,21 @@ export const LIST_RULES = {
     *check(input) {
       const names = Object.keys(input.compose.services)
       for (const [index, name] of input.stack.services.entries()) {
-        if (name in input.compose.services) continue
+        // Compose sees also what "include" brings.
+        const asked = input.asked && 'services' in input.asked ? input.asked.services : []
+        if (name in input.compose.services || asked.includes(name)) continue
         const near = didYouMean(name, names)
         const kin = near === '' ? byKind(name, names) : undefined
         yield {
           ...listPlace(input, index),
-          says: `The service ${quoted(name)} of the deploy list is not in ${input.compose.file}${near || (kin ? `; did you mean "${kin}"?` : '')}`.replace(/([^?])$/, '$1.'),
-          fix: kin || near ? 'Write the name of the service that is there, or take it out of the list.' : 'Take it out of the list, or add the service to the Compose file.',
+          says: `The service ${quoted(name)} of the deploy list is not in ${input.compose.file}${near || (kin ? `; did you mean "${kin}"?` : '')}`.replace(
+            /([^?])$/,
+            '$1.',
+          ),
+          fix:
+            kin || near
+              ? 'Write the name of the service that is there, or take it out of the list.'
+              : 'Take it out of the list, or add the service to the Compose file.',
         }
       }
     },
@@ -37,7 +45,11 @@ export const LIST_RULES = {
     *check(input) {
       for (const [index, name] of input.stack.services.entries())
         if (input.stack.services.indexOf(name) < index)
-          yield { ...listPlace(input, index), says: `The service ${name} is in the deploy list twice.`, fix: 'Keep the first mention.' }
+          yield {
+            ...listPlace(input, index),
+            says: `The service ${name} is in the deploy list twice.`,
+            fix: 'Keep the first mention.',
+          }
     },
   },
   'proxy-missing': {
@@ -70,7 +82,9 @@ export const LIST_RULES = {
       const { services, nginx } = input.stack
       for (const [index, name] of services.entries()) {
         if (name === nginx.service) continue
-        const late = (input.compose.services[name]?.dependsOn ?? []).filter(needed => services.indexOf(needed) > index && needed !== nginx.service)
+        const late = (input.compose.services[name]?.dependsOn ?? []).filter(
+          needed => services.indexOf(needed) > index && needed !== nginx.service,
+        )
         if (late.length > 0)
           yield {
             ...listPlace(input, index),
@@ -85,7 +99,10 @@ export const LIST_RULES = {
     *check(input) {
       for (const [index, name] of input.stack.services.entries()) {
         const service = input.compose.services[name]
-        const looks = /(?:^|\/)(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|rabbitmq|elasticsearch|clickhouse|minio|ollama|n8n)/i.test(service?.image ?? '')
+        const looks =
+          /(?:^|\/)(?:postgres|postgis|mysql|mariadb|mongo|redis|valkey|rabbitmq|elasticsearch|clickhouse|minio|ollama|n8n)/i.test(
+            service?.image ?? '',
+          )
         if (!service || !(looks || input.stack.stateful.includes(name))) continue
         yield {
           ...listPlace(input, index),
@@ -128,7 +145,11 @@ export const LIST_RULES = {
   'wrong-file': {
     about: 'an environment uses its own Compose file',
     *check(input) {
-      const others = { dev: /(?:^|[.\-_/])(?:prod|production|staging|stage)(?=[.\-_]|$)/i, staging: /(?:^|[.\-_/])dev(?:elopment)?(?=[.\-_]|$)/i, prod: /(?:^|[.\-_/])dev(?:elopment)?(?=[.\-_]|$)/i }
+      const others = {
+        dev: /(?:^|[.\-_/])(?:prod|production|staging|stage)(?=[.\-_]|$)/i,
+        staging: /(?:^|[.\-_/])dev(?:elopment)?(?=[.\-_]|$)/i,
+        prod: /(?:^|[.\-_/])dev(?:elopment)?(?=[.\-_]|$)/i,
+      }
       for (const environment of input.stack.environments) {
         if (environment.name !== input.environment) continue
         const name = environment.file.split('/').at(-1) ?? ''

@@ -20,7 +20,9 @@ const serverNames = (server: Directive): readonly string[] =>
   (server.block ?? []).filter(({ name }) => name === 'server_name').flatMap(({ args }) => args.map(({ text }) => text))
 
 const listens = (server: Directive): readonly string[] => {
-  const own = (server.block ?? []).filter(({ name }) => name === 'listen').map(({ args }) => /(\d+)$/.exec(args[0]?.text ?? '')?.[1] ?? '80')
+  const own = (server.block ?? [])
+    .filter(({ name }) => name === 'listen')
+    .map(({ args }) => /(\d+)$/.exec(args[0]?.text ?? '')?.[1] ?? '80')
   return own.length > 0 ? own : ['80']
 }
 
@@ -32,7 +34,12 @@ export const NGINX_RULES = {
     *check(input) {
       for (const source of input.nginx)
         for (const { line, says } of source.parsed.mistakes)
-          yield { file: source.file, line, says: `nginx cannot read this file: ${says}.`, fix: 'Correct it; nginx -t names the same place.' }
+          yield {
+            file: source.file,
+            line,
+            says: `nginx cannot read this file: ${says}.`,
+            fix: 'Correct it; nginx -t names the same place.',
+          }
     },
   },
   'unknown-upstream-host': {
@@ -42,7 +49,8 @@ export const NGINX_RULES = {
       for (const { source, name, servers } of upstreams(input))
         for (const server of servers) {
           const address = parseAddress(server.args[0]?.text ?? '')
-          if (!address || address.host in input.compose.services || isIpAddress(address.host) || /^localhost$/.test(address.host)) continue
+          if (!address || address.host in input.compose.services || isIpAddress(address.host) || /^localhost$/.test(address.host))
+            continue
           const hint = didYouMean(address.host, services)
           // A name with dots is somebody else's host.
           if (hint === '' && address.host.includes('.')) continue
@@ -150,7 +158,11 @@ export const NGINX_RULES = {
               const first = seen.get(key)
               if (first === undefined) seen.set(key, `${source.file} line ${directive.line}`)
               else if (name !== '_')
-                yield { ...at(source, directive), says: `${name} on port ${port} is served twice (first in ${first}); nginx ignores the second.`, fix: 'Join the two server blocks.' }
+                yield {
+                  ...at(source, directive),
+                  says: `${name} on port ${port} is served twice (first in ${first}); nginx ignores the second.`,
+                  fix: 'Join the two server blocks.',
+                }
             }
         }
     },
@@ -162,7 +174,12 @@ export const NGINX_RULES = {
       for (const { source, name, directive } of upstreams(input)) {
         const first = seen.get(name)
         if (first === undefined) seen.set(name, `${source.file} line ${directive.line}`)
-        else yield { ...at(source, directive), says: `The upstream ${name} is defined twice (first in ${first}); nginx does not start.`, fix: 'Remove one of them.' }
+        else
+          yield {
+            ...at(source, directive),
+            says: `The upstream ${name} is defined twice (first in ${first}); nginx does not start.`,
+            fix: 'Remove one of them.',
+          }
       }
     },
   },
@@ -202,7 +219,9 @@ export const NGINX_RULES = {
   'no-shared-network': {
     about: 'the proxy reaches what it serves',
     *check(input) {
-      const served = new Set(upstreams(input).flatMap(({ servers }) => servers.flatMap(each => parseAddress(each.args[0]?.text ?? '')?.host ?? [])))
+      const served = new Set(
+        upstreams(input).flatMap(({ servers }) => servers.flatMap(each => parseAddress(each.args[0]?.text ?? '')?.host ?? [])),
+      )
       const { service } = input.stack.nginx
       const proxy = networksOf(input, service)
       if (!(service in input.compose.services)) return

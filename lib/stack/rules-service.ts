@@ -63,7 +63,7 @@ export const SERVICE_RULES = {
               file: input.compose.file,
               line: lineIn(input, name, 'container_name'),
               says: `${name} has the fixed container_name ${quoted(containerName)}, so no second container of it can start.`,
-              fix: 'Remove container_name; find containers by service: docker compose ps ' + name,
+              fix: `Remove container_name; find containers by service: docker compose ps ${name}`,
             },
             linesOfKey(input.compose, name, 'container_name'),
           )
@@ -209,7 +209,7 @@ export const SERVICE_RULES = {
           file: input.compose.file,
           line: lineIn(input, name, 'image'),
           says: `${name} uses ${quoted(image)}, a tag that means something else tomorrow: nobody can say what runs, or go back to it.`,
-          fix: 'Give each build its own tag, for example the commit: image: registry.example.com/app:${TAG}.',
+          fix: `Give each build its own tag, for example the commit: image: registry.example.com/${name}:\${TAG}.`,
         }
       }
     },
@@ -315,7 +315,10 @@ export const SERVICE_RULES = {
         yield {
           file: input.compose.file,
           line,
-          says: `The variable ${name} has no value for ${input.environment}: Compose would put nothing in its place${didYouMean(name, input.variables)}`.replace(/([^?])$/, '$1.'),
+          says: `The variable ${name} has no value for ${input.environment}: Compose would put nothing in its place${didYouMean(name, input.variables)}`.replace(
+            /([^?])$/,
+            '$1.',
+          ),
           fix: `Set it in the environment's env file, or give it a default: \${${name}:-value}.`,
         }
       }
@@ -334,6 +337,19 @@ export const SERVICE_RULES = {
               says: `${name} depends on ${quoted(needed)}, which is no service of this file${didYouMean(needed, names) || '.'}`,
               fix: 'Correct the name, or remove it.',
             }
+    },
+  },
+  'inactive-profile': {
+    about: 'a rolled service is always there',
+    *check(input) {
+      for (const { name, profiles } of rolledServices(input))
+        if (profiles.length > 0)
+          yield {
+            file: input.compose.file,
+            line: lineIn(input, name, 'profiles'),
+            says: `${name} belongs to the profile ${listed(profiles)}, so Compose leaves it out unless that is asked for.`,
+            fix: 'Remove profiles from a service that is deployed.',
+          }
     },
   },
   'global-mode': {

@@ -6,7 +6,9 @@ import type { Rule } from './rule.ts'
 const lineOf = (text: string, index: number): number => text.slice(0, index).split('\n').length
 
 /** `SERVICES="api,web"` in a workflow: the words and their place. */
-export function workflowServices(text: string): readonly { readonly services: readonly string[]; readonly line: number; readonly raw: string }[] {
+export function workflowServices(
+  text: string,
+): readonly { readonly services: readonly string[]; readonly line: number; readonly raw: string }[] {
   return [...text.matchAll(/^[^\n#]*\bSERVICES\s*[:=]\s*["']?([A-Za-z0-9_.-]+(?:[ ,]+[A-Za-z0-9_.-]+)*)["']?/gm)].map(match => ({
     services: (match[1] ?? '').split(/[ ,]+/),
     line: lineOf(text, match.index + match[0].length),
@@ -17,10 +19,26 @@ export function workflowServices(text: string): readonly { readonly services: re
 /** Commands that break what the rollout does, with what happens and what to write instead. */
 const RECIPES = [
   [/docker[ -]compose\b[^\n]*\bdown\b/, 'takes the whole stack down', 'Go back with: bun scripts/stack.ts rollback'],
-  [/docker[ -]compose\b[^\n]*--force-recreate/, 'stops the old container before the new one is there', 'Deploy with: bun scripts/stack.ts deploy'],
-  [/docker[ -]compose\b[^\n]*--scale/, 'recreates the old container too, or keeps the old version without a word', 'Deploy with: bun scripts/stack.ts deploy'],
-  [/docker (?:inspect|exec|logs|restart|stop)\b[^\n]*\b[\w-]+-\$\{?\w*service/i, 'looks for containers by a fixed name, which a rolled service cannot have', 'Ask by service: docker compose ps SERVICE'],
-  [/docker (?:image|system) prune\b[^\n]*(?:-a|--all)/, 'removes the images that a rollback needs', 'Clean up with: bun scripts/stack.ts prune'],
+  [
+    /docker[ -]compose\b[^\n]*--force-recreate/,
+    'stops the old container before the new one is there',
+    'Deploy with: bun scripts/stack.ts deploy',
+  ],
+  [
+    /docker[ -]compose\b[^\n]*--scale/,
+    'recreates the old container too, or keeps the old version without a word',
+    'Deploy with: bun scripts/stack.ts deploy',
+  ],
+  [
+    /docker (?:inspect|exec|logs|restart|stop)\b[^\n]*\b[\w-]+-\$\{?\w*service/i,
+    'looks for containers by a fixed name, which a rolled service cannot have',
+    'Ask by service: docker compose ps SERVICE',
+  ],
+  [
+    /docker (?:image|system) prune\b[^\n]*(?:-a|--all)/,
+    'removes the images that a rollback needs',
+    'Clean up with: bun scripts/stack.ts prune',
+  ],
 ] as const
 
 export const WORKFLOW_RULES = {
@@ -81,7 +99,12 @@ export const WORKFLOW_RULES = {
       if (!workflow) return
       for (const [pattern, does, fix] of RECIPES)
         for (const match of workflow.text.matchAll(new RegExp(pattern.source, `${pattern.flags.replace('g', '')}g`)))
-          yield { file: workflow.file, line: lineOf(workflow.text, match.index), says: `This command ${does}: ${quoted(match[0].trim())}.`, fix: `${fix}.` }
+          yield {
+            file: workflow.file,
+            line: lineOf(workflow.text, match.index),
+            says: `This command ${does}: ${quoted(match[0].trim())}.`,
+            fix: `${fix}.`,
+          }
     },
   },
   'workflow-secrets': {

@@ -46,7 +46,8 @@ export function renderUpstreams(
       const target = parseAddress(server.args[0]?.text ?? '')
       const found = target && Object.hasOwn(addresses, target.host) ? addresses[target.host] : undefined
       if (!target || !found) continue
-      if (found.length === 0) throw new LandfallError('unhealthy', `${target.host} has no address in a network that the proxy shares.`)
+      if (found.length === 0)
+        throw new LandfallError('unhealthy', `${target.host} has no address in a network that the proxy shares.`)
       const parameters = server.args.slice(1).map(word => file.text.slice(word.start, word.end))
       const line = (address: string) => ['server', `${address}:${target.port}`, ...parameters].join(' ')
       edits.push({ start: server.start, end: server.end, text: found.map(address => `${line(address)};`).join(' ') })
@@ -66,7 +67,10 @@ export function renderUpstreams(
   return { files: rendered, proof: { port, token } }
 }
 
-export function applyEdits(text: string, edits: readonly { readonly start: number; readonly end: number; readonly text: string }[]): string {
+export function applyEdits(
+  text: string,
+  edits: readonly { readonly start: number; readonly end: number; readonly text: string }[],
+): string {
   let out = ''
   let at = 0
   for (const edit of [...edits].sort((a, b) => a.start - b.start || a.end - b.end)) {

@@ -25,7 +25,11 @@ export function parseYaml(text: string): YamlFile {
   } catch (error) {
     if (!(error instanceof Error)) throw error
     const line = firstBrokenLine(text)
-    return { value: undefined, lineOf, mistakes: [{ line, says: `it is not YAML: ${error.message.replace(/^YAML Parse error:?\s*/i, '').trim()}` }] }
+    return {
+      value: undefined,
+      lineOf,
+      mistakes: [{ line, says: `it is not YAML: ${error.message.replace(/^YAML Parse error:?\s*/i, '').trim()}` }],
+    }
   }
 }
 
@@ -62,7 +66,11 @@ function findLines(text: string): { lines: Map<string, number>; twice: { line: n
     }
     let rest = body
     const enter = (at: number, isList: boolean): Level => {
-      while (stack.length > 0 && ((stack.at(-1)?.indent ?? 0) > at || ((stack.at(-1)?.indent ?? 0) === at && stack.at(-1)?.isList && !isList))) stack.pop()
+      while (
+        stack.length > 0 &&
+        ((stack.at(-1)?.indent ?? 0) > at || ((stack.at(-1)?.indent ?? 0) === at && stack.at(-1)?.isList && !isList))
+      )
+        stack.pop()
       const top = stack.at(-1)
       if (top && top.indent === at && top.isList === isList) return top
       const level = { indent: at, path: pending, index: 0, isList }

@@ -152,14 +152,13 @@ async function prove(
       comment,
     }),
   )
-  const standing = challengesAt(estate.name, order.names, await relookRecords(live))
+  const standing = challengesAt(estate.name, order.names, live.get('records'))
   const isWanted = (record: DnsRecord) => wanted.some(each => each.name === record.name && each.content === record.content)
   const missing = wanted.filter(each => !standing.some(record => record.name === each.name && record.content === each.content))
   const stale = standing.filter(record => !isWanted(record))
   if (missing.length + stale.length > 0)
     await dns.changeRecords(zone.id, { deletes: stale.map(({ id }) => ({ id })), patches: [], posts: missing })
   await relookRecords(live)
-  live.update('records', all => all)
 
   const endsAtMs = clock.monotonicMs() + RECORD_TIMEOUT_MS
   for (const { recordName, recordValue } of open)
@@ -187,7 +186,7 @@ async function prove(
 }
 
 const relookRecords = async (live: World<EstateWorld>): Promise<readonly DnsRecord[]> => {
-  live.forget(['records'])
+  live.touch('records')
   await live.look(['records'])
   return live.get('records')
 }

@@ -70,8 +70,9 @@ async function mark(deps: CutoverDeps, live: World<EstateWorld>, moves: readonly
   }
 }
 
+/** Old records stay readable meanwhile, for steps that run beside this one. */
 const relook = async (live: World<EstateWorld>): Promise<readonly DnsRecord[]> => {
-  live.forget(['records'])
+  live.touch('records')
   await live.look(['records'])
   return live.get('records')
 }
@@ -276,27 +277,29 @@ const isServedAt = (
   probes: readonly { readonly address: string; readonly https: Parameters<typeof isReplyServed>[0] }[],
 ) => addressesOf(move).every(({ address }) => probes.some(each => each.address === address && isReplyServed(each.https)))
 
-/** Applies a batch to what is there at this moment. Strangers' edits since the plan end it. */
+/** Sends the batch, and reads what became of it: new records have ids that only the vendor knows. */
 async function apply(
   deps: CutoverDeps,
   live: World<EstateWorld>,
   moves: readonly Move[],
   batchFor: (move: Move, records: readonly DnsRecord[]) => RecordBatch,
 ): Promise<void> {
+  const batch = joinBatches(moves.map(move => batchFor(move, live.get('records'))))
+  if (!isEmptyBatch(batch)) await deps.dns.changeRecords(moves[0]?.zoneId ?? '', batch)
+  await relook(live)
+}
+
+/** The same for the switch, over what is there at this moment: minutes have passed since the plan. */
+async function applyFresh(...[deps, live, moves, batchFor]: Parameters<typeof apply>): Promise<void> {
   const records = await relook(live)
   const strangers = moves.filter(move => !deps.takeOver.includes(move.name)).flatMap(move => strangersAt(move, records))
   if (strangers.length > 0)
     throw new LandfallError(
       'refused',
-      `Nothing was changed: somebody else has changed ${strangers.map(each => `${each.name} (${describeRecord(each)})`).join(', ')}.`,
+      `Nothing was switched: somebody else has changed ${strangers.map(each => `${each.name} (${describeRecord(each)})`).join(', ')}.`,
       { hint: 'Run the same command again: it shows what is there now.' },
     )
-  const zoneId = moves[0]?.zoneId ?? ''
-  const batch = joinBatches(moves.map(move => batchFor(move, records)))
-  if (!isEmptyBatch(batch)) await deps.dns.changeRecords(zoneId, batch)
-  await relook(live)
-  // Touched, so that the second look reads them once more.
-  live.update('records', all => all)
+  await apply(deps, live, moves, batchFor)
 }
 
 /** Resolvers keep answers for a minute from now on, no longer for as long as before. */
@@ -373,8 +376,6 @@ export function drainStep(deps: CutoverDeps): EstateStep {
             waiting.map(move => live.get('moves')[move.name] ?? move),
             { drainedAtMs: deps.waits.nowMs() },
           )
-          // The zone may have changed meanwhile; the switch judges what is there now.
-          await relook(live)
         },
       })
     },
@@ -411,7 +412,7 @@ export function switchStep(deps: CutoverDeps): EstateStep {
         kind,
         summary,
         details: waiting.flatMap(move => detailsOf(move, records)),
-        apply: ({ world: live }) => apply(deps, live, waiting, (move, now) => switchBatch(move, now, move.switchTtlS)),
+        apply: ({ world: live }) => applyFresh(deps, live, waiting, (move, now) => switchBatch(move, now, move.switchTtlS)),
       }
       return todo(change)
     },

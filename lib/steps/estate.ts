@@ -11,6 +11,7 @@ import { networkStep, placementGroupStep } from './network.ts'
 import { outsideStep } from './outside.ts'
 import { dokployStep, hasDokploy, ownerStep, panelNameStep } from './panel.ts'
 import { runningStep, serverStep } from './server.ts'
+import { surplusStep } from './surplus.ts'
 
 export type Stage = 'image' | 'firewall' | 'servers' | 'machines' | 'dokploy' | 'dns' | 'access' | 'names' | 'outside'
 
@@ -60,5 +61,7 @@ const stageSteps = {
 /** The steps of `stages`, for all servers or the named ones. */
 export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readonly string[]): EstateStep[] {
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
-  return stages.flatMap(stage => stageSteps[stage](deps, servers))
+  // Only groups of several servers can shrink, and Dokploy servers are never in one.
+  const mayShrink = names === undefined && stages.includes('servers') && servers.some(spec => !spec.dokploy)
+  return [...stages.flatMap(stage => stageSteps[stage](deps, servers)), ...(mayShrink ? [surplusStep(deps)] : [])]
 }

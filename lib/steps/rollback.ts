@@ -74,9 +74,9 @@ export function restoreStep(deps: RollbackDeps): EstateStep {
         async apply({ world: live }) {
           if (!isEmptyBatch(batch)) await deps.dns.changeRecords(moves[0]?.zoneId ?? '', batch)
           await note()
-          live.forget(['records', 'moves'])
+          live.touch('records')
+          live.touch('moves')
           await live.look(['records', 'moves'])
-          live.update('records', all => all)
           const left = moves.filter(move => !isEmptyBatch(restoreBatch(move, live.get('records'))))
           if (left.length > 0)
             throw new LandfallError(

@@ -15,10 +15,9 @@ import {
   withoutRollout,
   withRelease,
 } from '../stack/model.ts'
-import { addressesFor, filesDigest, freshOf, oldOf, type Roles, type SeenContainer } from '../stack/rollout.ts'
-import { withoutDependencies } from '../stack/resolved.ts'
+import { addressesFor, dependencies, filesDigest, freshOf, oldOf, type Roles, type SeenContainer } from '../stack/rollout.ts'
 import { renderUpstreams, servicesServed } from '../stack/upstream.ts'
-import type { HostView } from './stack-world.ts'
+import { type HostView, lookWith } from './stack-world.ts'
 
 export interface RolloutTools {
   readonly docker: DockerHost
@@ -50,7 +49,7 @@ export const manifestOf = (view: HostView, id: string, { clock, who }: Pick<Roll
 
 /** Writes the release to the host; it is not yet what runs. */
 export async function recordRelease(view: HostView, id: string, tools: RolloutTools): Promise<void> {
-  await tools.docker.record(id, JSON.stringify(view.resolved.value), JSON.stringify(withoutDependencies(view.resolved)), JSON.stringify(manifestOf(view, id, tools)))
+  await tools.docker.record(id, JSON.stringify(view.resolved.value), JSON.stringify(manifestOf(view, id, tools)))
 }
 
 const save = ({ docker }: RolloutTools, state: StackState): Promise<void> =>
@@ -92,6 +91,7 @@ export async function rollOut(view: HostView, id: string, services: readonly str
     const fresh: string[] = []
     for (const service of services) fresh.push(...(await startService(view, id, service, tools)))
     await enter('switching')
+    log('giving the new containers their names')
     for (const service of services) {
       const ids = fresh.filter(each => !old[service]?.includes(each))
       const own = (await docker.inspect(ids)).filter(container => container.service === service).map(container => container.id)
@@ -121,9 +121,12 @@ export async function rollOut(view: HostView, id: string, services: readonly str
 /** Ends what an earlier run left: forward when the new containers served already, back otherwise. */
 export async function finishRollout(rollout: Rollout, view: HostView, tools: RolloutTools): Promise<void> {
   const { docker } = tools
-  const lost = Object.keys(rollout.old).filter(service => !freshOf(rollout, view.containers).some(each => each.service === service))
+  const lost = Object.keys(rollout.old).filter(
+    service => !freshOf(rollout, view.containers).some(each => each.service === service),
+  )
   // Somebody removed them meanwhile, and the old ones may be gone too.
-  if (lost.length > 0) await docker.up(rollout.release, lost, false, tools.startMs)
+  for (const service of lost)
+    await docker.up(rollout.release, { service, others: othersOf(view, service), recreate: false, alone: false }, tools.startMs)
   const fresh = freshOf(rollout, await containersNow(view, docker))
   const workers = await turnTo(fresh, rollout.rest, rollout, view, tools)
   await drain(workers, tools)
@@ -161,13 +164,13 @@ export async function takeBack(rollout: Rollout, view: HostView, tools: RolloutT
 const NEVER = new AbortController().signal
 
 const containersNow = async (view: HostView, docker: DockerHost): Promise<readonly SeenContainer[]> =>
-  (await docker.look(JSON.stringify(view.resolved.value), [], NEVER)).containers
+  (await lookWith(docker, view.resolved, [], NEVER)).containers
 
 async function startService(view: HostView, id: string, service: string, tools: RolloutTools): Promise<readonly string[]> {
   const { docker, log, startMs, signal } = tools
   const replicas = view.resolved.services[service]?.replicas ?? 1
   log(`${service}: starting ${replicas === 1 ? 'a new container' : `${replicas} new containers`} beside the old`)
-  const ids = await docker.startDark(id, service, replicas, idsOf(view, service))
+  const ids = await docker.startDark(id, { service, others: othersOf(view, service), add: replicas, known: idsOf(view, service) })
   if (signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
   log(`${service}: waiting until it is healthy`)
   refuseUnhealthy(service, await docker.waitHealthy(ids, startMs, signal), replicas)
@@ -244,6 +247,8 @@ async function restoreNames(rest: readonly FileText[], { docker, roles, log }: R
 
 const idsOf = (view: HostView, service: string): readonly string[] =>
   view.containers.filter(container => container.service === service).map(({ id }) => id)
+
+export const othersOf = (view: HostView, service: string): readonly string[] => dependencies(service, view.resolved.services)
 
 const graceOf = (view: HostView, services: readonly string[]): number =>
   Math.max(...services.map(service => view.resolved.services[service]?.stopGraceS ?? 10))

@@ -4,7 +4,7 @@ import type { Readers } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { DockerHost, HostFacts } from '../providers/ports/docker.ts'
 import { type FileText, type Manifest, parseManifest, parseState } from '../stack/model.ts'
-import { parseResolved, type Resolved, withImages } from '../stack/resolved.ts'
+import { parseResolved, type Resolved, withImages, withoutDependencies } from '../stack/resolved.ts'
 import type { Roles, Seen } from '../stack/rollout.ts'
 
 /** What is to run, and where it comes from. */
@@ -79,7 +79,7 @@ async function readRollback(reading: StackReading, host: StackHost, own: Resolve
     throw new LandfallError('not_found', `Release ${target} is not recorded any more.`, { hint: 'bun scripts/stack.ts status' })
   const recorded = parseResolved(await host.docker.readRelease(target, signal), project)
   const refs = Object.values(manifest.services).flatMap(({ image, imageId }) => [image, imageId])
-  const { images } = await host.docker.look(JSON.stringify(recorded.value), refs, signal)
+  const { images } = await lookWith(host.docker, recorded, refs, signal)
   const pinned: Record<string, string> = {}
   const fetched: string[] = []
   for (const [service, made] of Object.entries(manifest.services)) {
@@ -108,7 +108,7 @@ async function look(
   unfetched: HostView['unfetched'],
 ): Promise<HostView> {
   const refs = [...new Set(Object.values(resolved.services).map(({ image }) => image))]
-  const facts = await docker.look(JSON.stringify(resolved.value), refs, signal)
+  const facts = await lookWith(docker, resolved, refs, signal)
   const state = parseState(facts.state)
   const present = facts.nginxFiles
   // Files that a rollout had rewritten count as what they are at rest.
@@ -119,6 +119,7 @@ async function look(
     facts,
     resolved,
     hashes: facts.hashes,
+    looseHashes: facts.looseHashes,
     images: facts.images,
     containers: facts.containers.filter(
       ({ service }) => service !== '' && (roles.nginx === service || service in resolved.services),
@@ -151,3 +152,12 @@ function keeping(wanted: Resolved, recorded: Resolved, services: readonly string
   for (const name of services) if (name in before) merged[name] = before[name]
   return parseResolved(JSON.stringify({ ...wanted.value, services: merged }), project)
 }
+
+/** One look at a host, with the hashes of `resolved`. */
+export const lookWith = (
+  docker: DockerHost,
+  resolved: Resolved,
+  images: readonly string[],
+  signal: AbortSignal,
+): Promise<HostFacts> =>
+  docker.look(JSON.stringify(resolved.value), JSON.stringify(withoutDependencies(resolved)), images, signal)

@@ -2,10 +2,10 @@
 
 import { blocked, type Change, done, type Finding, refused, type Step, todo } from '../engine/step.ts'
 import { listed } from '../estate/words.ts'
-import { releaseId as contentId, dependents, filesDigest, judge, recovery, type Verdict } from '../stack/rollout.ts'
 import { byDependency } from '../stack/resolved.ts'
+import { releaseId as contentId, dependents, filesDigest, judge, recovery, type Verdict } from '../stack/rollout.ts'
 import { servicesServed } from '../stack/upstream.ts'
-import { finishRollout, type RolloutTools, recordRelease, rollOut, saveRelease, takeBack } from './stack-rollout.ts'
+import { finishRollout, othersOf, type RolloutTools, recordRelease, rollOut, saveRelease, takeBack } from './stack-rollout.ts'
 import type { HostView, StackHost, StackWorld, Wish } from './stack-world.ts'
 
 export interface StackStepsOptions {
@@ -83,13 +83,19 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     const services = listed(Object.keys(rollout.old))
     return recovery(rollout) === 'finish'
       ? todo(
-          change('change', `finish the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`, [], (now, its) =>
-            finishRollout(rollout, now, its),
+          change(
+            'change',
+            `finish the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`,
+            [],
+            (now, its) => finishRollout(rollout, now, its),
           ),
         )
       : todo(
-          change('change', `take back the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`, [], (now, its) =>
-            takeBack(rollout, now, its),
+          change(
+            'change',
+            `take back the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`,
+            [],
+            (now, its) => takeBack(rollout, now, its),
           ),
         )
   })
@@ -99,26 +105,36 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     if (missingImage) return refused(missingImage, 'Build or pull it on the host, or correct its name in the Compose file.')
     const verdicts = verdictsOf(view, [...roles.fixed, roles.nginx])
     const proxyRuns = verdicts.some(({ service, state }) => service === roles.nginx && state !== 'missing' && state !== 'stopped')
-    const first = proxyRuns ? [] : verdictsOf(view, roles.rolled).filter(({ state }) => state === 'missing' || state === 'stopped')
+    const first = proxyRuns
+      ? []
+      : verdictsOf(view, roles.rolled).filter(({ state }) => state === 'missing' || state === 'stopped')
     const absent = [...verdicts, ...first].filter(({ state }) => state === 'missing' || state === 'stopped')
     const changed = verdicts.filter(({ service, state }) => state === 'outdated' && service !== roles.nginx)
     const wanted = changed.filter(({ service }) => confirmed.includes(service))
     const unasked = changed.filter(({ service }) => !confirmed.includes(service))
     if (unasked.length > 0 && !named) return refuseFixed(unasked, view)
     const order = byDependency(
-      [...roles.fixed, ...roles.rolled, roles.nginx].filter(name => [...absent, ...wanted].some(({ service }) => service === name)),
+      [...roles.fixed, ...roles.rolled, roles.nginx].filter(name =>
+        [...absent, ...wanted].some(({ service }) => service === name),
+      ),
       view.resolved.services,
     )
-    if (order.length === 0) return done(unasked.length === 0 ? 'all run' : `${listed(unasked.map(({ service }) => service))} left as they are`)
+    if (order.length === 0)
+      return done(unasked.length === 0 ? 'all run' : `${listed(unasked.map(({ service }) => service))} left as they are`)
     return todo(
       ...order.map(service => {
         const recreated = wanted.find(verdict => verdict.service === service)
         const stops = recreated ? stopsLine(recreated, view) : []
-        return change(recreated ? 'destroy' : 'create', recreated ? `recreate ${service}: ${recreated.why}` : `start ${service}`, stops, async (now, its) => {
-          const id = idOf(now)
-          await recordRelease(now, id, its)
-          await its.docker.up(id, [service], recreated !== undefined, its.startMs)
-        })
+        return change(
+          recreated ? 'destroy' : 'create',
+          recreated ? `recreate ${service}: ${recreated.why}` : `start ${service}`,
+          stops,
+          async (now, its) => {
+            const id = idOf(now)
+            await recordRelease(now, id, its)
+            await bring(now, id, service, recreated !== undefined, its)
+          },
+        )
       }),
     )
   })
@@ -138,11 +154,16 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
       if (current?.id === id && current.nginx === nginx) return done(`release ${id}`)
       const reload = current !== undefined && current.nginx !== nginx
       return todo(
-        change(reload ? 'change' : 'create', reload ? `reload ${roles.nginx} with its changed configuration` : `record release ${id}`, [], async (now, its) => {
-          await recordRelease(now, id, its)
-          if (reload) await loadNginx(now, its)
-          await saveRelease(now, id, its)
-        }),
+        change(
+          reload ? 'change' : 'create',
+          reload ? `reload ${roles.nginx} with its changed configuration` : `record release ${id}`,
+          [],
+          async (now, its) => {
+            await recordRelease(now, id, its)
+            if (reload) await loadNginx(now, its)
+            await saveRelease(now, id, its)
+          },
+        ),
       )
     }
     const kind = wish.kind === 'rollback' ? 'roll back to' : 'roll out'
@@ -156,7 +177,8 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
 
   const proxy = step(ids.proxy, `${roles.nginx} runs as wanted`, [ids.release], 5_000, view => {
     const [verdict] = verdictsOf(view, [roles.nginx])
-    if (!verdict || verdict.state === 'current' || verdict.state === 'unwell') return done(verdict?.why ?? 'it is not in the Compose file')
+    if (!verdict || verdict.state === 'current' || verdict.state === 'unwell')
+      return done(verdict?.why ?? 'it is not in the Compose file')
     if (verdict.state !== 'outdated') return blocked('the first start')
     if (!confirmed.includes(roles.nginx)) {
       if (named) return done(`left as it is, although: ${verdict.why}`)
@@ -166,12 +188,28 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
       )
     }
     return todo(
-      change('destroy', `recreate ${roles.nginx}: ${verdict.why}`, ['everything behind it is out of reach until it has started'], (now, its) =>
-        its.docker.up(idOf(now), [roles.nginx], true, its.startMs),
+      change(
+        'destroy',
+        `recreate ${roles.nginx}: ${verdict.why}`,
+        ['everything behind it is out of reach until it has started'],
+        (now, its) => bring(now, idOf(now), roles.nginx, true, its),
       ),
     )
   })
   return [whole, fixed, release, proxy]
+}
+
+/** Brings a service that is not rolled up. What it depends on is left out only when Compose would replace that too. */
+const bring = (
+  view: HostView,
+  id: string,
+  service: string,
+  recreate: boolean,
+  { docker, startMs }: RolloutTools,
+): Promise<void> => {
+  const others = othersOf(view, service)
+  const alone = recreate && verdictsOf(view, others).some(({ state }) => state === 'outdated')
+  return docker.up(id, { service, others, recreate, alone }, startMs)
 }
 
 const verdictsOf = (view: HostView, services: readonly string[]): readonly Verdict[] =>
@@ -197,7 +235,11 @@ function findMissingImage(view: HostView): string | undefined {
   const missing = Object.values(view.resolved.services).filter(({ image, replicas }) => replicas > 0 && !view.images[image])
   if (missing.length === 0) return undefined
   const whys = missing.map(({ name, image }) => {
-    const why = view.unfetched.find(each => each.image === image)?.why.trim().split('\n').at(-1)
+    const why = view.unfetched
+      .find(each => each.image === image)
+      ?.why.trim()
+      .split('\n')
+      .at(-1)
     return `${name} needs the image ${image}, which is not on ${view.facts.dockerVersion ? 'the host' : 'it'}${why ? ` and could not be fetched (${why})` : ''}`
   })
   return `${whys.join('; ')}.`
@@ -213,7 +255,9 @@ function findObstacle(view: HostView, stale: readonly Verdict[], confirmed: read
   })
   const current = view.manifests.find(({ id }) => id === view.state.history.at(-1)?.id)
   if (current && current.fixtures !== fixtures && stale.length > 0 && !confirmed.includes('networks'))
-    whys.push('the networks or volumes of the stack have changed, which Compose makes true by stopping what uses them (agree with --confirm networks)')
+    whys.push(
+      'the networks or volumes of the stack have changed, which Compose makes true by stopping what uses them (agree with --confirm networks)',
+    )
   return whys.length === 0 ? undefined : `It cannot be rolled out without an interruption: ${whys.join('; ')}.`
 }
 
@@ -245,7 +289,11 @@ async function loadNginx(view: HostView, { docker, roles }: RolloutTools): Promi
   const result = await docker.switchNginx({ files: view.wantedNginxFiles })
   if (result.state === 'switched') return
   const { LandfallError } = await import('../errors.ts')
-  throw new LandfallError('unhealthy', `${roles.nginx} did not take its changed configuration up and goes on with the old: ${result.said.trim()}`, {
-    hint: 'Correct it; check it with: bun scripts/stack.ts audit',
-  })
+  throw new LandfallError(
+    'unhealthy',
+    `${roles.nginx} did not take its changed configuration up and goes on with the old: ${result.said.trim()}`,
+    {
+      hint: 'Correct it; check it with: bun scripts/stack.ts audit',
+    },
+  )
 }

@@ -5,6 +5,7 @@ import type { Readers } from '../engine/world.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
 import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
+import type { AppsState, HooksState } from './app-world.ts'
 import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
 import type { OutsideReader, OutsideState } from './outside.ts'
@@ -33,6 +34,10 @@ export interface EstateWorld {
   /** Of names that move here, by name; empty except in the commands of a move, as are the two after it. */
   moves: Readonly<Record<string, Move>>
   arrivals: Readonly<Record<string, Arrival>>
+  /** What lives in each Dokploy, by server name; empty except in the commands about applications, as are the hooks. */
+  apps: Readonly<Record<string, AppsState>>
+  /** Webhooks at GitHub, by "owner/name". */
+  hooks: Readonly<Record<string, HooksState>>
   /** By server name. */
   certificates: Readonly<Record<string, CertificateFacts>>
 }
@@ -76,6 +81,8 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
       return ofServers(await get('servers'), (spec, server) => ports.panels.read(spec, server, machines[spec.name]))
     },
     outside: async get => ofServers(await get('servers'), (spec, server) => ports.outside.read(spec, server)),
+    apps: async () => ({}),
+    hooks: async () => ({}),
     moves: async () => ({}),
     arrivals: async () => ({}),
     certificates: async () => ({}),

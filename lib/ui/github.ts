@@ -8,6 +8,13 @@ const escapeProperty = (text: string): string => escapeData(text).replaceAll(':'
 export const renderAnnotation = (kind: 'error' | 'warning' | 'notice', message: string, title?: string): string =>
   `::${kind}${title === undefined ? '' : ` title=${escapeProperty(title)}`}::${escapeData(message)}`
 
+/** The same at a line of a file, shown beside it in a pull request. */
+export const renderPlacedAnnotation = (
+  kind: 'error' | 'warning' | 'notice',
+  message: string,
+  { file, line, title }: { readonly file: string; readonly line: number; readonly title: string },
+): string => `::${kind} file=${escapeProperty(file)},line=${line},title=${escapeProperty(title)}::${escapeData(message)}`
+
 /** Lines that make GitHub hide `secrets` in the log: each as a whole, and each line of it, since logs are masked by line. */
 export const renderMasks = (secrets: readonly string[]): readonly string[] => {
   const texts = secrets.flatMap(secret => [secret, ...secret.split(/\r?\n/)]).filter(text => text.trim() !== '')

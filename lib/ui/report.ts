@@ -1,7 +1,7 @@
 /** Where everything that a person or a program reads comes out: without a secret, without a control character, one way each. */
 
 import { LandfallError } from '../errors.ts'
-import { disarm, renderAnnotation } from './github.ts'
+import { disarm, renderAnnotation, renderPlacedAnnotation } from './github.ts'
 import { printable, printableJson } from './printable.ts'
 import { countPlan, errorLines, type Look, painted, planLines, stepLines, summaryLines } from './render.ts'
 import type { Reporter } from './types.ts'
@@ -92,6 +92,9 @@ const createHumanReporter = (options: ReporterOptions): Reporter => {
       annotate('error', error instanceof Error ? error.message : String(error))
     },
     summary: summary => put(write, ['', ...summaryLines(summary, look)]),
+    annotate: (kind, text, place) => {
+      if (githubActions) writeError(`${renderPlacedAnnotation(kind, disarm(look.say(text)), place)}\n`)
+    },
     page: text => put(write, look.block(text.replace(/\n$/, '')).split('\n')),
   }
 }

@@ -127,6 +127,12 @@ export interface Reporter {
   /** Prints any thrown thing: our own errors as sentence, hint and id; a bug with its stack and as a bug. */
   error(error: unknown): void
   summary(summary: Summary): void
+  /** Marks a line of a file, where the log's reader can (GitHub Actions); nothing elsewhere. */
+  annotate?(
+    kind: 'error' | 'warning',
+    text: string,
+    place: { readonly file: string; readonly line: number; readonly title: string },
+  ): void
   /** A block of prose or a table for people; in JSON mode `data` is printed as `{type: "log", ...data}` instead. */
   page(text: string, data: Readonly<Record<string, unknown>>): void
 }

@@ -1,6 +1,8 @@
 /** Container machines: real systems behind the Hetzner stand-in, and what is reached of them from outside. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { SANDBOX_PROJECT } from '../../lib/sandbox/sandbox.ts'
 import {
   ANYWHERE,
   BUILD_TIMEOUT_MS,
@@ -23,14 +25,19 @@ let back: TestServer
 let firewall: number
 const timings: Record<string, number> = {}
 
-const setRules = async (rules: readonly Record<string, unknown>[]): Promise<void> => {
-  await world.call('POST', `/firewalls/${firewall}/actions/set_rules`, { rules })
+/** Every action of the cloud has ended, and the machines have followed. */
+const quiet = async (): Promise<void> => {
   await until(
     async () => world.sandbox.controls.hetzner.nextEventAtMs(),
     next => next === undefined,
-    5_000,
+    10_000,
   )
   await world.containers.settled()
+}
+
+const setRules = async (rules: readonly Record<string, unknown>[]): Promise<void> => {
+  await world.call('POST', `/firewalls/${firewall}/actions/set_rules`, { rules })
+  await quiet()
 }
 
 const ready = async (server: TestServer): Promise<number> => {
@@ -245,7 +252,7 @@ describe('the installation of Dokploy', () => {
       )
       timings.install = performance.now() - startedMs
       Object.assign(timings, Object.fromEntries([...stages].map(([stage, ms]) => [`install ${stage}`, ms])))
-      expect(watched).toEqual({ unit: 'done', stage: 'done', log: [] })
+      expect<unknown>(watched).toEqual({ unit: 'done', stage: 'done', log: [] })
 
       const tunnel = await world.machines.forward(front.target, 3000)
       const health = await fetch(`${tunnel.url}/api/trpc/settings.health`)
@@ -297,7 +304,72 @@ describe('the installation of Dokploy', () => {
   )
 })
 
+describe('the private network', () => {
+  test(
+    'servers in it reach each other without the firewall, and nobody else does',
+    async () => {
+      const answer = (await world.call('POST', '/networks', {
+        name: 'inner',
+        ip_range: '10.0.0.0/16',
+        subnets: [{ type: 'cloud', network_zone: 'eu-central', ip_range: '10.0.1.0/24' }],
+      })) as { network: { id: number } }
+      for (const server of [front, back]) {
+        await world.call('POST', `/servers/${server.id}/actions/attach_to_network`, { network: answer.network.id })
+        await quiet()
+      }
+      const address = await inside(front, "ip -4 -o address show dev enp7s0 | awk '{ print $4 }'")
+      expect(address).toMatch(/^10\.0\.1\.\d+\/16$/)
+      await inside(front, 'systemd-run --quiet --unit=inner python3 -m http.server 6379')
+      const code = `curl -s -o /dev/null -m 2 -w '%{http_code}' http://${address.split('/')[0]}:6379/ || true`
+      await until(
+        () => inside(back, code),
+        text => text === '200',
+        10_000,
+      )
+      expect(await inside(back, code.replace(/10\.[\d.]+/, front.ipv4))).toBe('000')
+      expect(await world.seen('stranger', front, PORTS)).toEqual({ ipv4: [22, 80, 443], ipv6: [22, 80, 443] })
+    },
+    BOOT_MS,
+  )
+})
+
 describe('the power and the disk', () => {
+  test(
+    'a machine that restarts itself comes back with its addresses',
+    async () => {
+      const before = await inside(back, 'systemctl show --property=UserspaceTimestampMonotonic')
+      await world.machines.disconnect(back.target)
+      await world.containers.exec(back.name, ['systemctl', 'reboot'])
+      await until(
+        async () =>
+          (await world.containers.exec(back.name, ['systemctl', 'show', '--property=UserspaceTimestampMonotonic'])).stdout.trim(),
+        text => text !== '' && text !== before,
+        BOOT_MS,
+      )
+      await ready(back)
+    },
+    2 * BOOT_MS,
+  )
+
+  test(
+    'a snapshot holds what was on the disk',
+    async () => {
+      await inside(back, 'echo snapped >/root/snapped')
+      const answer = (await world.call('POST', `/servers/${back.id}/actions/create_image`, { type: 'snapshot' })) as {
+        image: { id: number }
+      }
+      await quiet()
+      const twin = await world.createServer({ name: 'twin', image: String(answer.image.id) })
+      await until(
+        async () => (await world.containers.exec('twin', ['cat', '/root/snapped'])).stdout.trim(),
+        text => text === 'snapped',
+        BOOT_MS,
+      )
+      await world.call('DELETE', `/servers/${twin.id}`)
+    },
+    2 * BOOT_MS,
+  )
+
   test(
     'a server that is off answers nothing, and is itself again when it is on',
     async () => {
@@ -355,5 +427,68 @@ describe('the power and the disk', () => {
       expect(world.sandbox.bugs).toEqual([])
     },
     BOOT_MS,
+  )
+})
+
+describe('the golden image', () => {
+  test(
+    'brings its own Dokploy, which is healthy without an installation',
+    async () => {
+      const image = world.sandbox.controls.hetzner.seedGoldenImage({
+        project: SANDBOX_PROJECT,
+        labels: { 'landfall/image': 'nixos-dokploy', 'landfall/dokploy': '0.30.2' },
+        description: 'golden',
+        diskGb: 40,
+        sizeGb: 2,
+      })
+      const startedMs = performance.now()
+      const golden = await world.createServer({ name: 'golden', image: String(image), stock: false, firewalls: [firewall] })
+      await ready(golden)
+      timings['golden boot'] = performance.now() - startedMs
+      const tunnel = await world.machines.forward(golden.target, 3000)
+      await until(
+        async () => {
+          const health = await fetch(`${tunnel.url}/api/trpc/settings.health`).catch(() => undefined)
+          return (await health?.text()) ?? ''
+        },
+        text => text.includes('"status":"ok"'),
+        INSTALL_MS,
+      )
+      timings['golden healthy'] = performance.now() - startedMs
+      await tunnel.close()
+      const facts = await until(
+        async () => valuesOf((await world.run(golden, 'facts')).stdout),
+        seen => seen.dokploy === 'installed' && seen.cloud_init !== 'running',
+        BOOT_MS,
+      )
+      expect(facts).toMatchObject({ swarm: 'active', cloud_init: 'done' })
+      expect(await world.seen('stranger', golden, PORTS)).toEqual({ ipv4: [22, 80, 443], ipv6: [22, 80, 443] })
+    },
+    INSTALL_MS,
+  )
+})
+
+describe('what a killed run leaves', () => {
+  test(
+    'is swept away by the next one',
+    async () => {
+      const child = Bun.spawn([process.execPath, join(import.meta.dir, 'base/abandon.ts')], { stdout: 'pipe', stderr: 'inherit' })
+      const { value } = await child.stdout.getReader().read()
+      const { namespaces } = JSON.parse(new TextDecoder().decode(value)) as { namespaces: { router: string; outside: string } }
+      const listed = () => Bun.spawnSync(['ip', 'netns', 'list']).stdout.toString()
+      expect(listed()).toContain(namespaces.router)
+      child.kill('SIGKILL')
+      await child.exited
+      const next = await openTestWorld()
+      try {
+        for (const name of Object.values(namespaces)) expect(listed()).not.toContain(name)
+        // The run of this file lives, and was left alone.
+        expect(listed()).toContain(world.containers.namespaces.router)
+        expect(await world.containers.probe('198.51.100.7', front.ipv4, 22)).toBe('open')
+      } finally {
+        await next.close()
+      }
+    },
+    2 * BOOT_MS,
   )
 })

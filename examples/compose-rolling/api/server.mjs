@@ -13,7 +13,9 @@ const server = createServer(async (request, response) => {
     return
   }
   if (path === '/slow') await new Promise(resolve => setTimeout(resolve, 3000))
-  response.writeHead(200, { 'content-type': 'application/json' }).end(`${JSON.stringify({ version: VERSION, method: request.method, bytes })}\n`)
+  response
+    .writeHead(200, { 'content-type': 'application/json' })
+    .end(`${JSON.stringify({ version: VERSION, method: request.method, bytes })}\n`)
 })
 server.keepAliveTimeout = 65_000
 server.listen(Number(PORT), '0.0.0.0')

@@ -55,7 +55,12 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       const lines = Object.entries(variables).map(([name, value]) => `${name} ${Buffer.from(value).toString('base64')}`)
       const answer = await run(
         'stack-resolve',
-        { FILES: place.files.join('\n'), ENVFILE: place.envFile ?? '', VARIABLES: lines.join('\n') },
+        {
+          FILES: place.texts ? '' : place.files.join('\n'),
+          TEXTS: (place.texts ?? []).map(({ text }) => encoded(text)).join('\n'),
+          ENVFILE: place.envFile ?? '',
+          VARIABLES: lines.join('\n'),
+        },
         signal,
       )
       composeForm = answer.word('compose')
@@ -68,18 +73,18 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       return answer.packed('config')
     },
 
-    async look(config, images, signal) {
-      const answer = await run('stack-look', { CONFIG: config, IMAGES: images.join(' '), NGINX: place.nginx }, signal)
+    async look(config, loose, images, signal) {
+      const answer = await run(
+        'stack-look',
+        { CONFIG: config, LOOSE: loose, IMAGES: images.join(' '), NGINX: place.nginx },
+        signal,
+      )
       const state = answer.has('state') ? { state: answer.packed('state') } : {}
       return {
         dockerVersion: answer.word('docker'),
         composeVersion: answer.word('compose_version'),
-        hashes: Object.fromEntries(
-          lines(answer.packed('hashes')).map(line => {
-            const [service = '', hash = ''] = line.split(' ')
-            return [service, hash]
-          }),
-        ),
+        hashes: fromWireHashes(answer.packed('hashes')),
+        looseHashes: fromWireHashes(answer.packed('loose_hashes')),
         containers: lines(answer.packed('containers')).map(fromWireContainer),
         images: fromWireImages(answer.packed('images'), images),
         nginxFiles: answer.all('nginx_file').map(line => {
@@ -105,17 +110,17 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       })
     },
 
-    async record(id, config, loose, manifest) {
-      await run('stack-record', { RELEASE: id, CONFIG: config, LOOSE: loose, MANIFEST: manifest })
+    async record(id, config, manifest) {
+      await run('stack-record', { RELEASE: id, CONFIG: config, MANIFEST: manifest })
     },
 
     async setState(state, keep) {
       await run('stack-set-state', { TEXT: state, KEEP: keep.length === 0 ? '' : ` ${keep.join(' ')} ` })
     },
 
-    async startDark(release, service, add, known) {
-      const answer = await run('stack-start-dark', { RELEASE: release, SERVICE: service, ADD: String(add), KNOWN: known.join(' ') })
-      return answer.all('id')
+    async startDark(release, { service, others, add, known }) {
+      const input = { RELEASE: release, SERVICE: service, OTHERS: others.join(' '), ADD: String(add), KNOWN: known.join(' ') }
+      return (await run('stack-start-dark', input)).all('id')
     },
 
     async waitHealthy(ids, timeoutMs, signal) {
@@ -154,9 +159,16 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       await run('stack-remove', { IDS: ids.join(' '), GRACE_S: String(Math.ceil(graceS)) })
     },
 
-    async up(release, services, recreate, timeoutMs) {
-      const input = { RELEASE: release, SERVICES: services.join(' '), RECREATE: recreate ? 'yes' : 'no', LIMIT_S: seconds(timeoutMs) }
-      await run('stack-up', input)
+    async up(release, { service, others, recreate, alone }, timeoutMs) {
+      const yes = (value: boolean) => (value ? 'yes' : 'no')
+      await run('stack-up', {
+        RELEASE: release,
+        SERVICE: service,
+        OTHERS: others.join(' '),
+        RECREATE: yes(recreate),
+        ALONE: yes(alone),
+        LIMIT_S: seconds(timeoutMs),
+      })
     },
 
     async ask(urls, signal) {
@@ -252,7 +264,15 @@ interface WireImage {
   readonly bytes?: number
 }
 
-const STATES = ['created', 'running', 'restarting', 'paused', 'exited', 'dead', 'removing'] as const satisfies readonly ContainerState[]
+const STATES = [
+  'created',
+  'running',
+  'restarting',
+  'paused',
+  'exited',
+  'dead',
+  'removing',
+] as const satisfies readonly ContainerState[]
 const HEALTHS = ['none', 'starting', 'healthy', 'unhealthy'] as const satisfies readonly ContainerHealth[]
 
 function fromWireContainer(line: string): StackContainer {
@@ -294,6 +314,15 @@ function fromWireImages(text: string, asked: readonly string[]): Readonly<Record
 }
 
 const HEALTH_RESULTS = ['healthy', 'starting', 'unhealthy', 'exited', 'gone'] as const
+
+/** Lines of `SERVICE HASH`. */
+const fromWireHashes = (text: string): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    lines(text).map(line => {
+      const [service = '', hash = ''] = line.split(' ')
+      return [service, hash]
+    }),
+  )
 
 function fromWireHealth(line: string): HealthResult {
   const [id = '', state = '', said = ''] = line.split(' ')

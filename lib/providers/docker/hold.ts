@@ -54,7 +54,10 @@ export async function holdStack(options: HoldOptions): Promise<HeldStack> {
     throw new LandfallError('vendor', `The lock of stack ${place.project} on ${host} could not be taken: ${ended.stderr.trim()}`)
   }
   const holder = /holder=(\S+)/.exec(ended.stdout)?.[1]
-  const [, ...words] = Buffer.from(holder ?? '', 'base64').toString('utf8').trim().split(' ')
+  const [, ...words] = Buffer.from(holder ?? '', 'base64')
+    .toString('utf8')
+    .trim()
+    .split(' ')
   throw new LandfallError('locked', `Another run works on stack ${place.project} on ${host}: ${words.join(' ') || 'unknown'}.`, {
     hint: 'Wait until it has ended, then run the same command again. The lock goes with its holder; nothing has to be deleted by hand.',
   })

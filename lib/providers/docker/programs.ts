@@ -12,8 +12,8 @@ import httpText from './programs/http.sh' with { type: 'text' }
 import inspectText from './programs/inspect.sh' with { type: 'text' }
 import listImagesText from './programs/list-images.sh' with { type: 'text' }
 import lookText from './programs/look.sh' with { type: 'text' }
-import ownText from './programs/own.sh' with { type: 'text' }
 import nginxText from './programs/nginx.sh' with { type: 'text' }
+import ownText from './programs/own.sh' with { type: 'text' }
 import publishText from './programs/publish.sh' with { type: 'text' }
 import pullText from './programs/pull.sh' with { type: 'text' }
 import readReleaseText from './programs/read-release.sh' with { type: 'text' }
@@ -39,22 +39,42 @@ const MINUTE_MS = 60_000
 const OWN = ['RUN'] as const
 
 export const STACK_PROGRAMS = {
-  'stack-resolve': { accepts: ['FILES', 'ENVFILE', 'VARIABLES'], text: resolveText, effect: 'read', timeoutMs: MINUTE_MS },
+  'stack-resolve': {
+    accepts: ['FILES', 'TEXTS', 'ENVFILE', 'VARIABLES'],
+    text: resolveText,
+    effect: 'read',
+    timeoutMs: MINUTE_MS,
+  },
   'stack-read-release': { accepts: ['RELEASE'], text: readReleaseText, effect: 'read', timeoutMs: MINUTE_MS },
-  'stack-look': { accepts: ['CONFIG', 'IMAGES', 'NGINX'], text: lookText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
+  'stack-look': { accepts: ['CONFIG', 'LOOSE', 'IMAGES', 'NGINX'], text: lookText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
   'stack-hold': { accepts: ['RUN', 'WHO', 'WAIT_S'], text: holdText, effect: 'read', timeoutMs: 24 * 60 * MINUTE_MS },
   'stack-held': { accepts: ['RUN', 'TRIES'], text: heldText, effect: 'read', timeoutMs: 6 * MINUTE_MS },
   'stack-release': { accepts: ['RUN'], text: releaseText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-pull': { accepts: ['IMAGES'], text: pullText, effect: 'write', timeoutMs: 30 * MINUTE_MS },
-  'stack-record': { accepts: [...OWN, 'RELEASE', 'CONFIG', 'LOOSE', 'MANIFEST'], text: ownText + recordText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
-  'stack-set-state': { accepts: [...OWN, 'TEXT', 'KEEP'], text: ownText + setStateText, effect: 'write', timeoutMs: 6 * MINUTE_MS },
+  'stack-record': {
+    accepts: [...OWN, 'RELEASE', 'CONFIG', 'MANIFEST'],
+    text: ownText + recordText,
+    effect: 'write',
+    timeoutMs: 6 * MINUTE_MS,
+  },
+  'stack-set-state': {
+    accepts: [...OWN, 'TEXT', 'KEEP'],
+    text: ownText + setStateText,
+    effect: 'write',
+    timeoutMs: 6 * MINUTE_MS,
+  },
   'stack-start-dark': {
-    accepts: [...OWN, 'RELEASE', 'SERVICE', 'ADD', 'KNOWN'],
+    accepts: [...OWN, 'RELEASE', 'SERVICE', 'OTHERS', 'ADD', 'KNOWN'],
     text: ownText + startDarkText,
     effect: 'write',
     timeoutMs: 15 * MINUTE_MS,
   },
-  'stack-wait-healthy': { accepts: ['IDS', 'LIMIT_S'], text: healthText + waitHealthyText, effect: 'read', timeoutMs: 65 * MINUTE_MS },
+  'stack-wait-healthy': {
+    accepts: ['IDS', 'LIMIT_S'],
+    text: healthText + waitHealthyText,
+    effect: 'read',
+    timeoutMs: 65 * MINUTE_MS,
+  },
   'stack-publish': {
     accepts: [...OWN, 'IDS', 'ALIASES', 'LIMIT_S'],
     text: ownText + healthText + publishText,
@@ -68,17 +88,27 @@ export const STACK_PROGRAMS = {
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,
   },
-  'stack-drain': { accepts: ['NGINX', 'WORKERS', 'LIMIT_MS'], text: nginxText + drainText, effect: 'read', timeoutMs: 65 * MINUTE_MS },
+  'stack-drain': {
+    accepts: ['NGINX', 'WORKERS', 'LIMIT_MS'],
+    text: nginxText + drainText,
+    effect: 'read',
+    timeoutMs: 65 * MINUTE_MS,
+  },
   'stack-remove': { accepts: [...OWN, 'IDS', 'GRACE_S'], text: ownText + removeText, effect: 'write', timeoutMs: 65 * MINUTE_MS },
   'stack-up': {
-    accepts: [...OWN, 'RELEASE', 'SERVICES', 'RECREATE', 'LIMIT_S'],
+    accepts: [...OWN, 'RELEASE', 'SERVICE', 'OTHERS', 'RECREATE', 'ALONE', 'LIMIT_S'],
     text: ownText + upText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,
   },
   'stack-ask': { accepts: ['URLS'], text: httpText + askText, effect: 'read', timeoutMs: 5 * MINUTE_MS },
   'stack-list-images': { accepts: ['REPOSITORIES'], text: listImagesText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
-  'stack-remove-images': { accepts: [...OWN, 'IDS'], text: ownText + removeImagesText, effect: 'write', timeoutMs: 15 * MINUTE_MS },
+  'stack-remove-images': {
+    accepts: [...OWN, 'IDS'],
+    text: ownText + removeImagesText,
+    effect: 'write',
+    timeoutMs: 15 * MINUTE_MS,
+  },
 } satisfies Record<string, Part>
 
 export type StackProgramName = keyof typeof STACK_PROGRAMS

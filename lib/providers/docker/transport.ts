@@ -68,7 +68,13 @@ function runLocal(
     }
     const onAbort = () => end(new LandfallError('cancelled', 'Interrupted.'))
     const timer = setTimeout(
-      () => end(new LandfallError('timeout', `The program ${program.name} did not end within ${Math.round(program.timeoutMs / 1000)} s.`)),
+      () =>
+        end(
+          new LandfallError(
+            'timeout',
+            `The program ${program.name} did not end within ${Math.round(program.timeoutMs / 1000)} s.`,
+          ),
+        ),
       program.timeoutMs,
     )
     const finish = () => {

@@ -273,8 +273,7 @@ const MANUAL = {
   mysql: 'manualBackupMySql',
   mariadb: 'manualBackupMariadb',
   mongo: 'manualBackupMongo',
-  redis: 'manualBackupRedis',
-} satisfies Record<DatabaseKind | 'panel', string>
+} satisfies Record<Exclude<DatabaseKind, 'redis'> | 'panel', string>
 
 const fromWireSchedule = (row: Row): Schedule => ({
   id: idIn(row, 'scheduleId', '/api/schedule.list'),

@@ -25,6 +25,7 @@ type Calls = Pick<
   | 'createEnvironment'
   | 'readService'
   | 'createService'
+  | 'setDescription'
   | 'setSource'
   | 'setBuild'
   | 'setSettings'
@@ -117,6 +118,9 @@ export const serviceCalls = (requests: Requests): Calls => {
         },
       ),
 
+    async setDescription({ kind, id }, description) {
+      await requests.set(`${kind}.update`, { [`${kind}Id`]: id, description })
+    },
     async setSource(applicationId, source) {
       const { procedure, body } = toWireSource(applicationId, source)
       await requests.set(procedure, body)

@@ -155,7 +155,8 @@ export function createActionPoller(deps: ActionPollerDeps): ActionPoller {
       if (group.state === 'asked') learn(group, nowMs)
       return finish(group)
     }
-    if (nowMs >= group.deadlineAtMs) finish(group, late(group, nowMs))
+    // Whoever slept past the deadline asks once before judging.
+    if (group.state === 'asked' && nowMs >= group.deadlineAtMs) finish(group, late(group, nowMs))
   }
 
   const learn = (group: Group, nowMs: number) => {

@@ -77,7 +77,7 @@ function whyUntrusted(
   if (code === 'CERT_HAS_EXPIRED' || Date.parse(certificate.valid_to) < Date.now())
     return `expired on ${dayOf(certificate.valid_to)}`
   if (code === 'CERT_NOT_YET_VALID' || Date.parse(certificate.valid_from) > Date.now())
-    return `not valid before ${dayOf(certificate.valid_from)}`
+    return `not valid before ${clean(certificate.valid_from)}, and this machine's clock says ${new Date().toUTCString()}`
   if (code === 'DEPTH_ZERO_SELF_SIGNED_CERT') return 'self-signed'
   if (tls.checkServerIdentity(host, certificate) !== undefined && (code === undefined || code === 'ERR_TLS_CERT_ALTNAME_INVALID'))
     return `wrong name: it is for ${names.slice(0, 5).join(', ') || 'no name at all'}, not for ${host}`

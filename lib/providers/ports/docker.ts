@@ -8,6 +8,8 @@ export interface StackPlace {
   readonly directory: string
   /** Compose files, absolute or relative to `directory`. */
   readonly files: readonly string[]
+  /** The Compose files' texts, where they are to come from here instead of from the host. */
+  readonly texts?: readonly { readonly path: string; readonly text: string }[]
   /** File with the variables for `${…}`; `.env` in `directory` when absent. */
   readonly envFile?: string
   /** The service that is the reverse proxy. */
@@ -59,6 +61,8 @@ export interface HostFacts {
   readonly composeVersion: string
   /** Compose's hash per service of the wanted configuration. */
   readonly hashes: Readonly<Record<string, string>>
+  /** The same without dependencies, which older versions of Compose put into the hash or leave out by how a container was made. */
+  readonly looseHashes: Readonly<Record<string, string>>
   /** Containers of the project, one-off runs excepted. */
   readonly containers: readonly StackContainer[]
   /** By reference; a reference that is not there locally is missing. */
@@ -114,18 +118,26 @@ export interface DockerHost {
   resolve(variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>
   /** A recorded release's configuration. @throws not_found */
   readRelease(id: string, signal: AbortSignal): Promise<string>
-  /** `config`: the wanted configuration as JSON; `images`: references to look up. */
-  look(config: string, images: readonly string[], signal: AbortSignal): Promise<HostFacts>
+  /** `config`: the wanted configuration as JSON; `loose`: the same without dependencies; `images`: references to look up. */
+  look(config: string, loose: string, images: readonly string[], signal: AbortSignal): Promise<HostFacts>
   /** Takes the stack's lock; it ends with this process, however that ends. @throws locked, naming the holder */
   hold(runId: string, who: string, signal: AbortSignal): Promise<HeldStack>
   /** Fetches images; answers with those that could not be had. */
   pull(images: readonly string[], signal: AbortSignal): Promise<readonly { readonly image: string; readonly why: string }[]>
-  /** Keeps a release; `loose` is its configuration without dependencies, which new containers are made from. */
-  record(id: string, config: string, loose: string, manifest: string): Promise<void>
+  /** Keeps a release; it is not yet what runs. */
+  record(id: string, config: string, manifest: string): Promise<void>
   /** Replaces the state in one step; recorded releases that `keep` does not name are forgotten. */
   setState(state: string, keep: readonly string[]): Promise<void>
   /** Makes containers of `service` beside those that are there, without a name in DNS, and starts them. Answers with the new ids. */
-  startDark(release: string, service: string, add: number, known: readonly string[]): Promise<readonly string[]>
+  startDark(
+    release: string,
+    made: {
+      readonly service: string
+      readonly others: readonly string[]
+      readonly add: number
+      readonly known: readonly string[]
+    },
+  ): Promise<readonly string[]>
   waitHealthy(ids: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<readonly HealthResult[]>
   /** Gives dark containers their names in DNS (their addresses change), and runs their health checks until they pass again. */
   publish(
@@ -140,8 +152,20 @@ export interface DockerHost {
   drain(workers: readonly string[], limitMs: number): Promise<boolean>
   /** Stops containers, all at once, with `graceS` to finish, and removes them. Missing ones count as removed. */
   remove(ids: readonly string[], graceS: number): Promise<void>
-  /** Compose's own `up` for services that are not rolled; `recreate` says whether existing containers may be replaced. */
-  up(release: string, services: readonly string[], recreate: boolean, timeoutMs: number): Promise<void>
+  /** Compose's own `up` for one service that is not rolled. @throws unhealthy by its own words when it does not become healthy */
+  up(
+    release: string,
+    wanted: {
+      readonly service: string
+      /** What it depends on; those stay as many as they are. */
+      readonly others: readonly string[]
+      /** Whether an existing container may be replaced. */
+      readonly recreate: boolean
+      /** Whether what it depends on is left out, because it would be replaced too. */
+      readonly alone: boolean
+    },
+    timeoutMs: number,
+  ): Promise<void>
   /** Asks each URL from the host; 0 when there was no answer. */
   ask(urls: readonly { readonly url: string; readonly host: string }[], signal: AbortSignal): Promise<readonly number[]>
   /** Images of these repositories, with the containers that use them. */

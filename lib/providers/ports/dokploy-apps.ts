@@ -317,6 +317,8 @@ export interface DokployApps {
     description: string
     compose?: { type: 'docker-compose' | 'stack'; file?: Secret }
   }): Promise<ServiceRef>
+  /** The free text that says whose it is. */
+  setDescription(ref: ServiceRef, description: string): Promise<void>
   setSource(applicationId: string, source: Source): Promise<void>
   setBuild(applicationId: string, build: Build): Promise<void>
   setSettings(applicationId: string, settings: ApplicationSettings): Promise<void>
@@ -378,7 +380,7 @@ export interface DokployApps {
   ): Promise<void>
   listVolumeBackups(ref: ServiceRef): Promise<readonly VolumeBackup[]>
   setVolumeBackup(ref: ServiceRef, backup: Omit<VolumeBackup, 'id' | 'enabled'> & { id?: string; appName: string }): Promise<void>
-  runBackup(backup: { kind: DatabaseKind | 'panel' | 'volume'; id: string }): Promise<void>
+  runBackup(backup: { kind: Exclude<DatabaseKind, 'redis'> | 'panel' | 'volume'; id: string }): Promise<void>
   /** Names and sizes of what lies in a bucket under a prefix. */
   listBackupFiles(bucketId: string, prefix: string): Promise<readonly { readonly path: string; readonly bytes: number }[]>
 

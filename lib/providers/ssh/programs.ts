@@ -5,13 +5,18 @@
 
 import { PROGRAMS, type ProgramName } from '../../estate/programs.ts'
 import type { Program } from '../ports/machine.ts'
+import appHistoryText from './programs/app-history.sh' with { type: 'text' }
+import appImageText from './programs/app-image.sh' with { type: 'text' }
+import appendHistoryText from './programs/append-app-history.sh' with { type: 'text' }
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
+import drillText from './programs/drill-backup.sh' with { type: 'text' }
 import factsText from './programs/facts.sh' with { type: 'text' }
 import inspectText from './programs/inspect.sh' with { type: 'text' }
 import installDockerText from './programs/install-docker.sh' with { type: 'text' }
 import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
 import installHostText from './programs/install-host.sh' with { type: 'text' }
 import preludeText from './programs/prelude.sh' with { type: 'text' }
+import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
@@ -46,6 +51,14 @@ const PARTS = {
   },
   'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
   inspect: { accepts: [], effect: 'read', text: inspectText },
+  'read-app-history': { accepts: ['APP'], effect: 'read', text: appHistoryText + readHistoryText },
+  'append-app-history': { accepts: ['APP', 'ENTRY'], effect: 'write', text: appHistoryText + appendHistoryText },
+  'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], effect: 'write', text: appImageText },
+  'drill-backup': {
+    accepts: ['KIND', 'IMAGE', 'BUCKET', 'KEY', 'BYTES', 'ENDPOINT', 'REGION', 'PROVIDER', 'ACCESS_KEY', 'SECRET_KEY'],
+    effect: 'write',
+    text: drillText,
+  },
 } satisfies Record<ProgramName, Part>
 
 /** A complete program: reads the values called `accepts` into variables of these names, then runs `text`. */
@@ -66,6 +79,10 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'start-dokploy-install': program('start-dokploy-install'),
   'watch-dokploy-install': program('watch-dokploy-install'),
   inspect: program('inspect'),
+  'read-app-history': program('read-app-history'),
+  'append-app-history': program('append-app-history'),
+  'app-image': program('app-image'),
+  'drill-backup': program('drill-backup'),
 }
 
 /** Whether running `name` may change the machine; a program that is not listed is taken to. */

@@ -5,6 +5,7 @@ import { firstHost, isGolden } from '../machines/state.ts'
 import type { Ran } from './commands.ts'
 import type { Engine } from './engine.ts'
 import type { Fabric } from './fabric.ts'
+import type { PrivateCable } from './places.ts'
 
 export interface Box {
   readonly container: string
@@ -14,15 +15,27 @@ export interface Box {
   /** The power-on and the disk that it stands for. */
   readonly runningSinceMs: number | undefined
   readonly rebuiltAtMs: number | undefined
+  /** Its first process, while it runs. */
+  readonly pid?: number
+  /** The private networks that it is plugged into. */
+  readonly privateCables?: string
 }
 
 export interface BoxesDeps {
   readonly engine: Engine
-  readonly fabric: Pick<Fabric, 'run' | 'plug'>
+  readonly fabric: Pick<Fabric, 'run' | 'plug' | 'plugPrivate'>
   readonly image: string
   /** A folder with the stand-in images. */
   readonly images: string | undefined
   readonly onBug: (error: unknown) => void
+}
+
+export interface Wish {
+  /** Its machine is not started although the cloud says that it runs. */
+  readonly asleep: boolean
+  /** The id of the image that its disk was written from. */
+  readonly image: string | undefined
+  readonly privateCables: readonly PrivateCable[]
 }
 
 export interface Boxes {
@@ -31,7 +44,7 @@ export interface Boxes {
   /** The router's end of the machine's cable. */
   linkOf(serverId: string): string
   /** Makes the container what its server is now. */
-  follow(server: MachineServer, options: { readonly asleep: boolean; readonly snapshot: string | undefined }): Promise<void>
+  follow(server: MachineServer, wish: Wish): Promise<void>
   /** Keeps a machine's disk as it is now, without what its own Docker holds; once for each id. */
   snapshot(imageId: string, serverId: string): Promise<void>
   remove(serverId: string): Promise<void>
@@ -70,22 +83,23 @@ export const createBoxes = ({ engine, fabric, image, images, onBug }: BoxesDeps)
     ])
   }
 
-  const start = async (server: MachineServer, container: string): Promise<void> => {
+  const start = async (server: MachineServer, container: string, privateCables: readonly PrivateCable[]): Promise<void> => {
     await engine.docker(['start', container])
     const pid = Number(await engine.docker(['inspect', '--format', '{{.State.Pid}}', container]))
+    await fabric.plugPrivate(server.id, pid, privateCables)
     await fabric.plug({ link: linkOf(server.id), pid, ipv4: server.ipv4, ipv6: firstHost(server.ipv6) })
-    boxes.set(server.id, { ...boxOf(server, container), state: 'running' })
-    watch(server, container).catch(onBug)
+    boxes.set(server.id, { ...boxOf(server, container), state: 'running', pid, privateCables: namesOf(privateCables) })
+    watch(server, container, privateCables).catch(onBug)
   }
 
   /** A machine that was restarted from inside comes back; one that was switched off stays off. */
-  const watch = async (server: MachineServer, container: string): Promise<void> => {
+  const watch = async (server: MachineServer, container: string, privateCables: readonly PrivateCable[]): Promise<void> => {
     const { stdout } = await engine.tryDocker(['wait', container], { timeoutMs: FOR_EVER_MS })
     const box = boxes.get(server.id)
     const isOurDoing = box?.container !== container || box.state === 'stopped' || box.runningSinceMs !== server.runningSinceMs
     if (isOurDoing) return
     boxes.set(server.id, { ...box, state: 'stopped', endedItself: true })
-    if (stdout.trim() === REBOOTED) await start(server, container)
+    if (stdout.trim() === REBOOTED) await start(server, container, privateCables)
   }
 
   const stop = (container: string) => engine.docker(['stop', '--time', String(SHUTDOWN_S), container])
@@ -101,23 +115,31 @@ export const createBoxes = ({ engine, fabric, image, images, onBug }: BoxesDeps)
     ids: () => [...boxes.keys()],
     get: serverId => boxes.get(serverId),
     linkOf,
-    async follow(server, { asleep, snapshot }) {
+    async follow(server, { asleep, image: imageId, privateCables }) {
       const { id, runningSinceMs, rebuiltAtMs } = server
       const isOn = server.status === 'running' && !asleep
       if (boxes.get(id) && boxes.get(id)?.rebuiltAtMs !== rebuiltAtMs) await remove(id)
       const box = boxes.get(id)
       if (box === undefined) {
         if (!isOn) return
-        const container = await create(server, snapshots.get(snapshot ?? '') ?? image)
+        const container = await create(server, snapshots.get(imageId ?? '') ?? image)
         boxes.set(id, boxOf(server, container))
-        await start(server, container)
+        await start(server, container, privateCables)
         return
       }
-      // Switched off from inside, it stays off until the cloud switches it on.
-      if (isOn && box.runningSinceMs === runningSinceMs && (box.state === 'running' || box.endedItself)) return
+      if (isOn && box.runningSinceMs === runningSinceMs) {
+        // Switched off from inside, it stays off until the cloud switches it on.
+        if (box.endedItself) return
+        if (box.state === 'running' && box.privateCables === namesOf(privateCables)) return
+        if (box.state === 'running' && box.pid !== undefined) {
+          await fabric.plugPrivate(id, box.pid, privateCables)
+          boxes.set(id, { ...box, privateCables: namesOf(privateCables) })
+          return
+        }
+      }
       boxes.set(id, boxOf(server, box.container))
       if (box.state === 'running') await stop(box.container)
-      if (isOn) await start(server, box.container)
+      if (isOn) await start(server, box.container, privateCables)
     },
     async snapshot(imageId, serverId) {
       const box = boxes.get(serverId)
@@ -141,6 +163,8 @@ export const createBoxes = ({ engine, fabric, image, images, onBug }: BoxesDeps)
 
 // Interface names have at most 15 characters; a server's id is unique and short.
 const linkOf = (serverId: string): string => `m${serverId}`
+
+const namesOf = (cables: readonly PrivateCable[]): string => cables.map(({ network, ip }) => `${network}=${ip}`).join(' ')
 
 const boxOf = ({ runningSinceMs, rebuiltAtMs }: MachineServer, container: string): Box => ({
   container,

@@ -4,11 +4,12 @@
  */
 
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { LandfallError } from '../../errors.ts'
 import { type Ran, type RunOptions, run, tryRun } from './commands.ts'
-import { isAlive, ownerLives, ownerOf } from './owners.ts'
+import { liveRuns } from './fabric.ts'
+import { isAlive } from './owners.ts'
 
 export interface Engine {
   /** What `docker …` printed. @throws vendor */
@@ -17,7 +18,7 @@ export interface Engine {
   tryDocker(words: readonly string[], options?: RunOptions): Promise<Ran>
   /** The words before a docker command, for a pipe of one's own. */
   readonly command: readonly string[]
-  /** Stops the engine when this process started it and nothing runs in it. */
+  /** Stops an engine of our own, also one that a killed process left behind, unless another run on this computer still uses it. */
   close(): Promise<void>
 }
 
@@ -29,17 +30,14 @@ export const openEngine = async (directory: string): Promise<Engine> => {
   if (await answers(['docker'])) return engineAt(['docker'], async () => undefined)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const socket = join(directory, 'docker.sock')
-  const files = { pid: join(directory, 'docker.pid'), owner: join(directory, 'docker.owner'), log: join(directory, 'docker.log') }
+  const files = { pid: join(directory, 'docker.pid'), log: join(directory, 'docker.log') }
   const command = ['docker', '--host', `unix://${socket}`]
   if (!existsSync(socket) || !(await answers(command))) await startDaemon(directory, socket, command, files)
-  // One that a process left behind when it was killed is ours from now on.
-  if (!existsSync(files.owner) || !ownerLives(readFileSync(files.owner, 'utf8'))) writeFileSync(files.owner, ownerOf(process.pid))
-  return engineAt(command, () => stopDaemon(command, files))
+  return engineAt(command, () => stopDaemon(files))
 }
 
 interface Files {
   readonly pid: string
-  readonly owner: string
   readonly log: string
 }
 
@@ -54,7 +52,7 @@ const answers = async (command: readonly string[]): Promise<boolean> =>
   (await tryRun([...command, 'version', '--format', '{{.Server.Version}}'], { timeoutMs: 10_000 })).exitCode === 0
 
 const startDaemon = async (directory: string, socket: string, command: readonly string[], files: Files): Promise<void> => {
-  if (existsSync(files.pid) && !isAlive(readPid(files))) rmSync(files.pid)
+  if (existsSync(files.pid) && !isAlive(readPid(files), 'dockerd')) rmSync(files.pid)
   const out = openSync(files.log, 'a', 0o600)
   const words = [
     ...['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec')],
@@ -83,23 +81,20 @@ const startDaemon = async (directory: string, socket: string, command: readonly 
   daemon.unref()
 }
 
-const stopDaemon = async (command: readonly string[], files: Files): Promise<void> => {
-  const running = await tryRun([...command, 'ps', '--quiet'])
-  const owner = existsSync(files.owner) ? readFileSync(files.owner, 'utf8') : ''
-  const isOurs = owner === ownerOf(process.pid) || !ownerLives(owner)
+const stopDaemon = async (files: Files): Promise<void> => {
   // Another process of ours may still use it; then that one stops it.
-  if (running.exitCode !== 0 || running.stdout.trim() !== '' || !isOurs) return
+  if (liveRuns().length > 0 || !existsSync(files.pid)) return
   const pid = readPid(files)
-  if (isAlive(pid)) process.kill(pid, 'SIGTERM')
+  if (!isAlive(pid, 'dockerd')) return
+  process.kill(pid, 'SIGTERM')
   const deadlineMs = performance.now() + STOP_TIMEOUT_MS
-  while (isAlive(pid)) {
+  while (isAlive(pid, 'dockerd')) {
     if (performance.now() > deadlineMs)
       throw new LandfallError('timeout', `The Docker Engine for container machines (process ${pid}) did not end.`, {
         hint: `Look into ${files.log}.`,
       })
     await Bun.sleep(50)
   }
-  rmSync(files.owner, { force: true })
 }
 
 const readPid = (files: Files): number => Number(readFileSync(files.pid, 'utf8'))

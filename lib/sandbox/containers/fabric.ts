@@ -16,6 +16,7 @@ import { LandfallError } from '../../errors.ts'
 import { run, tryRun } from './commands.ts'
 import { AUTHORITY_ADDRESS, METADATA_ADDRESS } from './firewall.ts'
 import { ownerLives, ownerOf } from './owners.ts'
+import type { PrivateCable } from './places.ts'
 
 export interface Cable {
   /** The router's end. */
@@ -38,6 +39,8 @@ export interface Fabric {
   readonly directory: string
   /** Connects a machine that waits for its network. */
   plug(cable: Cable): Promise<void>
+  /** Makes these the machine's private networks. The cloud's firewall does not stand between them, as at Hetzner. */
+  plugPrivate(serverId: string, pid: number, cables: readonly PrivateCable[]): Promise<void>
   loadFirewall(ruleset: string): Promise<void>
   /** Leads a port of the router to a socket file here. */
   lead(port: number, file: string): Promise<void>
@@ -54,6 +57,9 @@ const OUTSIDE_IPV4 = '172.31.2.1'
 const OUTSIDE_IPV6 = 'fe80::2'
 
 const RUNS = '/run/landfall-machines'
+
+/** Runs on this computer whose process lives. */
+export const liveRuns = (): string[] => (existsSync(RUNS) ? readdirSync(RUNS).filter(name => !isLeftOver(name)) : [])
 
 /** Whether a run's process is gone. */
 export const isLeftOver = (name: string): boolean => {
@@ -95,6 +101,7 @@ export const openFabric = async (): Promise<Fabric> => {
       namespaces,
       directory,
       plug: cable => plug(router, cable),
+      plugPrivate: (serverId, pid, cables) => plugPrivate(router, { serverId, pid, cables }),
       loadFirewall: async ruleset => {
         await run(['ip', 'netns', 'exec', router, 'nft', '-f', '-'], { input: ruleset })
       },
@@ -119,7 +126,16 @@ const ip = (namespace: string, lines: readonly string[]): Promise<string> =>
 
 const layOut = async (router: string, outside: string): Promise<void> => {
   const settings = (namespace: string, values: Readonly<Record<string, number>>) =>
-    run(['ip', 'netns', 'exec', namespace, 'sysctl', '-q', ...Object.entries(values).map(([key, value]) => `${key}=${value}`)])
+    run([
+      'ip',
+      'netns',
+      'exec',
+      namespace,
+      'sysctl',
+      '-q',
+      '-e',
+      ...Object.entries(values).map(([key, value]) => `${key}=${value}`),
+    ])
   await settings(router, {
     'net.ipv4.ip_forward': 1,
     'net.ipv6.conf.all.forwarding': 1,
@@ -128,6 +144,9 @@ const layOut = async (router: string, outside: string): Promise<void> => {
     'net.ipv4.conf.default.rp_filter': 1,
     'net.ipv6.conf.default.accept_dad': 0,
     'net.ipv6.conf.default.accept_ra': 0,
+    // Private networks are not filtered.
+    'net.bridge.bridge-nf-call-iptables': 0,
+    'net.bridge.bridge-nf-call-ip6tables': 0,
   })
   await settings(outside, { 'net.ipv6.conf.default.accept_dad': 0, 'net.ipv6.conf.default.accept_ra': 0 })
   await ip(router, [
@@ -161,12 +180,39 @@ const settle = async (router: string, outside: string, source: string): Promise<
   ])
 }
 
+const enter = (pid: number, words: readonly string[], lines: readonly string[] = []): Promise<string> =>
+  run(['nsenter', '--target', String(pid), '--net', ...words], { input: lines.map(line => `${line}\n`).join('') })
+
+const PRIVATE_LINKS = [7, 8, 9]
+
+const plugPrivate = async (
+  router: string,
+  { serverId, pid, cables }: { serverId: string; pid: number; cables: readonly PrivateCable[] },
+): Promise<void> => {
+  for (const [index, slot] of PRIVATE_LINKS.entries()) {
+    const link = `p${slot}-${serverId}`
+    await tryRun(['ip', '-netns', router, 'link', 'delete', link])
+    const cable = cables[index]
+    if (!cable) continue
+    const bridge = `n${cable.network}`
+    // One bridge for each network; a second one of the same name is refused, and that is what is wanted.
+    await tryRun(['ip', '-netns', router, 'link', 'add', bridge, 'type', 'bridge'])
+    const name = `enp${slot}s0`
+    await ip(router, [
+      `link set ${bridge} up`,
+      `link add ${link} type veth peer name ${name} netns ${pid}`,
+      `link set ${link} master ${bridge} up`,
+    ])
+    const prefix = cable.range.split('/')[1] ?? '16'
+    await enter(pid, ['ip', '-batch', '-'], [`address add ${cable.ip}/${prefix} dev ${name}`, `link set ${name} up`])
+  }
+}
+
 const plug = async (router: string, { link, pid, ipv4, ipv6 }: Cable): Promise<void> => {
-  const inside = (words: readonly string[], input = '') => run(['nsenter', '--target', String(pid), '--net', ...words], { input })
   // What a cable that was cut halfway left; usually there is none.
   await tryRun(['ip', '-netns', router, 'link', 'delete', link])
   // Docker turns IPv6 off where it has no network of its own.
-  await inside(['sysctl', '-q', ...['all', 'default'].map(name => `net.ipv6.conf.${name}.disable_ipv6=0`)])
+  await enter(pid, ['sysctl', '-q', ...['all', 'default'].map(name => `net.ipv6.conf.${name}.disable_ipv6=0`)])
   await ip(router, [
     `link add ${link} type veth peer name eth0 netns ${pid}`,
     `address add ${GATEWAY_IPV4}/32 dev ${link}`,
@@ -188,7 +234,7 @@ const plug = async (router: string, { link, pid, ipv4, ipv6 }: Cable): Promise<v
     // What the machine's first process waits for.
     'link set eth0 alias ready',
   ]
-  await inside(['ip', '-batch', '-'], lines.map(line => `${line}\n`).join(''))
+  await enter(pid, ['ip', '-batch', '-'], lines)
   if (ipv4 === undefined) await ip(router, [`route add 169.254.0.1/32 dev ${link}`])
 }
 

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { LandfallError } from '../../errors.ts'
 import type { CertificateAuthority } from '../ca.ts'
 import type { Exposure } from '../exposure.ts'
+import type { GroundTruth } from '../hetzner/control.ts'
 import { OPERATOR } from '../internet.ts'
 import type { SandboxClock, Store } from '../kit.ts'
 import type { MachineServer, SimulatedMachines } from '../machines/machines.ts'
@@ -21,6 +22,7 @@ import { openEngine } from './engine.ts'
 import { openFabric } from './fabric.ts'
 import { type GuardedMachine, renderFirewall } from './firewall.ts'
 import { answerMetadata } from './metadata.ts'
+import { placesOf } from './places.ts'
 import { sweep } from './sweep.ts'
 
 export interface ContainerMachinesDeps {
@@ -32,16 +34,11 @@ export interface ContainerMachinesDeps {
   readonly resolve: (name: string) => string | undefined
   readonly ca: CertificateAuthority
   readonly openToWorld: (serverId: string, port: number) => boolean
-  /** Which image each server was made from, and the images that were made from servers. */
-  readonly images: () => ServerImages
+  /** The cloud's own rows. */
+  readonly cloud: () => GroundTruth
   readonly options: ContainerOptions
   /** Failures of the machines' making; nobody waits for them. */
   readonly onBug: (error: unknown) => void
-}
-
-export interface ServerImages {
-  readonly ofServer: ReadonlyMap<string, string>
-  readonly snapshots: readonly { readonly id: string; readonly serverId: string }[]
 }
 
 export interface ContainerOptions {
@@ -154,13 +151,18 @@ export const createContainerMachines = async (deps: ContainerMachinesDeps): Prom
     const follow = createFollower(async () => {
       // First the wall, then whoever stands behind it.
       await guard()
+      const places = placesOf(deps.cloud())
+      for (const { id, serverId } of places.snapshots) await boxes.snapshot(id, serverId)
       const servers = deps.servers()
       const ids = new Set(servers.map(server => server.id))
       const gone = boxes.ids().filter(id => !ids.has(id))
-      await Promise.all([
-        ...gone.map(forget),
-        ...servers.map(server => boxes.follow(server, { asleep: asleep.has(server.name) })),
-      ])
+      const followOne = (server: MachineServer) =>
+        boxes.follow(server, {
+          asleep: asleep.has(server.name),
+          image: places.imageOf(server.id),
+          privateCables: places.privateCablesOf(server.id),
+        })
+      await Promise.all([...gone.map(forget), ...servers.map(followOne)])
     }, deps.onBug)
     closers.push(follow.stop)
 

@@ -5,11 +5,15 @@ import { existsSync, readFileSync } from 'node:fs'
 /** `PID-START`: the start time tells a process from a later one with its number. */
 export const ownerOf = (pid: number): string => `${pid}-${startOf(pid)}`
 
-export const isAlive = (pid: number): boolean => Number.isInteger(pid) && existsSync(`/proc/${pid}`)
+/** Whether the process with this number lives and is this program. */
+export const isAlive = (pid: number, program: string): boolean => {
+  const file = `/proc/${pid}/comm`
+  return existsSync(file) && readFileSync(file, 'utf8').trim() === program
+}
 
 export const ownerLives = (owner: string): boolean => {
   const [pid = '', start = ''] = owner.split('-')
-  return isAlive(Number(pid)) && startOf(Number(pid)) === start
+  return start !== '' && startOf(Number(pid)) === start
 }
 
 const startOf = (pid: number): string => {

@@ -35,7 +35,7 @@ const updateTraefik = (context: Context, change: (row: TraefikRow) => Partial<Tr
   context.state.traefik.put(ONLY, { ...row, ...change(row), generation: row.generation + 1 })
 }
 
-const writeDynamic = (context: Context, name: string, text: string | undefined): void =>
+export const writeDynamic = (context: Context, name: string, text: string | undefined): void =>
   updateTraefik(context, row => {
     const { [name]: _replaced, ...others } = row.dynamic
     return { dynamic: text === undefined ? others : { ...others, [name]: text } }

@@ -5,10 +5,13 @@
  */
 
 import type { SandboxClock, StandIn, StandInRequest, StandInResponse, Store } from '../kit.ts'
+import { type AppsControl, appRoutes, createAppsControl, createPlatform } from './apps/apps.ts'
+import { clearPlatform } from './apps/rows.ts'
+import { answerWebhook } from './apps/webhook.ts'
 import { answerAuth, callerOfCookie, isJson, parseJson } from './auth.ts'
 import { certificateRoutes, givenCertificateFor } from './certificate-routes.ts'
 import type { Caller, Context, Route, Routes } from './router.ts'
-import { readSettings, readTraefik, settingsRoutes } from './settings-routes.ts'
+import { readSettings, readTraefik, settingsRoutes, writeDynamic } from './settings-routes.ts'
 import { clearState, ONLY, openState, type SettingsRow, type TraefikRow } from './state.ts'
 import { userRoutes, verifyApiKey } from './user-routes.ts'
 import { html, redirect, refuse, restAnswer, trpcAnswer } from './wire.ts'
@@ -16,8 +19,12 @@ import { html, redirect, refuse, restAnswer, trpcAnswer } from './wire.ts'
 const BODY_LIMIT_BYTES = 1_048_576
 
 export interface DokployControl {
+  /** What lives in it: images, commits, containers. */
+  readonly apps: AppsControl
   /** Traefik's files, as the proxy beside it reads them. */
   traefik(): TraefikRow
+  /** One dynamic file, as somebody on the machine writes it; undefined removes it. */
+  writeTraefikFile(name: string, text: string | undefined): void
   /** A certificate that somebody gave for this server name. */
   givenCertificate(host: string): { readonly cert: string; readonly key: string } | undefined
   /** Postgres gone: the process answers, everything that needs the database does not. */
@@ -42,7 +49,7 @@ export interface DokployOptions {
 }
 
 /** Every procedure that is served, by its name. More nouns are more tables. */
-export const dokployRoutes: Routes = { ...settingsRoutes, ...userRoutes, ...certificateRoutes }
+export const dokployRoutes: Routes = { ...settingsRoutes, ...userRoutes, ...certificateRoutes, ...appRoutes }
 
 export function createDokployStandIn(options: DokployOptions): StandIn & { readonly control: DokployControl } {
   const state = openState(options.store, options.serverId)
@@ -51,7 +58,10 @@ export function createDokployStandIn(options: DokployOptions): StandIn & { reado
     clock: options.clock,
     version: options.version,
     publicIp: options.publicIp ?? (() => undefined),
+    ...createPlatform(options.store, options.serverId),
+    writeDynamic: (name, text) => writeDynamic(context, name, text),
   }
+  const apps = createAppsControl(context)
   const limits = options.rateLimits ?? (() => true)
 
   return {
@@ -59,13 +69,21 @@ export function createDokployStandIn(options: DokployOptions): StandIn & { reado
     handle(request) {
       if (request.path === '/api/health') return { status: 200, json: { ok: true } }
       if (state.conditions.get(ONLY)?.database === 'down') return withoutDatabase(request)
-      return options.store.transaction(() => answer(context, request, limits()))
+      return options.store.transaction(() => {
+        apps.settle()
+        return answer(context, request, limits())
+      })
     },
     control: {
+      apps,
       traefik: () => readTraefik(context),
+      writeTraefikFile: context.writeDynamic,
       givenCertificate: host => givenCertificateFor(state, host),
       setDatabase: database => state.conditions.put(ONLY, { database }),
-      reset: () => clearState(state),
+      reset() {
+        clearState(state)
+        clearPlatform(options.store, options.serverId)
+      },
       dump: () => ({
         version: options.version,
         admins: state.users.all().map(user => user.email),
@@ -73,6 +91,7 @@ export function createDokployStandIn(options: DokployOptions): StandIn & { reado
         certificates: state.certificates.all().map(row => row.name),
         settings: publicSettings(readSettings(context)),
         traefikReloads: readTraefik(context).reloads,
+        apps: apps.dump(),
       }),
     },
   }
@@ -90,6 +109,8 @@ const publicSettings = ({ serverIp, host, https, certificateType, letsEncryptEma
 const answer = (context: Context, request: StandInRequest, limits: boolean): StandInResponse => {
   const { path } = request
   if (path.startsWith('/api/auth/')) return answerAuth(context, path.slice('/api/auth'.length), request, limits)
+  if (path.startsWith('/api/deploy/') && request.method === 'POST')
+    return answerWebhook(context, path.slice('/api/deploy/'.length), request)
   if (path.startsWith('/api/trpc/')) return answerTrpc(context, path.slice('/api/trpc/'.length), request)
   if (path.startsWith('/api/')) return answerRest(context, path.slice('/api/'.length), request)
   const claimed = context.state.users.size > 0

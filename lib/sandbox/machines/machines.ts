@@ -139,6 +139,9 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       dokployVersion: versionOf(server),
       sshClient: deps.sourceOf?.(remotePort) ?? OPERATOR_ADDRESS,
       login: disk?.login,
+      history: disk?.history ?? {},
+      setHistory: (history: Readonly<Record<string, readonly string[]>>) => disks.change(server, { history }),
+      apps: () => platform.panelOf(server).apps,
       setLogin: (login: Readonly<Record<string, string>>) => disks.change(server, { login }),
       setHostKey: (hostKey: HostKey) => disks.change(server, { hostKey }),
       startInstall: (input: { version: string; advertiseAddr: string; pool: string }) => {

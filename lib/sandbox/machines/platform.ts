@@ -73,7 +73,12 @@ export const createPlatform = (deps: PlatformDeps): Platform => {
   const traefikDeps = (server: MachineServer): TraefikDeps => {
     const panel = standInOf(server).control
     return {
-      files: () => panel.traefik().dynamic,
+      files() {
+        // Labels of containers become routes with the deploy that made them.
+        panel.apps.settle()
+        return panel.traefik().dynamic
+      },
+      app: (upstream, path) => panel.apps.answer(upstream, path),
       upstream: async name => (name === DOKPLOY_UPSTREAM ? deps.reach(server, 3000) : 'closed'),
       certificateOf: host => certificateOf(server, panel, host),
     }

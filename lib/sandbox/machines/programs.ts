@@ -1,6 +1,8 @@
 /** What Landfall's programs do on a simulated machine, by name. Inputs and outputs as `lib/estate/programs.ts` has them. */
 
 import { PROGRAMS, type ProgramName } from '../../estate/programs.ts'
+import type { AppsControl } from '../dokploy/apps/apps.ts'
+import { APP_PROGRAMS } from './app-programs.ts'
 import { type HostKey, hasReached, type InstallRow, isGolden, type MachineServer, type Moment } from './state.ts'
 
 /** One machine at one moment, as a program sees and changes it. */
@@ -15,6 +17,10 @@ export interface ProgramMachine {
   /** The caller's address as the machine sees it. */
   readonly sshClient: string
   readonly login: Readonly<Record<string, string>> | undefined
+  readonly history: Readonly<Record<string, readonly string[]>>
+  setHistory(history: Readonly<Record<string, readonly string[]>>): void
+  /** What lives in the machine's Dokploy. */
+  apps(): AppsControl
   setLogin(login: Readonly<Record<string, string>>): void
   setHostKey(key: HostKey): void
   startInstall(input: Pick<InstallRow, 'version' | 'advertiseAddr' | 'pool'>): void
@@ -28,7 +34,7 @@ export interface Outcome {
 
 export type Values = Readonly<Record<string, string>>
 
-interface Emulation {
+export interface Emulation {
   /** The values it takes; every program of Landfall's reads its stdin up to the closing line. */
   readonly accepts: readonly string[]
   run(machine: ProgramMachine, values: Values): Outcome | Promise<Outcome>
@@ -139,6 +145,7 @@ const EMULATIONS = {
   },
   'watch-dokploy-install': { accepts: [], run: watchInstall },
   inspect: { accepts: [], run: inspect },
+  ...APP_PROGRAMS,
 } satisfies Record<ProgramName, Emulation>
 
 const isKnown = (name: string): name is ProgramName => Object.hasOwn(PROGRAMS, name)

@@ -35,6 +35,8 @@ export interface DiskRow {
   /** The kept Dokploy login: EMAIL, PASSWORD, API_KEY. */
   readonly login?: Readonly<Record<string, string>>
   readonly install?: InstallRow
+  /** Releases of applications, by app: lines of base64. */
+  readonly history?: Readonly<Record<string, readonly string[]>>
 }
 
 export interface HostKey {

@@ -20,6 +20,8 @@ export interface WebRoute {
 export interface TraefikDeps {
   /** File name → YAML. */
   files(): Readonly<Record<string, string>>
+  /** The answer of an application's container; 'closed' when nothing listens there, undefined when the upstream is none. */
+  app?(upstream: string, path: string): Response | 'closed' | undefined
   /** The listener behind an upstream such as "dokploy:3000". */
   upstream(name: string): Promise<Pick<Listener, 'port'> | 'closed'>
   /** The certificate that was issued for a name, if any. */
@@ -117,6 +119,8 @@ const answer = async (deps: TraefikDeps, entryPoint: WebRoute['entryPoint'], req
       headers: { location: `https://${host}${url.pathname}${url.search}` },
     })
   }
+  const app = deps.app?.(route.upstream, url.pathname)
+  if (app !== undefined) return app === 'closed' ? plain(502, 'Bad Gateway') : app
   const target = await deps.upstream(route.upstream)
   if (target === 'closed') return plain(502, 'Bad Gateway')
   return forward(request, target.port, entryPoint === 'websecure' ? 'https' : 'http')
@@ -136,7 +140,8 @@ const forward = async (request: Request, port: number, scheme: 'http' | 'https')
       redirect: 'manual',
       ...(body.byteLength > 0 && { body }),
     })
-    return new Response(response.body, { status: response.status, headers: response.headers })
+    // Read here: an answer that breaks off in the middle is a 502 too.
+    return new Response(await response.arrayBuffer(), { status: response.status, headers: response.headers })
   } catch (error) {
     // The panel's process died or a fault cut the connection: to a client that is Traefik's 502.
     if (error instanceof Error) return plain(502, 'Bad Gateway')

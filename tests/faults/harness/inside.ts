@@ -117,11 +117,18 @@ if (logFile || killAt) {
   for (const name of ['open', 'rename', 'rm', 'mkdir', 'chmod']) wrapAsync(name)
 }
 
+// ── place ──
+
+const place = text('HARNESS_HOSTNAME')
+if (place) (load('node:os') as Module).hostname = () => place
+
 // ── time ──
 
 const shorten = Number(text('HARNESS_SHORTEN') ?? 1)
 const shiftMs = Number(text('HARNESS_CLOCK_SHIFT_MS') ?? 0)
 const rate = Number(text('HARNESS_CLOCK_RATE') ?? 1)
+/** A file that holds how far the clocks have jumped, `WALL MONOTONIC` in milliseconds; the harness writes it while we run. */
+const jumpFile = text('HARNESS_JUMP_FILE')
 const deadlineCapMs = Number(text('HARNESS_DEADLINE_CAP_MS') ?? Number.POSITIVE_INFINITY)
 
 const { systemClock } = await import('../../../lib/engine/clock.ts')
@@ -129,11 +136,13 @@ const realSleep = systemClock.sleep
 const realNow = Date.now
 const startMs = realNow()
 const startMonotonicMs = performance.now()
-const now = (): number => startMs + (realNow() - startMs) * rate + shiftMs
+const readFile = fs.readFileSync as (path: string, encoding: string) => string
+const jumps = (): readonly number[] => (jumpFile ? readFile(jumpFile, 'utf8').split(' ').map(Number) : [0, 0])
+const now = (): number => startMs + (realNow() - startMs) * rate + shiftMs + (jumps()[0] ?? 0)
 
 Object.assign(systemClock, {
   nowMs: now,
-  monotonicMs: () => startMonotonicMs + (performance.now() - startMonotonicMs) * rate,
+  monotonicMs: () => startMonotonicMs + (performance.now() - startMonotonicMs) * rate + (jumps()[1] ?? 0),
   sleep: (ms: number, signal?: AbortSignal) => realSleep(ms / Math.max(shorten, rate), signal),
 })
 if (shiftMs !== 0) Date.now = now

@@ -30,6 +30,15 @@ const stable = (labels: Readonly<Record<string, string>>): Record<string, string
       .sort(([a], [b]) => (a < b ? -1 : 1)),
   )
 
+/** The same person on another machine has a rule of their own; the addresses are what counts. */
+const rulesOf = <T extends { readonly description: string | null }>(rules: readonly T[]): readonly T[] => {
+  const plain = rules.map(rule => ({
+    ...rule,
+    description: rule.description?.replace(/^allow-me .*$/, 'allow-me <somebody>') ?? null,
+  }))
+  return plain.filter((rule, index) => plain.findIndex(each => JSON.stringify(each) === JSON.stringify(rule)) === index)
+}
+
 const byName = (a: { readonly name: string }, b: { readonly name: string }): number =>
   a.name < b.name ? -1 : a.name > b.name ? 1 : 0
 
@@ -114,7 +123,7 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
           .map(wall => wall.name)
           .sort(),
       })),
-      firewalls: firewalls.map(wall => ({ name: wall.name, labels: stable(wall.labels), rules: wall.rules })),
+      firewalls: firewalls.map(wall => ({ name: wall.name, labels: stable(wall.labels), rules: rulesOf(wall.rules) })),
       keys: keys.map(each => ({ name: each.name.replace(/-[0-9a-f]{8}$/, '-<fingerprint>'), labels: stable(each.labels) })),
       networks: networks.map(each => ({ name: each.name, range: each.range, subnets: each.subnets })),
       groups: groups.map(each => each.name),

@@ -41,9 +41,10 @@ export interface OpenTheatre {
   readonly config?: unknown
   readonly settings?: SandboxOptions['settings']
   readonly seed?: SandboxOptions['seed']
+  readonly clock?: SandboxOptions['clock']
 }
 
-export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed }: OpenTheatre = {}): Promise<Theatre> {
+export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed, clock }: OpenTheatre = {}): Promise<Theatre> {
   const folder = mkdtempSync(join(BASE, 'landfall-faults-'))
   const cwd = join(folder, 'home')
   mkdirSync(cwd)
@@ -54,6 +55,7 @@ export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed
     path: join(folder, 'world.sqlite'),
     seed: { zones: [ZONE], goldenImage: true, ...seed },
     settings: { ...QUICK, ...settings },
+    ...(clock ? { clock } : {}),
     hooks: {
       beforeEffect: about => hooks.beforeEffect?.(about),
       afterEffect: about => hooks.afterEffect?.(about),
@@ -94,6 +96,3 @@ export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed
 /** Sockets of shared ssh connections are left out: they belong to processes of the other world. */
 const copy = (from: string, to: string): void =>
   cpSync(from, to, { recursive: true, filter: source => !lstatSync(source).isSocket() && !source.endsWith('/ctl') })
-
-/** The product's own environment in this world. */
-export const environmentOf = ({ sandbox }: Theatre): Readonly<Record<string, string>> => sandbox.environment

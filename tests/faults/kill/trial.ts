@@ -31,7 +31,7 @@ export interface Undisturbed {
 }
 
 /** Counts events, and calls `at` at each moment of each. */
-const gate = (at: (kind: 'api' | 'program', event: string, phase: Phase) => void | Promise<void>): Hooks => {
+export const gate = (at: (kind: 'api' | 'program', event: string, phase: Phase) => void | Promise<void>): Hooks => {
   const counts = new Map<string, number>()
   const numbers = new Map<string, string>()
   const begin = (what: string): string => {

@@ -1,6 +1,6 @@
 /**
  * Builds what container machines start from: the base image `landfall-machine:base` and an archive with the stand-in images. Each is
- * made again only when its recipe changed. `bun tests/machines/base/build.ts [DIRECTORY]`; the directory is $LANDFALL_MACHINES_DIR, or
+ * made again only when its recipe changed. Sweeps what killed runs left. `bun tests/machines/base/build.ts [DIRECTORY]`; the directory is $LANDFALL_MACHINES_DIR, or
  * .landfall/machines, unless it is given. Needs Linux, root, debootstrap and docker.io.
  */
 
@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path'
 import { argv, env, execPath, stdout } from 'node:process'
 import { run } from '../../../lib/sandbox/containers/commands.ts'
 import { type Engine, openEngine } from '../../../lib/sandbox/containers/engine.ts'
+import { sweep } from '../../../lib/sandbox/containers/sweep.ts'
 
 export const BASE_IMAGE = 'landfall-machine:base'
 const RECIPE_LABEL = 'landfall.recipe'
@@ -35,6 +36,7 @@ export async function buildBase(directory: string, say: (line: string) => void =
   }
   const engine = await timed('engine', () => openEngine(directory))
   try {
+    await sweep(engine)
     const recipe = hashOf([join(HERE, 'recipe.sh'), ...filesBelow(join(HERE, 'files'))].map(file => [file, readFileSync(file)]))
     const roots = join(directory, `roots-${recipe}`)
     if ((await labelOf(engine, BASE_IMAGE)) !== recipe) {
@@ -60,19 +62,7 @@ const makeRoots = async (directory: string, roots: string): Promise<void> => {
   const output = await run(['sh', join(HERE, 'recipe.sh'), work, join(HERE, 'files')], { timeoutMs: BUILD_TIMEOUT_MS })
   writeFileSync(join(directory, 'recipe.log'), output)
   await run(['tar', '-C', join(work, 'machine'), '-cf', join(work, 'machine.tar'), '.'], { timeoutMs: BUILD_TIMEOUT_MS })
-  const unread = ['doc', 'man', 'locale', 'info', 'perl*', 'perl'].map(name => `--exclude=./usr/share/${name}`)
-  const unused = [
-    './usr/lib/*/perl*',
-    './usr/lib/*/libLLVM*',
-    './usr/lib/llvm*',
-    './var/cache',
-    './var/lib/apt',
-    './usr/lib/python3*',
-  ]
-  const excludes = [...unread, ...unused.map(name => `--exclude=${name}`)]
-  await run(['tar', '-C', join(work, 'postgres'), ...excludes, '-cf', join(work, 'postgres.tar'), '.'], {
-    timeoutMs: BUILD_TIMEOUT_MS,
-  })
+  await run(['tar', '-C', join(work, 'postgres'), '-cf', join(work, 'postgres.tar'), '.'], { timeoutMs: BUILD_TIMEOUT_MS })
   for (const root of ['machine', 'postgres']) rmSync(join(work, root), { recursive: true })
   renameSync(work, roots)
 }

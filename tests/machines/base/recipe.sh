@@ -93,3 +93,30 @@ wait "$database_job" || {
   cat "$out/postgres.log"
   exit 1
 }
+
+# --- of the database's root only what it runs with: an image that every machine loads has to be small
+
+small=$out/small
+mkdir -p "$small/tmp" "$small/var/run" "$small/var/lib/postgresql" "$small/usr/bin" "$small/usr/lib" "$small/usr/share/zoneinfo/Etc"
+chmod 1777 "$small/tmp"
+for merged in bin lib lib64; do ln -s "usr/$merged" "$small/$merged"; done
+# keep FILE…: with the libraries that it is linked with
+keep() {
+  for kept in "$@"; do
+    (cd "$database" && cp -a --parents --dereference ".$kept" "$small")
+    in_root "$database" ldd "$kept" 2>/dev/null | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p' | sort -u | while read -r library; do
+      case $library in /usr/*) ;; *) library=/usr$library ;; esac
+      (cd "$database" && cp --parents --dereference ".$library" "$small")
+    done
+  done
+}
+keep /usr/lib/postgresql/15/bin/postgres /usr/lib/postgresql/15/bin/initdb /usr/bin/dash
+for tool in cat chmod chown mkdir mv rm rmdir setpriv; do keep "/usr/bin/$tool"; done
+for library in "$database"/usr/lib/postgresql/15/lib/*.so; do
+  case $library in *llvmjit*) ;; *) keep "${library#"$database"}" ;; esac
+done
+(cd "$database" && cp -a --parents ./usr/share/postgresql/15 ./usr/lib/locale/C.utf8 ./etc/passwd ./etc/group ./etc/nsswitch.conf "$small")
+cp -L "$database/usr/share/zoneinfo/Etc/UTC" "$small/usr/share/zoneinfo/Etc/UTC"
+ln -s dash "$small/usr/bin/sh"
+rm -rf "$database"
+mv "$small" "$database"

@@ -57,12 +57,28 @@ const tell = async (
 const traces = ({ cwd }: Place): string =>
   JSON.stringify(Object.entries(filesBelow(join(cwd, '.landfall'))).filter(([name]) => !/known_hosts|ctl/.test(name)))
 
+/** Waits for the moment at which a run is to be cut short. @throws with what it said, when it ends before or never gets there */
+const cutAt = async (running: Running, what: string, holds: () => boolean): Promise<void> => {
+  let hasEnded = false
+  const note = () => {
+    hasEnded = true
+  }
+  running.ended.then(note, note)
+  await waitFor(what, () => holds() || hasEnded, 60_000)
+  if (!holds()) throw new Error(`the run ended before ${what}:\n${running.stdout()}\n${running.stderr()}`)
+}
+
 const serverExists = ({ sandbox }: Place): boolean => sandbox.controls.hetzner.dump().servers.length > 0
 const isSent = ({ sandbox }: Place, method: string, path: string): boolean =>
   sandbox.requests().some(request => request.method === method && request.path === path)
 
 /** Requests that are held for so long that a run stays in the middle of them. */
 const HELD_MS = 4_000
+/** The log knows a request when it is answered; until then it would be counted among those of the next run. */
+const heldIsOver = (place: Place) => waitFor('the held request is over', () => isSent(place, 'POST', '/servers'))
+
+/** From the second Ctrl-C to the end of the process. */
+let secondSignalMs = Number.POSITIVE_INFINITY
 const holdCreates = ({ sandbox }: Place) => {
   sandbox.settings.faults = [{ vendor: 'hetzner', method: 'POST', path: '^/servers$', effect: { kind: 'slow', ms: HELD_MS } }]
 }
@@ -70,37 +86,42 @@ const holdCreates = ({ sandbox }: Place) => {
 const STORIES = {
   'Ctrl-C while a server starts': () =>
     tell(async (running, place) => {
-      await waitFor('the server is created', () => serverExists(place))
+      await cutAt(running, 'the server is created', () => serverExists(place))
       await Bun.sleep(200)
       running.kill('SIGINT')
     }),
   'SIGTERM while a server starts': () =>
     tell(async (running, place) => {
-      await waitFor('the server is created', () => serverExists(place))
+      await cutAt(running, 'the server is created', () => serverExists(place))
       await Bun.sleep(200)
       running.kill('SIGTERM')
     }),
   'Ctrl-C twice while a call hangs': () =>
     tell(async (running, place) => {
-      await waitFor('the server is created', () => serverExists(place))
+      await cutAt(running, 'the server is created', () => serverExists(place))
       running.kill('SIGINT')
-      await waitFor('it has answered the first', () => running.stderr().includes('Press Ctrl-C again'))
+      await cutAt(running, 'it has answered the first', () => running.stderr().includes('Press Ctrl-C again'))
+      const sentMs = performance.now()
       running.kill('SIGINT')
+      await running.ended
+      secondSignalMs = performance.now() - sentMs
+      await heldIsOver(place)
     }, holdCreates),
   'kill -9 while a server starts': () =>
     tell(async (running, place) => {
-      await waitFor('the server is created', () => serverExists(place))
+      await cutAt(running, 'the server is created', () => serverExists(place))
       await Bun.sleep(200)
       running.kill('SIGKILL')
     }),
   'kill -9 before the answer to a create': () =>
     tell(async (running, place) => {
-      await waitFor('the server is created', () => serverExists(place))
+      await cutAt(running, 'the server is created', () => serverExists(place))
       running.kill('SIGKILL')
+      await heldIsOver(place)
     }, holdCreates),
   'kill -9 after the first admin signed up': () =>
     tell(async (running, place) => {
-      await waitFor('the admin exists', () => isSent(place, 'POST', '/api/auth/sign-up/email'), 20_000)
+      await cutAt(running, 'the admin exists', () => isSent(place, 'POST', '/api/auth/sign-up/email'))
       running.kill('SIGKILL')
     }),
 } as const satisfies Record<string, () => Promise<Story>>
@@ -142,9 +163,13 @@ const raceEven = async (): Promise<Race> => {
 
 beforeAll(async () => {
   const lateEnds = await raceLate()
-  const telling = Object.entries(STORIES).map(async ([name, run]) => stories.set(name, await run()))
-  ;[late, even] = await Promise.all([lateEnds(), raceEven(), ...telling])
-}, 120_000)
+  const untold = Object.entries(STORIES)
+  // A few at a time: a run that waits for a processor takes a machine for silent.
+  const tellOn = async () => {
+    for (let next = untold.shift(); next !== undefined; next = untold.shift()) stories.set(next[0], await next[1]())
+  }
+  ;[late, even] = await Promise.all([lateEnds(), raceEven(), tellOn(), tellOn(), tellOn()])
+}, 180_000)
 afterAll(closePlaces)
 
 const flat = (text: string): string => text.replaceAll(/\s+/g, ' ')
@@ -195,7 +220,7 @@ describe('Ctrl-C', () => {
   test('a second one does not wait for the call that hangs', () => {
     const { cut, lockLeft, again } = story('Ctrl-C twice while a call hangs')
     expect([cut.code, lockLeft]).toEqual([130, true])
-    expect(cut.elapsedMs).toBeLessThan(HELD_MS)
+    expect(secondSignalMs).toBeLessThan(HELD_MS / 2)
     expect(flat(again.stderr)).toContain('Took over from the run of')
   })
 })

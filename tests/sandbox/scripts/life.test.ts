@@ -101,8 +101,16 @@ const reaches = (source: string, port: number, name = 'prod-dokploy'): boolean =
   return server !== undefined && isLetIn(hetzner.exposure(server.id), source, port)
 }
 
-const all = (commands: readonly string[], options = {}): Promise<readonly Ended[]> =>
-  Promise.all(commands.map(command => place.run(command, options)))
+/** A few at a time: a look that waits for a processor would take a machine for silent. */
+const all = async (commands: readonly string[]): Promise<readonly Ended[]> => {
+  const left = [...commands]
+  const ended: Ended[] = []
+  const work = async () => {
+    for (let command = left.shift(); command !== undefined; command = left.shift()) ended.push(await place.run(command))
+  }
+  await Promise.all([work(), work(), work()])
+  return ended.toSorted((a, b) => commands.indexOf(a.command) - commands.indexOf(b.command))
+}
 
 beforeAll(async () => {
   place = await openPlace(undefined, { hooks: watch.hooks, seed: { zones: ['example.com'], goldenImage: true } })
@@ -243,24 +251,32 @@ describe('setup', () => {
   })
 })
 
+/**
+ * Runs until one says that all is well, and no run may write. One more time is for a computer that is so busy that an open port seems
+ * filtered: then a script rightly wants to look again.
+ */
+const untilWell = async (commands: readonly string[], isWell: (run: Ended) => boolean): Promise<void> => {
+  let left = commands
+  for (let round = 1; left.length > 0 && round <= 3; round++) {
+    const runs = await all(left)
+    for (const run of runs) expect([run.command, mutationsIn(run.requests)]).toEqual([run.command, []])
+    left = runs.filter(run => !isWell(run)).map(run => run.command)
+    if (round === 3 && left.length > 0) throw new Error(runs.map(run => `${run.command} → ${run.code}\n${run.output}`).join('\n'))
+  }
+}
+
 describe('a second run', () => {
   test('of every script changes nothing in any world', async () => {
     const before = truthOf(place.sandbox)
-    for (const run of await all(MUTATING)) {
-      expect([run.command, run.code, mutationsIn(run.requests)]).toEqual([run.command, 0, []])
-      expect(run.stdout).toContain('Nothing had to be done.')
-    }
+    await untilWell(MUTATING, run => run.code === 0 && run.stdout.includes('Nothing had to be done.'))
     expect(truthOf(place.sandbox)).toBe(before)
-  }, 30_000)
+  }, 60_000)
 
   test('with --plan finds nothing to do, and no file is another one afterwards', async () => {
     const files = filesBelow(place.cwd)
-    for (const run of await all(PLANS)) {
-      expect([run.command, mutationsIn(run.requests)]).toEqual([run.command, []])
-      expect([run.command, run.code]).toEqual([run.command, run.command.includes('destroy') ? 2 : 0])
-    }
+    await untilWell(PLANS, run => run.code === (run.command.includes('destroy') ? 2 : 0))
     expect(filesBelow(place.cwd)).toEqual(files)
-  }, 30_000)
+  }, 60_000)
 
   test('with another project’s token is refused, because DNS knows better', async () => {
     const token = 'a-token-of-another-project-000000000000000000000000000000000000'

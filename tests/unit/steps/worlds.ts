@@ -6,7 +6,7 @@ import { renderRecordMark } from '../../../lib/estate/naming.ts'
 import type { Firewall, Image, Pricing, Server, ServerType } from '../../../lib/providers/ports/cloud.ts'
 import type { DnsRecord, Zone } from '../../../lib/providers/ports/dns.ts'
 import type { Deps, EstateStep } from '../../../lib/steps/deps.ts'
-import type { Facts, MachineState } from '../../../lib/steps/machine.ts'
+import type { Facts } from '../../../lib/steps/machine.ts'
 import type { OutsideState } from '../../../lib/steps/outside.ts'
 import type { PanelState } from '../../../lib/steps/panel.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
@@ -39,7 +39,12 @@ export const deps: Deps = {
 export const ours = labelsFor('nextnode', 'prod', 'run-0')
 export const theirs = labelsFor('nextnode2', 'prod', 'run-0')
 
-const offer = { location: 'nbg1', stock: 'available', hourly: { net: 0.01, gross: 0.012 }, monthly: { net: 6.49, gross: 7.72 } } as const
+const offer = {
+  location: 'nbg1',
+  stock: 'available',
+  hourly: { net: 0.01, gross: 0.012 },
+  monthly: { net: 6.49, gross: 7.72 },
+} as const
 
 export const serverType = (name: string, change: Partial<ServerType> = {}): ServerType => ({
   id: name,
@@ -125,20 +130,27 @@ export const facts: Facts = {
   sshClient: '198.51.100.7',
   clockS: 0,
 }
-export const ready: MachineState = { state: 'ready', trust: 'pinned', facts }
-export const panel: PanelState = { state: 'up', admin: 'ours', version: 'v0.30.2', settings: { host: 'admin.nextnode.fr', https: true } }
-export const seen: OutsideState = {
+export const ready = { state: 'ready', trust: 'pinned', facts } as const
+export const panel: PanelState = {
+  state: 'up',
+  admin: 'ours',
+  version: 'v0.30.2',
+  settings: { host: 'admin.nextnode.fr', https: true },
+}
+export const seen = {
   ports: { 22: 'open', 80: 'open', 443: 'open', 2377: 'filtered', 5432: 'filtered', 6379: 'filtered', 7946: 'filtered' },
   name: {
     host: 'admin.nextnode.fr',
     answers: [{ server: 'ns1.example.net', status: 'ok', values: ['203.0.113.2'] }],
-    tls: { state: 'trusted', issuer: 'Test CA' },
+    tls: { state: 'trusted', issuer: 'Test CA', names: ['admin.nextnode.fr'] },
     login: 'answers',
   },
-}
+} satisfies OutsideState
+
+type Slices = Partial<EstateWorld>
 
 /** Nothing of ours, and nobody else's either. */
-export const empty: EstateWorld = {
+const empty: Slices = {
   locations: [{ name: 'nbg1', city: 'Nuremberg', country: 'DE', networkZone: 'eu-central' }],
   serverTypes: [serverType('cx23'), serverType('cx33')],
   pricing,
@@ -154,17 +166,17 @@ export const empty: EstateWorld = {
   machines: {},
   panels: {},
   outside: {},
-  snapshots: [],
-} as Omit<EstateWorld, never>
+}
 
 /** What a step says of `empty` with `change`; a slice that it does not name in its reads is not there. */
-export const lookAt = (step: EstateStep, change: Partial<EstateWorld> = {}): Finding<EstateWorld> => {
+export const lookAt = (step: EstateStep, change: Slices = {}): Finding<EstateWorld> => {
   const world = { ...empty, ...change }
   const look = () =>
     step.look({
-      get(slice) {
+      get<K extends keyof EstateWorld>(slice: K): EstateWorld[K] {
         if (!step.reads.includes(slice)) throw new Error(`${step.id} looks at ${slice}, which is not in its reads`)
-        return world[slice]
+        if (!(slice in world)) throw new Error(`${step.id} looks at ${slice}, which no test world has`)
+        return world[slice] as EstateWorld[K]
       },
     })
   const finding = look()

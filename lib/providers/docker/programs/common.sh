@@ -34,6 +34,18 @@ ids_of() {
     --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
 }
 
+# scales SERVICES: words that hold every one of them at the number of containers that it has. Without them Compose brings what a
+# service depends on to its wanted number, and so removes a container that was just made beside another.
+scales() {
+  present=$(docker ps -a --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.oneoff=False \
+    --format '{{.Label "com.docker.compose.service"}}')
+  for each in $1; do
+    count=$(printf '%s\n' "$present" | grep -cxF -- "$each" || true)
+    # Compose 2.26 refuses a number of 0, and any number for a service that the wanted one does not depend on.
+    if [ "$count" -gt 0 ]; then printf -- '--scale %s=%s ' "$each" "$count"; fi
+  done
+}
+
 packed() {
   gzip -c | base64 | tr -d '\n'
 }

@@ -5,6 +5,9 @@ config_file=$(mktemp)
 trap 'rm -f "$config_file"' EXIT
 printf %s "$CONFIG" >"$config_file"
 compose -f "$config_file" config --hash '*' | packed
+printf '\nloose_hashes='
+printf %s "$LOOSE" >"$config_file"
+compose -f "$config_file" config --hash '*' | packed
 printf '\ncontainers='
 all=$(docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.oneoff=False)
 inspect_ids "$all" | packed

@@ -1,5 +1,9 @@
 existing=$(ids_of "$SERVICE" | wc -l)
-compose -f "$state_dir/releases/$RELEASE/loose.json" create --no-recreate --no-build --pull never --scale "$SERVICE=$((existing + ADD))" "$SERVICE" >&2
+set -f
+# shellcheck disable=SC2046
+compose -f "$state_dir/releases/$RELEASE/config.json" create --no-recreate --no-build --pull never \
+  $(scales "$OTHERS") --scale "$SERVICE=$((existing + ADD))" "$SERVICE" >&2
+set +f
 fresh=
 for id in $(ids_of "$SERVICE"); do
   case " $KNOWN " in

@@ -7,7 +7,7 @@ import { Refusal, refuse } from '../wire.ts'
 import { routersOf } from './compose-file.ts'
 import { toWireDeployment } from './deployment-routes.ts'
 import { deploymentsOf, enqueue, runOf } from './jobs.ts'
-import { anything, APP_NAME, BRANCH, certificate, id, matching, maybeFlag, maybeText, namedOnly, words } from './readers.ts'
+import { APP_NAME, anything, BRANCH, certificate, id, matching, maybeFlag, maybeText, namedOnly, words } from './readers.ts'
 import type { ServiceRow, WireRow } from './rows.ts'
 import { handOver, newContainerId } from './runtime.ts'
 import { addService, patchService, serviceOf, toWireService } from './service-routes.ts'
@@ -253,36 +253,33 @@ export const applicationRoutes = {
     },
   ),
 
-  'domain.create': mutation(
-    object({ ...domainFields, applicationId: maybeText, composeId: maybeText }),
-    (context, input) => {
-      const owner = context.platform.services.get(input.applicationId ?? input.composeId ?? '')
-      if (!owner) return refuse('NOT_FOUND', 'Service not found')
-      const row: WireRow = {
-        domainId: randomText(21),
-        uniqueConfigKey: context.platform.nextId('domains'),
-        host: input.host.toLowerCase(),
-        path: input.path ?? '/',
-        port: input.port ?? 3000,
-        https: input.https ?? false,
-        certificateType: input.certificateType ?? 'none',
-        customCertResolver: input.customCertResolver ?? null,
-        serviceName: input.serviceName ?? null,
-        domainType: input.domainType ?? 'application',
-        internalPath: input.internalPath ?? '/',
-        stripPath: input.stripPath ?? false,
-        middlewares: input.middlewares ?? [],
-        applicationId: input.applicationId ?? null,
-        composeId: input.composeId ?? null,
-        previewDeploymentId: null,
-        enabled: true,
-        createdAt: isoOf(context.clock.nowMs()),
-      }
-      context.platform.domains.put(String(row.domainId), row)
-      changed(context, row)
-      return row
-    },
-  ),
+  'domain.create': mutation(object({ ...domainFields, applicationId: maybeText, composeId: maybeText }), (context, input) => {
+    const owner = context.platform.services.get(input.applicationId ?? input.composeId ?? '')
+    if (!owner) return refuse('NOT_FOUND', 'Service not found')
+    const row: WireRow = {
+      domainId: randomText(21),
+      uniqueConfigKey: context.platform.nextId('domains'),
+      host: input.host.toLowerCase(),
+      path: input.path ?? '/',
+      port: input.port ?? 3000,
+      https: input.https ?? false,
+      certificateType: input.certificateType ?? 'none',
+      customCertResolver: input.customCertResolver ?? null,
+      serviceName: input.serviceName ?? null,
+      domainType: input.domainType ?? 'application',
+      internalPath: input.internalPath ?? '/',
+      stripPath: input.stripPath ?? false,
+      middlewares: input.middlewares ?? [],
+      applicationId: input.applicationId ?? null,
+      composeId: input.composeId ?? null,
+      previewDeploymentId: null,
+      enabled: true,
+      createdAt: isoOf(context.clock.nowMs()),
+    }
+    context.platform.domains.put(String(row.domainId), row)
+    changed(context, row)
+    return row
+  }),
   'domain.update': mutation(object({ ...domainFields, domainId: text(), enabled: optional(flag) }), (context, input) => {
     const row = context.platform.domains.get(input.domainId)
     if (!row) return refuse('NOT_FOUND', 'Domain not found')

@@ -148,7 +148,11 @@ export const composeRoutes = {
         .filter(run => run.serviceId === composeId)
         .flatMap(run => [run.next, run.current, ...run.failed.map(each => each.release)])
         .find(release => release?.containerId.startsWith(containerId))
-      return found ? logOf(found.behaviour, listeningPort(found), NEEDED_VARIABLE).slice(-(tail ?? 100)).join('\n') : ''
+      return found
+        ? logOf(found.behaviour, listeningPort(found), NEEDED_VARIABLE)
+            .slice(-(tail ?? 100))
+            .join('\n')
+        : ''
     },
   ),
 } satisfies Routes

@@ -37,7 +37,7 @@ interface TaskView {
   readonly state: 'running' | 'exited'
 }
 
-const tasksOf = ({ platform, clock }: Context, run: RunRow | undefined): TaskView[] => {
+const tasksOf = ({ clock }: Context, run: RunRow | undefined): TaskView[] => {
   if (!run) return []
   const nowMs = clock.nowMs()
   const view = (release: Release, wanted: TaskView['wanted'], word: string, error = ''): TaskView => ({
@@ -109,15 +109,20 @@ export const deploymentRoutes = {
     }),
     (context, input) => deploymentsOf(context.platform, input.id).map(row => toWireDeployment(context, row)),
   ),
-  'deployment.readLogs': query(object({ deploymentId: id, tail: optional(queryNumber) }), ({ platform }, { deploymentId, tail }) => {
-    const row = platform.deployments.get(deploymentId)
-    return row ? row.log.slice(-(tail ?? 100)).join('\n') : refuse('NOT_FOUND', 'Deployment not found')
-  }),
+  'deployment.readLogs': query(
+    object({ deploymentId: id, tail: optional(queryNumber) }),
+    ({ platform }, { deploymentId, tail }) => {
+      const row = platform.deployments.get(deploymentId)
+      return row ? row.log.slice(-(tail ?? 100)).join('\n') : refuse('NOT_FOUND', 'Deployment not found')
+    },
+  ),
   'application.readLogs': query(
     object({ applicationId: id, tail: optional(queryNumber), since: optional(text()), search: optional(text()) }),
     (context, { applicationId, tail }) => {
       const row = context.platform.services.get(applicationId)
-      return row ? lastLines(context, context.platform.runs.get(row.appName), tail ?? 100) : refuse('NOT_FOUND', 'Application not found')
+      return row
+        ? lastLines(context, context.platform.runs.get(row.appName), tail ?? 100)
+        : refuse('NOT_FOUND', 'Application not found')
     },
   ),
   'rollback.rollback': mutation(object({ rollbackId: id }), (context, { rollbackId }) => {
@@ -148,15 +153,17 @@ export const deploymentRoutes = {
       }
     })
   }),
-  'docker.getServiceContainersByAppName': query(object({ appName: matching(APP_NAME), serverId: optional(text()) }), (context, { appName }) =>
-    tasksOf(context, context.platform.runs.get(appName)).map((task, index) => ({
-      containerId: task.release.containerId.slice(0, 25),
-      name: `${appName}.${index + 1}`,
-      state: task.wanted,
-      node: 'prod',
-      currentState: task.currentState,
-      error: task.error,
-    })),
+  'docker.getServiceContainersByAppName': query(
+    object({ appName: matching(APP_NAME), serverId: optional(text()) }),
+    (context, { appName }) =>
+      tasksOf(context, context.platform.runs.get(appName)).map((task, index) => ({
+        containerId: task.release.containerId.slice(0, 25),
+        name: `${appName}.${index + 1}`,
+        state: task.wanted,
+        node: 'prod',
+        currentState: task.currentState,
+        error: task.error,
+      })),
   ),
   'docker.getContainersByAppLabel': query(
     object({ appName: matching(APP_NAME), type: choice(['standalone', 'swarm']), serverId: optional(text()) }),
@@ -181,7 +188,9 @@ export const deploymentRoutes = {
               containerId: task.release.containerId.slice(0, 12),
               name: `${appName}-${run.service}-1`,
               state: word,
-              status: run.checked ? `Up 2 seconds (${run.next ? (dying ? 'unhealthy' : 'health: starting') : 'healthy'})` : 'Up 2 seconds',
+              status: run.checked
+                ? `Up 2 seconds (${run.next ? (dying ? 'unhealthy' : 'health: starting') : 'healthy'})`
+                : 'Up 2 seconds',
             },
           ]
         }),
@@ -189,5 +198,7 @@ export const deploymentRoutes = {
   'docker.getConfig': query(object({ containerId: matching(APP_NAME), serverId: optional(text()) }), (context, { containerId }) =>
     inspect(context, containerId),
   ),
-  'deployment.queueList': query(nothing, ({ platform }) => platform.jobs.all().map(job => ({ id: job.id, state: job.deploymentId ? 'active' : 'waiting' }))),
+  'deployment.queueList': query(nothing, ({ platform }) =>
+    platform.jobs.all().map(job => ({ id: job.id, state: job.deploymentId ? 'active' : 'waiting' })),
+  ),
 } satisfies Routes

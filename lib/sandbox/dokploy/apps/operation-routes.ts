@@ -4,7 +4,19 @@ import { choice, flag, nothing, nullable, number, object, optional, type Reader,
 import { type Context, mutation, query, type Routes } from '../router.ts'
 import { isoOf, randomText } from '../state.ts'
 import { Refusal, refuse } from '../wire.ts'
-import { anything, APP_NAME, id, list, matching, maybeFlag, maybeNumber, maybeText, namedOnly, PASSWORD, words } from './readers.ts'
+import {
+  APP_NAME,
+  anything,
+  id,
+  list,
+  matching,
+  maybeFlag,
+  maybeNumber,
+  maybeText,
+  namedOnly,
+  PASSWORD,
+  words,
+} from './readers.ts'
 import { DATABASES, type DatabaseKind, type WireRow } from './rows.ts'
 import { addService, patchService, serviceOf, toWireService } from './service-routes.ts'
 
@@ -21,8 +33,20 @@ const databaseFields = {
 const password = matching(PASSWORD)
 const DATABASE_INPUTS = {
   postgres: { ...databaseFields, databaseName: id, databaseUser: id, databasePassword: password },
-  mysql: { ...databaseFields, databaseName: id, databaseUser: id, databasePassword: password, databaseRootPassword: optional(password) },
-  mariadb: { ...databaseFields, databaseName: id, databaseUser: id, databasePassword: password, databaseRootPassword: optional(password) },
+  mysql: {
+    ...databaseFields,
+    databaseName: id,
+    databaseUser: id,
+    databasePassword: password,
+    databaseRootPassword: optional(password),
+  },
+  mariadb: {
+    ...databaseFields,
+    databaseName: id,
+    databaseUser: id,
+    databasePassword: password,
+    databaseRootPassword: optional(password),
+  },
   mongo: { ...databaseFields, databaseUser: id, databasePassword: password },
   redis: { ...databaseFields, databasePassword: text() },
 } satisfies Record<DatabaseKind, Readonly<Record<string, Reader<unknown>>>>
@@ -91,7 +115,8 @@ const runSchedule = (context: Context, row: WireRow): unknown => {
   const { platform, clock } = context
   const nowMs = clock.nowMs()
   const service = platform.services.get(String(row.applicationId ?? row.composeId ?? ''))
-  const run = service && platform.runs.get(service.kind === 'compose' ? `${service.appName}.${String(row.serviceName)}` : service.appName)
+  const run =
+    service && platform.runs.get(service.kind === 'compose' ? `${service.appName}.${String(row.serviceName)}` : service.appName)
   const fault = !run?.current ? 'Error: No container found' : undefined
   const deploymentId = randomText(21)
   platform.deployments.put(deploymentId, {
@@ -387,7 +412,8 @@ export const operationRoutes: Routes = {
       id,
       volumeBackupType: choice(['application', 'postgres', 'mysql', 'mariadb', 'mongo', 'redis', 'compose', 'libsql']),
     }),
-    ({ platform }, input) => platform.volumeBackups.all().filter(row => row.applicationId === input.id || row.composeId === input.id),
+    ({ platform }, input) =>
+      platform.volumeBackups.all().filter(row => row.applicationId === input.id || row.composeId === input.id),
   ),
   'volumeBackups.create': mutation(object(volumeFields), ({ platform, clock }, input) => {
     const volumeBackupId = randomText(21)
@@ -420,7 +446,8 @@ export const operationRoutes: Routes = {
       serverId: optional(text()),
     }),
     ({ platform, clock }, input) => {
-      if (input.password.includes('wrong')) return refuse('BAD_REQUEST', 'Error response from daemon: unauthorized: incorrect username or password')
+      if (input.password.includes('wrong'))
+        return refuse('BAD_REQUEST', 'Error response from daemon: unauthorized: incorrect username or password')
       const registryId = randomText(21)
       const row = { registryId, createdAt: isoOf(clock.nowMs()), ...namedOnly(input) }
       platform.registries.put(registryId, row)

@@ -25,7 +25,8 @@ export const matching =
   }
 
 /** GET parameters are texts; numbers among them are coerced. */
-export const queryNumber: Reader<number> = (value, path, note) => number(typeof value === 'string' ? Number(value) : value, path, note)
+export const queryNumber: Reader<number> = (value, path, note) =>
+  number(typeof value === 'string' ? Number(value) : value, path, note)
 
 export const anything: Reader<unknown> = value => [value]
 

@@ -9,7 +9,12 @@ import { DATABASES, type EnvironmentRow, type ServiceKind, type ServiceRow, type
 
 /** Six characters that nobody can choose. */
 export const appNameFor = (wanted: string): string => {
-  const base = wanted.toLowerCase().replace(/[^a-z0-9.-]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 50) || 'app'
+  const base =
+    wanted
+      .toLowerCase()
+      .replace(/[^a-z0-9.-]+/g, '-')
+      .replace(/^-+|-+$/g, '')
+      .slice(0, 50) || 'app'
   return `${base}-${randomText(6).toLowerCase()}`
 }
 
@@ -18,7 +23,12 @@ export const idColumn = (kind: ServiceKind): string => `${kind}Id`
 export const addService = (
   { platform, clock }: Context,
   kind: ServiceKind,
-  input: { readonly name: string; readonly environmentId: string; readonly appName?: string | undefined; readonly description?: string | null | undefined },
+  input: {
+    readonly name: string
+    readonly environmentId: string
+    readonly appName?: string | undefined
+    readonly description?: string | null | undefined
+  },
   columns: WireRow,
 ): ServiceRow | Refusal => {
   if (!platform.environments.get(input.environmentId)) return refuse('NOT_FOUND', 'Environment not found')
@@ -130,15 +140,12 @@ export const projectRoutes = {
       return { project, environment }
     },
   ),
-  'environment.create': mutation(
-    object({ name: id, projectId: id, description: optional(text()) }),
-    (context, input) => {
-      if (!context.platform.projects.get(input.projectId)) return refuse('NOT_FOUND', 'Project not found')
-      if (input.name === 'production')
-        return refuse('BAD_REQUEST', 'You cannot create a production environment. It is created by default.')
-      return addEnvironment(context, { ...input, isDefault: false })
-    },
-  ),
+  'environment.create': mutation(object({ name: id, projectId: id, description: optional(text()) }), (context, input) => {
+    if (!context.platform.projects.get(input.projectId)) return refuse('NOT_FOUND', 'Project not found')
+    if (input.name === 'production')
+      return refuse('BAD_REQUEST', 'You cannot create a production environment. It is created by default.')
+    return addEnvironment(context, { ...input, isDefault: false })
+  }),
   'environment.byProjectId': query(object({ projectId: text() }), ({ platform }, { projectId }) =>
     platform.environments.all().filter(row => row.projectId === projectId),
   ),

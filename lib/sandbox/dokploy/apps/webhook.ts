@@ -46,7 +46,9 @@ export const answerWebhook = (context: Context, path: string, request: StandInRe
   const push = pushOf(request.bodyText)
   if (source === 'git' || source === 'github') {
     const branch = typeof push.ref === 'string' ? push.ref.replace('refs/heads/', '') : undefined
-    const watch = Array.isArray(service.columns.watchPaths) ? service.columns.watchPaths.filter(each => typeof each === 'string') : []
+    const watch = Array.isArray(service.columns.watchPaths)
+      ? service.columns.watchPaths.filter(each => typeof each === 'string')
+      : []
     if (watch.length > 0 && !filesOf(push).some(file => watch.some(pattern => new Bun.Glob(pattern).match(file))))
       return say(301, 'Watch Paths Not Match')
     if (branch === undefined || branch !== branchOf(service)) return say(301, 'Branch Not Match')

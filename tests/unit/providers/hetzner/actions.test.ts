@@ -265,6 +265,13 @@ describe('waiting for actions', () => {
     await on.hetzner.waitServerRunning(id, never)
     expect(on.clock.monotonicMs() - before).toBeLessThanOrEqual(160)
   })
+
+  test('a machine that slept past the deadline asks before it gives up', async () => {
+    const { on } = vendor(USUAL)
+    const { id } = await on.hetzner.createServer(input('one'))
+    await on.clock.sleep(8 * 3_600_000)
+    expect((await on.hetzner.waitServerRunning(id, never)).status).toBe('running')
+  })
 })
 
 describe('waiting for a server that this process did not make', () => {

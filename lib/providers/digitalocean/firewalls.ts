@@ -1,0 +1,216 @@
+/**
+ * Firewalls. Names are unique in the account (409 "duplicate name"). A firewall carries no labels and its rules no reasons, so both
+ * are tags, see `tags.ts`; it finds its servers by a tag too, which has no limit of ten and is in force from a server's first moment.
+ */
+
+import { LandfallError } from '../../errors.ts'
+import type { Cloud, Firewall, FirewallRule, Labels } from '../ports/cloud.ts'
+import { type Client, type Dots, objectIn } from './client.ts'
+import { isLock } from './locks.ts'
+import { type Shared, tagsOf, type WireDroplet, type WireFirewall, type WireRule } from './shared.ts'
+import { firewallLabels, firewallTags, guardTag, isGuardTag, whyFromTags, whyTag } from './tags.ts'
+
+type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'>
+
+const APPLIED_WITHIN_MS = 120_000
+
+type WireInput = Parameters<Dots['firewall']['createFirewall']>[0]
+
+/** Without a rule for what leaves, nothing may leave: unlike at Hetzner. */
+export const ALLOW_ALL_OUT = (['tcp', 'udp', 'icmp'] as const).map(
+  protocol =>
+    ({
+      protocol,
+      // The library's types want ports of every rule; ICMP has none.
+      ...(protocol === 'icmp' ? {} : { ports: '0' }),
+      destinations: { addresses: ['0.0.0.0/0', '::/0'] },
+    }) as WireInput['outbound_rules'][number],
+)
+
+export function createFirewalls(client: Client, shared: Shared): Firewalls {
+  const { clock, signal } = client.context
+
+  const read = async (id: string): Promise<WireFirewall> => {
+    const request = { what: `read firewall ${id}`, method: 'GET', path: `/firewalls/${id}` } as const
+    return (
+      await client.call(
+        request,
+        dots => dots.firewall.getFirewall({ firewall_id: id }),
+        data => objectIn<WireFirewall>(data, 'firewall', request.what),
+      )
+    ).value
+  }
+
+  const waitApplied = async (id: string): Promise<void> => {
+    const deadlineMs = clock.monotonicMs() + APPLIED_WITHIN_MS
+    for (let pauseMs = 200; ; pauseMs = Math.min(3_000, pauseMs * 1.5)) {
+      const firewall = await read(id)
+      if (firewall.status === 'failed')
+        throw new LandfallError('unhealthy', `DigitalOcean could not bring firewall ${firewall.name} onto its servers.`, {
+          hint: 'Look at it at cloud.digitalocean.com → Networking → Firewalls, then run the same command again.',
+        })
+      if (firewall.status !== 'waiting' && (firewall.pending_changes ?? []).length === 0) return
+      if (clock.monotonicMs() > deadlineMs)
+        throw new LandfallError('timeout', `Firewall ${firewall.name} is not in force on all its servers after 2 min.`, {
+          hint: 'Run the same command again: it looks first.',
+        })
+      await clock.sleep(pauseMs, signal)
+    }
+  }
+
+  const put = async (firewall: WireFirewall, change: { rules?: readonly FirewallRule[]; tags?: readonly string[] }) => {
+    const body = {
+      id: firewall.id,
+      name: firewall.name ?? '',
+      droplet_ids: [...(firewall.droplet_ids ?? [])],
+      tags: [...(change.tags ?? firewall.tags ?? [])],
+      inbound_rules: change.rules ? change.rules.map(ruleToWire) : rawRules(firewall),
+      outbound_rules: ALLOW_ALL_OUT,
+    }
+    const request = { what: `change firewall ${firewall.name}`, method: 'PUT', path: `/firewalls/${firewall.id}` } as const
+    await client.call(
+      request,
+      dots => dots.firewall.updateFirewall(body),
+      () => undefined,
+    )
+  }
+
+  return {
+    async listFirewalls() {
+      const [firewalls, droplets] = await Promise.all([shared.listFirewalls(), shared.listDroplets()])
+      return firewalls.filter(firewall => !isLock(firewall)).map(firewall => firewallFromWire(firewall, droplets))
+    },
+
+    async createFirewall({ name, rules, labels }) {
+      const tags = [guardTag(name), ...firewallTags(labels)]
+      await shared.ensureTags([
+        ...tags,
+        ...rules
+          .map(rule => rule.why)
+          .filter(Boolean)
+          .map(whyTag),
+      ])
+      const what = `create firewall ${name}`
+      const body = { name, tags, droplet_ids: [], inbound_rules: rules.map(ruleToWire), outbound_rules: ALLOW_ALL_OUT }
+      const made = await client.create(
+        { what, path: '/firewalls' },
+        dots => dots.firewall.createFirewall(body),
+        data => objectIn<WireFirewall>(data, 'firewall', what),
+        async () => {
+          const found = (await shared.listFirewalls()).find(each => each.name === name)
+          if (found && !carries(firewallLabels(found.tags ?? []), labels)) throw takenBy(`firewall ${name}`)
+          return found
+        },
+        error => error.code === 'name_taken',
+      )
+      return firewallFromWire(made, [])
+    },
+
+    async setFirewallRules(id, rules) {
+      const before = await read(id)
+      await shared.ensureTags(
+        rules
+          .map(rule => rule.why)
+          .filter(Boolean)
+          .map(whyTag),
+      )
+      await put(before, { rules })
+      await waitApplied(id)
+      await shared.dropTags((before.inbound_rules ?? []).flatMap(rule => rule.sources?.tags ?? []))
+    },
+
+    async attachFirewall(id, serverIds) {
+      if (serverIds.length === 0) return
+      const firewall = await read(id)
+      const tag = guardTag(firewall.name ?? '')
+      await shared.ensureTags([tag])
+      if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
+      const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
+      const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
+      await client.call(
+        request,
+        dots => dots.tag.tagResources({ tag_name: tag, resources }),
+        () => undefined,
+      )
+      await waitApplied(id)
+    },
+
+    async deleteFirewall(id) {
+      const firewall = (await shared.listFirewalls()).find(each => each.id === id)
+      await client.remove({ what: `delete firewall ${firewall?.name ?? id}`, path: `/firewalls/${id}` }, dots =>
+        dots.firewall.deleteFirewall({ firewall_id: id }),
+      )
+      if (firewall) await shared.dropTags(tagsOf(firewall))
+    },
+  }
+}
+
+/** Whether `labels` proves that the object is the one which was to be created with `wanted`. */
+export const carries = (labels: Labels, wanted: Labels): boolean => {
+  const pairs = Object.entries(wanted)
+  return pairs.length > 0 && pairs.every(([key, value]) => labels[key] === value)
+}
+
+export const takenBy = (what: string): LandfallError =>
+  new LandfallError(
+    'name_taken',
+    `Could not create ${what}: the account has another object of this name, which is not of this run.`,
+    {
+      hint: 'Rename or delete the other object at DigitalOcean, or choose another name in the configuration.',
+    },
+  )
+
+/** The ids of the firewalls that a droplet's tags put it behind. */
+export const guardsOf = (droplet: Pick<WireDroplet, 'id' | 'tags'>, firewalls: readonly WireFirewall[]): string[] =>
+  firewalls
+    .filter(
+      firewall =>
+        (firewall.droplet_ids ?? []).includes(droplet.id) ||
+        (firewall.tags ?? []).some(tag => isGuardTag(tag) && (droplet.tags ?? []).includes(tag)),
+    )
+    .map(firewall => firewall.id)
+
+function firewallFromWire(wire: WireFirewall, droplets: readonly WireDroplet[]): Firewall {
+  return {
+    id: wire.id,
+    name: wire.name ?? '',
+    labels: firewallLabels(wire.tags ?? []),
+    rules: (wire.inbound_rules ?? []).flatMap(ruleFromWire),
+    serverIds: droplets.filter(droplet => guardsOf(droplet, [wire]).length > 0).map(droplet => String(droplet.id)),
+  }
+}
+
+const ALL_PORTS = '1-65535'
+
+function ruleFromWire({ protocol, ports, sources }: WireRule): FirewallRule[] {
+  if (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'icmp') return []
+  const port = ports === '0' || ports === 'all' ? ALL_PORTS : ports
+  return [
+    {
+      protocol,
+      ...(protocol === 'icmp' || !port ? {} : { port }),
+      from: sources?.addresses ?? [],
+      why: whyFromTags(sources?.tags ?? []),
+    },
+  ]
+}
+
+type WireInbound = WireInput['inbound_rules'][number]
+
+const ruleToWire = ({ protocol, port, from, why }: FirewallRule): WireInbound =>
+  ({
+    protocol,
+    ...(port === undefined ? {} : { ports: port === ALL_PORTS ? '0' : port }),
+    sources: { addresses: [...from], ...(why === '' ? {} : { tags: [whyTag(why)] }) },
+  }) as WireInbound
+
+/** The rules as they are, to be sent back beside a change of something else. */
+const rawRules = ({ inbound_rules }: WireFirewall): WireInbound[] =>
+  (inbound_rules ?? []).map(
+    ({ protocol, ports, sources }) =>
+      ({
+        protocol: protocol ?? '',
+        ...(protocol === 'icmp' || !ports ? {} : { ports }),
+        sources: { ...sources },
+      }) as WireInbound,
+  )

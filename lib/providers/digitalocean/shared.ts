@@ -1,0 +1,161 @@
+/** Reads that several nouns of this adapter need, and the upkeep of tags, which belong to no object and outlive all of them. */
+
+import { LandfallError } from '../../errors.ts'
+import { type Client, objectIn } from './client.ts'
+import { recordOf } from './failure.ts'
+
+export interface WireDroplet {
+  readonly id: number
+  readonly name?: string | null
+  readonly status?: string | null
+  readonly locked?: boolean | null
+  readonly created_at?: string | null
+  readonly size_slug?: string | null
+  readonly region?: { readonly slug?: string | null } | null
+  readonly image?: { readonly id: number } | null
+  readonly vpc_uuid?: string | null
+  readonly tags?: readonly string[] | null
+  readonly networks?: { readonly v4?: readonly WireAddress[] | null; readonly v6?: readonly WireAddress[] | null } | null
+}
+
+export interface WireAddress {
+  readonly ip_address?: string | null
+  readonly type?: string | null
+}
+
+export interface WireRule {
+  readonly protocol?: string | null
+  readonly ports?: string | null
+  readonly sources?: { readonly addresses?: readonly string[] | null; readonly tags?: readonly string[] | null } | null
+}
+
+export interface WireFirewall {
+  readonly id: string
+  readonly name?: string | null
+  readonly status?: string | null
+  readonly created_at?: string | null
+  readonly droplet_ids?: readonly number[] | null
+  readonly tags?: readonly string[] | null
+  readonly inbound_rules?: readonly WireRule[] | null
+  readonly pending_changes?: readonly unknown[] | null
+}
+
+export interface Shared {
+  listDroplets(): Promise<readonly WireDroplet[]>
+  listFirewalls(guarded?: boolean): Promise<readonly WireFirewall[]>
+  /** Makes those that do not exist. */
+  ensureTags(names: readonly string[]): Promise<void>
+  /** Deletes those of Landfall's tags among `names` that nothing carries any more. */
+  dropTags(names: readonly string[]): Promise<void>
+}
+
+export function createShared(client: Client): Shared {
+  /** One request for all that ask while it is under way. */
+  const once = <T>(read: () => Promise<T>) => {
+    let running: Promise<T> | undefined
+    return () => {
+      running ??= read().finally(() => {
+        running = undefined
+      })
+      return running
+    }
+  }
+  const listFirewalls = async (guarded?: boolean) => {
+    const request = { what: 'list firewalls', path: '/firewalls', ...(guarded === undefined ? {} : { guarded }) }
+    return (await client.list<WireFirewall>(request, 'firewalls', (dots, page) => dots.firewall.listFirewalls(page))).value
+  }
+  const firewallsNow = once(() => listFirewalls())
+  const listTags = once(async () => {
+    const { value } = await client.list<WireTag>({ what: 'list tags', path: '/tags' }, 'tags', (dots, page) =>
+      dots.tag.listTags(page),
+    )
+    return new Map(value.map(tag => [tag.name, tag.resources?.count ?? 0]))
+  })
+
+  const ensureTag = async (name: string): Promise<void> => {
+    try {
+      await client.call(
+        { what: `create tag ${name}`, method: 'POST', path: '/tags' },
+        dots => dots.tag.createTag({ name }),
+        () => undefined,
+      )
+    } catch (error) {
+      // Another step of this run may have made it meanwhile.
+      if (!(error instanceof LandfallError) || (error.status !== 409 && error.status !== 422)) throw error
+      const request = { what: `read tag ${name}`, method: 'GET', path: `/tags/${name}` } as const
+      await client.call(
+        request,
+        dots => dots.tag.getTag({ tag_name: name }),
+        data => objectName(data),
+      )
+    }
+  }
+
+  return {
+    listDroplets: once(
+      async () =>
+        (
+          await client.list<WireDroplet>({ what: 'list droplets', path: '/droplets' }, 'droplets', (dots, page) =>
+            dots.droplet.listDroplets(page),
+          )
+        ).value,
+    ),
+    listFirewalls: guarded => (guarded === undefined ? firewallsNow() : listFirewalls(guarded)),
+    async ensureTags(names) {
+      if (names.length === 0) return
+      const have = await listTags()
+      for (const name of new Set(names)) if (!have.has(name)) await ensureTag(name)
+    },
+    async dropTags(names) {
+      const ours = names.filter(name => name.startsWith('landfall-'))
+      if (ours.length === 0) return
+      const [counts, firewalls] = await Promise.all([listTags(), listFirewalls()])
+      const inUse = new Set(firewalls.flatMap(tagsOf))
+      for (const name of new Set(ours))
+        if (counts.get(name) === 0 && !inUse.has(name))
+          await client.remove({ what: `delete tag ${name}`, path: `/tags/${name}` }, dots =>
+            dots.tag.deleteTag({ tag_name: name }),
+          )
+    },
+  }
+}
+
+/** On a firewall, and in its rules. */
+export const tagsOf = ({ tags, inbound_rules }: WireFirewall): string[] => [
+  ...(tags ?? []),
+  ...(inbound_rules ?? []).flatMap(rule => rule.sources?.tags ?? []),
+]
+
+interface WireTag {
+  readonly name: string
+  readonly resources?: { readonly count?: number } | null
+}
+
+const objectName = (data: unknown): unknown => recordOf(recordOf(data)?.tag)?.name
+
+/** Follows one action to its end. @throws LandfallError vendor (it failed) | timeout */
+export async function waitAction(client: Client, what: string, data: unknown, signal?: AbortSignal): Promise<void> {
+  const { clock } = client.context
+  const id = objectIn<{ id: number }>(data, 'action', what).id
+  const deadlineMs = clock.monotonicMs() + ACTION_TIMEOUT_MS
+  for (let pauseMs = 250; ; pauseMs = Math.min(5_000, pauseMs * 1.5)) {
+    const request = { what, method: 'GET', path: `/actions/${id}`, ...(signal ? { signal } : {}) } as const
+    const { value } = await client.call(
+      request,
+      dots => dots.action.getAction({ action_id: id }),
+      body => objectIn<{ id: number; status?: string; type?: string }>(body, 'action', what),
+    )
+    if (value.status === 'completed') return
+    if (value.status === 'errored')
+      throw new LandfallError('vendor', `Could not ${what}: DigitalOcean's action ${value.type ?? ''} (${id}) failed.`, {
+        hint: 'Look at the droplet’s history at cloud.digitalocean.com, then run the same command again.',
+      })
+    if (clock.monotonicMs() > deadlineMs)
+      throw new LandfallError('timeout', `Could not ${what}: DigitalOcean's action ${id} is still running after 15 min.`, {
+        hint: 'Run the same command again: it looks first.',
+      })
+    await clock.sleep(pauseMs, signal ?? client.context.signal)
+  }
+}
+
+const ACTION_TIMEOUT_MS = 15 * 60_000

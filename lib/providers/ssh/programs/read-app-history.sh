@@ -1,0 +1,2 @@
+if [ ! -s "$HISTORY_FILE" ]; then exit 4; fi
+cat "$HISTORY_FILE"

@@ -1,0 +1,151 @@
+/** Everything that lives in a simulated Dokploy, joined: the table of its routes, and the levers of a test. */
+
+import { parse } from 'dotenv'
+import type { Store } from '../../kit.ts'
+import type { Context, Routes } from '../router.ts'
+import { randomText } from '../state.ts'
+import { applicationRoutes } from './application-routes.ts'
+import { composeRoutes } from './compose-routes.ts'
+import { deploymentRoutes } from './deployment-routes.ts'
+import { headOf, parseImage, repositoryKey, sha256 } from './images.ts'
+import { settle } from './jobs.ts'
+import { operationRoutes } from './operation-routes.ts'
+import { type Behaviour, type ExecRow, type ObjectRow, type OutgoingRow, openPlatform, type TimingRow } from './rows.ts'
+import { DEFAULT_TIMING, respond, serving } from './runtime.ts'
+import { projectRoutes } from './service-routes.ts'
+
+export const appRoutes: Routes = {
+  ...projectRoutes,
+  ...applicationRoutes,
+  ...composeRoutes,
+  ...deploymentRoutes,
+  ...operationRoutes,
+}
+
+export interface AppsControl {
+  /** Brings queue and containers up to now. */
+  settle(): void
+  /** The answer of the container behind "app-abc123:3000"; 'closed' when nothing listens there, undefined when no app is meant. */
+  answer(upstream: string, path: string): Response | 'closed' | undefined
+  setTiming(timing: Partial<TimingRow>): void
+  /** What a tag of the simulated registry points at from now on. */
+  setImage(ref: string, image: { version?: string; behaviour?: Behaviour }): void
+  /** A commit on a branch; answers with its hash. */
+  push(
+    url: string,
+    branch: string,
+    commit?: { behaviour?: Behaviour; message?: string; files?: Readonly<Record<string, string>> },
+  ): string
+  addSshKey(name: string): void
+  addGithubApp(name: string): void
+  /** Somebody changes a row in the panel. */
+  edit(serviceName: string, columns: Readonly<Record<string, unknown>>): void
+  damageBackups(): void
+  execs(): readonly ExecRow[]
+  outgoing(): readonly OutgoingRow[]
+  /** What a container of this app was started with. */
+  envInside(serviceName: string): Readonly<Record<string, string>> | undefined
+  /** An object of a simulated bucket. */
+  object(endpoint: string, bucket: string, key: string): ObjectRow | undefined
+  /** What `docker tag` on the machine does: the app's image is this one again. */
+  retag(appName: string, imageId: string, action: 'keep' | 'restore'): 'present' | 'absent'
+  dump(): unknown
+}
+
+export const createPlatform = (store: Store, serverId: string): Pick<Context, 'platform' | 'envOf'> => {
+  const platform = openPlatform(store, serverId)
+  return { platform, envOf: service => parse(typeof service.columns.env === 'string' ? service.columns.env : '') }
+}
+
+/** Labels of containers are not files, but lead to routes as files do. */
+const labelFile = (appName: string): string => `@docker/${appName}.yml`
+
+export const createAppsControl = (context: Context): AppsControl => {
+  const { platform, clock } = context
+  const effects = { setLabels: (appName: string, file: string | undefined) => context.writeDynamic(labelFile(appName), file) }
+  const bringUp = () => settle(platform, clock.nowMs(), effects)
+
+  return {
+    settle: bringUp,
+    answer(upstream, path) {
+      const colon = upstream.lastIndexOf(':')
+      const id = upstream.slice(0, colon)
+      if (!platform.services.all().some(row => id === row.appName || id.startsWith(`${row.appName}.`))) return undefined
+      bringUp()
+      const release = serving(platform.runs.get(id), Number(upstream.slice(colon + 1)))
+      return release ? respond(release, path) : 'closed'
+    },
+    setTiming(timing) {
+      platform.timing.put('only', { ...(platform.timing.get('only') ?? DEFAULT_TIMING), ...timing })
+    },
+    setImage(ref, { version, behaviour = 'healthy' }) {
+      const { name, tag } = parseImage(ref)
+      const of = version ?? tag
+      const digest = `sha256:${sha256(`${name}:${tag} ${of} ${behaviour}`)}`
+      // A tag that moves on leaves what it pointed at in the registry.
+      const before = platform.images.get(`${name}:${tag}`)
+      if (before) platform.images.put(before.digest, before)
+      platform.images.put(`${name}:${tag}`, { name, digest, version: of, behaviour })
+    },
+    push(url, branch, { behaviour, message, files } = {}) {
+      const before = headOf(platform, url, branch)
+      const commit = sha256(`${before.id} ${before.commit}`).slice(0, 40)
+      const id = `${repositoryKey(url)}#${branch}`
+      platform.heads.put(id, {
+        id,
+        commit,
+        message: message ?? 'Change things',
+        behaviour: behaviour ?? 'healthy',
+        files: files ?? before.files,
+      })
+      return commit
+    },
+    addSshKey(name) {
+      const sshKeyId = randomText(21)
+      platform.sshKeys.put(sshKeyId, { sshKeyId, name, privateKey: 'PRIVATE', publicKey: 'ssh-ed25519 AAAA' })
+    },
+    addGithubApp(name) {
+      const githubId = randomText(21)
+      platform.githubApps.put(githubId, { githubId, githubAppName: name, githubPrivateKey: 'PRIVATE' })
+    },
+    edit(serviceName, columns) {
+      for (const row of platform.services.all().filter(each => each.name === serviceName))
+        platform.services.put(row.id, { ...row, columns: { ...row.columns, ...columns } })
+    },
+    damageBackups() {
+      for (const row of platform.objects.all()) platform.objects.put(row.id, { ...row, damaged: true })
+    },
+    execs: () => platform.execs.all(),
+    outgoing: () => platform.outgoing.all(),
+    envInside(serviceName) {
+      bringUp()
+      const service = platform.services.all().find(row => row.name === serviceName)
+      return service && platform.runs.get(service.appName)?.current?.env
+    },
+    object: (endpoint, bucket, key) => platform.objects.get(`${endpoint}/${bucket}/${key}`),
+    retag(appName, imageId, action) {
+      const run = platform.runs.get(appName)
+      const known = [run?.current, ...(run?.failed.map(each => each.release) ?? [])].find(release => release?.digest === imageId)
+      const kept = known ?? platform.rollbacks.all().find(row => row.release.digest === imageId)?.release
+      if (!run || !kept) return 'absent'
+      // The service itself takes the image with its next start: `application.reload` brings that about.
+      if (action === 'restore') platform.runs.put(appName, { ...run, current: { ...kept } })
+      return 'present'
+    },
+    dump: () => {
+      bringUp()
+      return platform.services.all().map(row => {
+        const run = platform.runs.get(row.appName)
+        return {
+          name: row.name,
+          kind: row.kind,
+          appName: row.appName,
+          serving: run?.current?.version,
+          starting: run?.next?.version,
+          failures: run?.failed.length ?? 0,
+          variables: Object.keys(context.envOf(row)),
+        }
+      })
+    },
+  }
+}

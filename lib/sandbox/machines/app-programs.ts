@@ -1,0 +1,67 @@
+/** Landfall's programs about applications, on a simulated machine. */
+
+import type { ProgramName } from '../../estate/programs.ts'
+import type { Emulation, Outcome, ProgramMachine, Values } from './programs.ts'
+
+const KEPT = 20
+const NO_HISTORY = 4
+
+const lines = (values: Readonly<Record<string, string | number>>): Outcome => ({
+  exitCode: 0,
+  stdout: Object.entries(values)
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join(''),
+})
+const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
+
+const appIn = (values: Values): string | undefined => (/^[a-z0-9-]+$/.test(values.APP ?? '') ? values.APP : undefined)
+const badApp = fail(65, 'APP is not the name of an application.')
+
+const readHistory = ({ history }: ProgramMachine, values: Values): Outcome => {
+  const app = appIn(values)
+  if (app === undefined) return badApp
+  const kept = history[app] ?? []
+  return kept.length === 0 ? { exitCode: NO_HISTORY } : { exitCode: 0, stdout: kept.map(line => `${line}\n`).join('') }
+}
+
+const appendHistory = (machine: ProgramMachine, values: Values): Outcome => {
+  const app = appIn(values)
+  if (app === undefined) return badApp
+  if (machine.diskFull) return fail(1, 'mktemp: failed to create file: No space left on device')
+  const kept = [...(machine.history[app] ?? []), Buffer.from(values.ENTRY ?? '').toString('base64')].slice(-KEPT)
+  machine.setHistory({ ...machine.history, [app]: kept })
+  return lines({ ok: 1 })
+}
+
+const appImage = (machine: ProgramMachine, values: Values): Outcome => {
+  const { ACTION: action, APP_NAME: appName = '', IMAGE: image = '' } = values
+  if (!/^sha256:[0-9a-f]+$/.test(image)) return fail(65, 'IMAGE is not the id of an image.')
+  if (action !== 'keep' && action !== 'restore') return fail(65, 'ACTION is keep or restore.')
+  return lines({ image: machine.apps().retag(appName, image, action) })
+}
+
+const drill = (machine: ProgramMachine, values: Values): Outcome => {
+  const { KIND: kind = '', BUCKET: bucket = '', KEY: key = '', ENDPOINT: endpoint = '' } = values
+  const object = machine.apps().object(endpoint, bucket, key)
+  if (!object) return fail(1, 'The backup cannot be read out of the bucket.')
+  if (object.damaged)
+    return { ...fail(1, 'The backup is damaged: its compression does not end well.'), stdout: `bytes=${object.bytes}\n` }
+  const isPanel = kind === 'panel'
+  if (object.kind.replace(/ with key$/, '') !== kind) return fail(1, 'The dump does not restore.')
+  return lines({
+    bytes: object.bytes,
+    ...(isPanel ? { key: object.kind.endsWith('with key') ? 'present' : 'absent' } : {}),
+    items: 12,
+    ok: 1,
+  })
+}
+
+export const APP_PROGRAMS = {
+  'read-app-history': { accepts: ['APP'], run: readHistory },
+  'append-app-history': { accepts: ['APP', 'ENTRY'], run: appendHistory },
+  'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], run: appImage },
+  'drill-backup': {
+    accepts: ['KIND', 'IMAGE', 'BUCKET', 'KEY', 'BYTES', 'ENDPOINT', 'REGION', 'PROVIDER', 'ACCESS_KEY', 'SECRET_KEY'],
+    run: drill,
+  },
+} satisfies Partial<Record<ProgramName, Emulation>>

@@ -1,0 +1,293 @@
+/** `stack.ts deploy` and `rollback`: look, preview, confirm, act under the hosts' locks, look again, tell whoever wants to know. */
+
+import { randomUUID } from 'node:crypto'
+import { systemClock } from './engine/clock.ts'
+import { openJournal } from './engine/journal.ts'
+import { coming, isEmpty, makePlan, type Plan, slicesOf } from './engine/plan.ts'
+import { runSteps } from './engine/runner.ts'
+import { World } from './engine/world.ts'
+import { LandfallError } from './errors.ts'
+import { didYouMean, listed, quoted } from './estate/words.ts'
+import type { HeldStack } from './providers/ports/docker.ts'
+import { flagValues, hasFlag, type Session } from './script.ts'
+import { rollbackTarget } from './stack/model.ts'
+import { notify } from './stack-notify.ts'
+import { type OpenedHosts, type OpenedStack, openHosts, stackDirectory, whoAmI } from './stack-open.ts'
+import { stackSteps } from './steps/stack.ts'
+import { type StackWorld, stackReaders, type Wish } from './steps/stack-world.ts'
+import type { PlanView } from './ui/types.ts'
+import { commandLine } from './view.ts'
+
+const EXIT = { done: 0, failed: 1, planned: 2, refused: 3, interrupted: 130 } as const
+
+/** Deploys, or goes back to a recorded release. Answers with the exit code. */
+export async function runRollout(session: Session, opened: OpenedStack, kind: Wish['kind']): Promise<number> {
+  const hosts = await openHosts(session, opened)
+  try {
+    const code = await rollOutOn(session, opened, hosts, kind)
+    return code
+  } finally {
+    await hosts.close()
+  }
+}
+
+async function rollOutOn(
+  session: Session,
+  opened: OpenedStack,
+  { hosts, meter }: OpenedHosts,
+  kind: Wish['kind'],
+): Promise<number> {
+  const { args, reporter, signal } = session
+  const { stack, environment } = opened
+  const runId = `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${randomUUID().slice(0, 8)}`
+  const listedServices = stack.services.filter(name => name !== stack.nginx.service)
+  const named = namesOf(session, stack.services)
+  const rolled = named.length === 0 ? listedServices : listedServices.filter(name => named.includes(name))
+  const wish: Wish =
+    kind === 'rollback'
+      ? { kind, release: flagValues(session, 'release')[0] }
+      : {
+          kind,
+          leave: listedServices.filter(name => !rolled.includes(name)),
+          images: imagesOf(session, stack.services),
+          pull: !args.plan && !hasFlag(session, 'no-pull'),
+        }
+  const roles = { rolled, nginx: stack.nginx.service, fixed: [] as readonly string[] }
+  const reading = {
+    project: stack.project,
+    hosts,
+    roles,
+    wish,
+    signal,
+    rollbackTarget: (view: { state: Parameters<typeof rollbackTarget>[0] }, release: string | undefined) =>
+      rollbackTarget(view.state, release),
+  }
+  const stepsFor = (world: World<StackWorld>) => {
+    const services = world.get(hosts[0]?.key ?? '').resolved.services
+    const fixed = Object.keys(services).filter(name => !stack.services.includes(name))
+    const absent = rolled.filter(name => !(name in services))
+    if (absent.length > 0)
+      throw new LandfallError(
+        'config',
+        `${listed(absent)} of the deploy list ${absent.length === 1 ? 'is' : 'are'} not in ${opened.shown(opened.composePath)}${didYouMean(absent[0] ?? '', Object.keys(services)) || '.'}`,
+        {
+          hint: commandLine({ ...session, args: { ...args, action: 'audit', names: [], flags: onlyPlace(args.flags) } }),
+        },
+      )
+    return stackSteps({
+      project: stack.project,
+      hosts,
+      wish,
+      confirmed: args.confirm,
+      selected: named.length > 0,
+      tools: {
+        roles: { ...roles, fixed },
+        clock: systemClock,
+        runId,
+        who: whoAmI(),
+        startMs: stack.startS * 1000,
+        drainMs: stack.drainS * 1000,
+      },
+    })
+  }
+  const read = async () => {
+    const world = new World(stackReaders(reading))
+    await world.look(hosts.map(({ key }) => key))
+    const steps = stepsFor(world)
+    await world.look([...slicesOf(steps)].map(String))
+    return { world, steps, plan: makePlan(steps, world) }
+  }
+  const finish = (code: number, plan: Plan<StackWorld>, applied: number, world: World<StackWorld>): number => {
+    const releases = hosts.map(({ key }) => world.get(key).state.history.at(-1)?.id ?? 'none')
+    reporter.summary({
+      ok: code === EXIT.done || code === EXIT.planned,
+      changes: plan.changes,
+      applied,
+      durationMs: session.elapsedMs(),
+      requests: meter.snapshot(),
+      outputs: {
+        environment: environment.name,
+        hosts: hosts.map(({ docker }) => docker.name).join(', '),
+        release: [...new Set(releases)].join(', '),
+      },
+      notes:
+        code === EXIT.done && applied > 0
+          ? [
+              {
+                label: 'undo',
+                text: commandLine({ ...session, args: { ...args, action: 'rollback', names: [], flags: onlyPlace(args.flags) } }),
+              },
+            ]
+          : [],
+      ...(code === EXIT.planned ? { next: commandLine(session) } : {}),
+      simulated: [],
+    })
+    return code
+  }
+
+  let current = await read()
+  warnAboutImages(
+    session,
+    hosts.map(({ key }) => current.world.get(key)),
+  )
+  const empty = isEmpty(current.plan)
+  if (!empty || args.plan)
+    reporter.plan(
+      viewOf(current.plan, `stack ${stack.name}, ${environment.name}, on ${listed(hosts.map(({ docker }) => docker.name))}`),
+    )
+  if (current.plan.refusals.length > 0) return finish(EXIT.refused, current.plan, 0, current.world)
+  if (args.plan || empty) return finish(empty ? EXIT.done : EXIT.planned, current.plan, 0, current.world)
+  await agree(session, current.plan)
+
+  const locks: HeldStack[] = []
+  try {
+    for (const { docker } of hosts) locks.push(await docker.hold(runId, whoAmI(), signal))
+    // Another run may have come and gone between the look and the lock.
+    const agreed = current.plan
+    current = await read()
+    if (current.plan.digest !== agreed.digest)
+      throw new LandfallError('refused', 'Nothing was changed: the stack is no longer as it was when the plan was shown.', {
+        hint: 'Run the same command again: it shows the new plan.',
+      })
+    const result = await act(session, opened, runId, current)
+    const failed = result.error !== undefined
+    await notify(session, {
+      stack: stack.name,
+      environment: environment.name,
+      kind,
+      ok: !failed,
+      who: whoAmI(),
+      seconds: result.durationMs / 1000,
+      ...(failed ? { why: sentence(result.error) } : {}),
+    })
+    const code = result.outcome === 'interrupted' ? EXIT.interrupted : result.outcome === 'failed' ? EXIT.failed : EXIT.done
+    return finish(code, current.plan, result.applied, current.world)
+  } finally {
+    for (const lock of locks) await lock.release()
+  }
+}
+
+async function act(
+  session: Session,
+  opened: OpenedStack,
+  runId: string,
+  { world, steps, plan }: { world: World<StackWorld>; steps: ReturnType<typeof stackSteps>; plan: Plan<StackWorld> },
+) {
+  const { reporter, terminal, interactive, signal } = session
+  const journal = await openJournal(stackDirectory(opened), {
+    clock: systemClock,
+    runId,
+    command: commandLine(session),
+    who: whoAmI(),
+    version: session.version,
+    clean: session.clean,
+  })
+  const drawn = interactive && terminal !== undefined
+  try {
+    const result = await runSteps({
+      steps,
+      world,
+      plan,
+      clock: systemClock,
+      signal,
+      journal,
+      display: drawn ? 'list' : 'silent',
+      ...(terminal ? { terminal } : {}),
+      clean: session.clean,
+      typical: journal.typicalMs,
+      events: drawn
+        ? {}
+        : {
+            onStep: event => reporter.step(event),
+            onLog: ({ line }) => reporter.log(line),
+            onVerify: ({ state, elapsedMs }) =>
+              reporter.step({
+                id: 'verification',
+                noun: 'stack',
+                title: 'the second look finds everything as wanted',
+                state,
+                elapsedMs,
+              }),
+          },
+    })
+    for (const error of [result.error, ...result.others]) if (error !== undefined) reporter.error(error)
+    if (result.outcome === 'interrupted')
+      reporter.warning('Interrupted. The stack serves; run the same command again to finish or take back what was begun.')
+    return result
+  } finally {
+    await journal.flush()
+  }
+}
+
+async function agree(session: Session, plan: Plan<StackWorld>): Promise<void> {
+  const { args, ask, interactive } = session
+  if (args.yes) return
+  if (!interactive)
+    throw new LandfallError('usage', 'There is no terminal to ask on whether this plan may be carried out.', {
+      hint: `Say it with a flag: ${commandLine(session, '--yes')}`,
+    })
+  const destroys = plan.destructive.length > 0
+  if (!(await ask.confirm({ flag: '--yes', message: destroys ? 'Stop these services?' : 'Carry this out?', default: !destroys })))
+    throw new LandfallError('cancelled', 'Nothing was changed.')
+}
+
+function warnAboutImages({ reporter }: Session, views: readonly StackWorld[string][]): void {
+  for (const view of views)
+    for (const { image, why } of view.unfetched)
+      if (view.images[image])
+        reporter.warning(
+          `The image ${image} could not be fetched; the one that is on the host is used. ${why.trim().split('\n').at(-1) ?? ''}`,
+        )
+}
+
+const viewOf = (plan: Plan<StackWorld>, subject: string): PlanView => ({
+  subject,
+  entries: plan.entries.map(({ step, finding }) => ({
+    noun: step.noun,
+    title: step.title,
+    state: finding.state,
+    ...(finding.state === 'done' ? { detail: finding.detail } : {}),
+    ...(finding.state === 'refused' ? { detail: finding.why, hint: finding.hint } : {}),
+    ...(finding.state === 'blocked' ? { detail: `after ${finding.on}` } : {}),
+    changes: coming(finding).map(change => ({
+      kind: change.kind,
+      summary: change.summary,
+      ...('details' in change && Array.isArray(change.details) ? { details: change.details } : {}),
+    })),
+  })),
+  changes: plan.changes,
+})
+
+/** `deploy api web`, with commas or blanks. @throws usage for one that is not in the list */
+function namesOf(session: Session, services: readonly string[]): readonly string[] {
+  const names = session.args.names.flatMap(name => name.split(',')).filter(name => name !== '' && name !== 'all')
+  const unknown = names.find(name => !services.includes(name))
+  if (unknown !== undefined)
+    throw new LandfallError(
+      'usage',
+      `${quoted(unknown)} is not in the deploy list${didYouMean(unknown, services) || `, which is ${listed(services)}.`}`,
+      { hint: commandLine({ ...session, args: { ...session.args, names: [] } }) },
+    )
+  return names
+}
+
+/** `--image api=registry.example.com/api:42`. @throws usage */
+function imagesOf(session: Session, services: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    flagValues(session, 'image').map(value => {
+      const match = /^([A-Za-z0-9._-]+)=([A-Za-z0-9][A-Za-z0-9._/:@-]*)$/.exec(value)
+      if (match?.[1] && match[2] && services.includes(match[1])) return [match[1], match[2]]
+      throw new LandfallError(
+        'usage',
+        `--image takes SERVICE=REFERENCE with a service of the deploy list, not ${quoted(value)}.`,
+        { hint: `For example: --image ${services[0] ?? 'api'}=registry.example.com/${services[0] ?? 'api'}:42` },
+      )
+    }),
+  )
+}
+
+/** The flags that say which stack is meant. */
+export const onlyPlace = (flags: Session['args']['flags']): Session['args']['flags'] =>
+  Object.fromEntries(Object.entries(flags).filter(([name]) => ['env', 'stack', 'file', 'nginx'].includes(name)))
+
+const sentence = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -1,0 +1,29 @@
+/** The name of an application, when nobody else has it yet. A name that is served elsewhere is moved by a cutover, never in passing. */
+
+import { done } from '../engine/step.ts'
+import type { DnsSpec } from '../estate/estate.ts'
+import type { Deps, EstateStep } from './deps.ts'
+import { isOurMark, recordStep } from './dns.ts'
+
+const ADDRESSES = ['A', 'AAAA', 'CNAME']
+
+export function appRecordStep(
+  deps: Pick<Deps, 'estate' | 'dns' | 'takeOver'>,
+  spec: DnsSpec['records'][number],
+): EstateStep {
+  const step = recordStep(deps, spec)
+  return {
+    ...step,
+    title: `${spec.name} leads to ${spec.server}, or still elsewhere`,
+    // The zone is judged by the commands about names.
+    needs: step.needs.filter(need => need !== 'zone'),
+    look(world) {
+      const elsewhere = world
+        .get('records')
+        .filter(each => each.name === spec.name && ADDRESSES.includes(each.type) && !isOurMark(each.comment, deps.estate.name))
+      if (elsewhere.length === 0) return step.look(world)
+      const where = elsewhere.map(each => each.content).join(', ')
+      return done(`at ${where}, until it is moved: bun scripts/dns.ts cutover ${spec.name}`)
+    },
+  }
+}

@@ -1,0 +1,180 @@
+/** The example stack on a real Docker Engine, with two versions of Compose and a real nginx, under 200 requests a second. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { buildExampleImages, composeVersions, copyExample, loadBaseImage, startDocker, type TestDocker } from './docker.ts'
+import { createTool, failuresOf, runningImages, type Tool, type ToolLine, tags } from './stack-kit.ts'
+
+setDefaultTimeout(900_000)
+
+const versions = composeVersions()
+let docker: TestDocker
+
+beforeAll(async () => {
+  docker = await startDocker({ name: 'stack', subnet: '172.26' })
+  loadBaseImage(docker)
+  buildExampleImages(docker, new URL('../../examples/compose-rolling', import.meta.url).pathname, ['1', '2', '3', 'bad'])
+})
+
+afterAll(async () => docker?.stop())
+
+const of = (tag: string) => [`api:${tag}`, `python-api:${tag}`, `web:${tag}`]
+const message = (pattern: RegExp) => (line: ToolLine) => line.type === 'log' && pattern.test(line.message ?? '')
+
+/** Where a run is killed: the line that tells it is there, and how long after it. */
+const KILL_POINTS = [
+  ['when the lock is held and nothing is begun', (line: ToolLine) => line.type === 'step' && line.state === 'started', 0],
+  ['while the first new container is made', message(/^api: starting/), 300],
+  ['while it is waited for', message(/^api: waiting/), 100],
+  ['while the second new container is made', message(/^python-api: starting/), 500],
+  ['while the new ones get their names', message(/^giving the new/), 250],
+  ['as nginx is about to be switched', message(/^nginx: switching/), 0],
+  ['while nginx is switched', message(/^nginx: switching/), 250],
+  ['while requests end', message(/^waiting until requests/), 50],
+  ['while the old ones are stopped', message(/^stopping the old/), 50],
+  ['while nginx goes back to names', message(/back to names/), 150],
+] as const
+
+for (const { version, configDirectory } of versions)
+  describe(`Compose ${version}`, () => {
+    let tool: Tool
+    const nginxFile = () => readFileSync(join(tool.directory, 'compose-rolling/nginx/default.conf'), 'utf8')
+    const original = readFileSync(new URL('../../examples/compose-rolling/nginx/default.conf', import.meta.url), 'utf8')
+    const fast = { BOOT_MS: '500' }
+
+    beforeAll(() => {
+      tool = createTool(docker, configDirectory, copyExample(join(docker.directory, `run-${version}`)))
+    })
+    afterAll(() => {
+      tool.compose('down', '-v', '-t', '1')
+    })
+
+    test('a first deploy starts everything, and a second one has nothing to do', async () => {
+      const first = await tool.run(['deploy'], { ...tags('1'), ...fast })
+      expect(`${first.stdout}${first.stderr}`).toContain('"ok":true')
+      expect(runningImages(tool)).toEqual(of('1'))
+      const second = await tool.run(['deploy'], { ...tags('1'), ...fast })
+      expect(second.code).toBe(0)
+      expect(second.lines.at(-1)).toMatchObject({
+        type: 'summary',
+        ok: true,
+        changes: 0,
+        applied: 0,
+        requests: { docker: { writes: 0 } },
+      })
+    })
+
+    test('a dry run shows every action, does none and writes nothing', async () => {
+      const plan = await tool.run(['deploy', '--plan'], { ...tags('2'), ...fast })
+      expect(plan.code).toBe(2)
+      for (const action of [
+        'api: start 1 new beside the old',
+        'nginx: switch api, web and python-api',
+        'stop and remove the old containers',
+        'back to names',
+      ])
+        expect(plan.stdout).toContain(action)
+      expect(plan.lines.at(-1)).toMatchObject({ requests: { docker: { writes: 0 } } })
+      expect(runningImages(tool)).toEqual(of('1'))
+    })
+
+    test('a good deploy of the whole stack fails no request', async () => {
+      let deploy: Awaited<ReturnType<Tool['run']>> | undefined
+      const load = await tool.underLoad(async () => {
+        deploy = await tool.run(['deploy'], { ...tags('2'), ...fast })
+      })
+      expect(`${deploy?.code} ${deploy?.stderr}`).toBe('0 ')
+      expect(load.whys).toEqual([])
+      expect(failuresOf(load)).toBe(0)
+      expect(runningImages(tool)).toEqual(of('2'))
+      for (const answered of ['app 1', 'app 2', 'python-api 1', 'python-api 2'])
+        expect(Object.keys(load.versions)).toContain(answered)
+      expect(nginxFile()).toBe(original)
+    })
+
+    test('a plain "docker compose up -d" afterwards would change nothing', () => {
+      const { API_TAG = '', ...rest } = { ...tags('2'), ...fast }
+      const dry = Bun.spawnSync(
+        [
+          'docker',
+          'compose',
+          '-p',
+          'rolling',
+          '-f',
+          join(tool.directory, 'compose-rolling/compose.yml'),
+          'up',
+          '-d',
+          '--dry-run',
+        ],
+        {
+          env: { ...tool.environment, API_TAG, ...rest },
+        },
+      )
+      const said = new TextDecoder().decode(dry.stderr)
+      expect(dry.exitCode).toBe(0)
+      expect(said).toContain('Running')
+      expect(said).not.toMatch(/Recreate|Creating/)
+    })
+
+    test('a bad release fails no request, leaves the old one serving and nothing behind', async () => {
+      let deploy: Awaited<ReturnType<Tool['run']>> | undefined
+      const load = await tool.underLoad(async () => {
+        deploy = await tool.run(['deploy'], { ...tags('3'), WEB_TAG: 'bad', ...fast, BOOT_MS: '200' })
+      })
+      expect(deploy?.code).toBe(1)
+      expect(deploy?.stdout).toContain('the old one goes on serving')
+      expect(load.whys).toEqual([])
+      expect(runningImages(tool)).toEqual(of('2'))
+      expect(Object.keys(load.versions).sort()).toEqual(['app 2', 'python-api 2'])
+      expect(nginxFile()).toBe(original)
+    })
+
+    test('a rollback fails no request and brings the recorded images back', async () => {
+      let back: Awaited<ReturnType<Tool['run']>> | undefined
+      const load = await tool.underLoad(async () => {
+        back = await tool.run(['rollback'])
+      })
+      expect(`${back?.code} ${back?.stderr}`).toBe('0 ')
+      expect(load.whys).toEqual([])
+      expect(runningImages(tool)).toEqual(of('1'))
+      expect(nginxFile()).toBe(original)
+    })
+
+    test('kill -9 at ten points fails no request, and the next run ends what was begun', async () => {
+      const ends: string[] = []
+      let tag = '1'
+      const load = await tool.underLoad(async () => {
+        for (const [point, when, afterMs] of KILL_POINTS) {
+          tag = tag === '2' ? '3' : '2'
+          const wanted = { API_TAG: tag, PYTHON_API_TAG: tag, WEB_TAG: '1', ...fast }
+          const killed = await tool.kill(['deploy', 'api', 'python-api'], wanted, line => {
+            if (!when(line)) return false
+            Bun.sleepSync(afterMs)
+            return true
+          })
+          const next = await tool.run(['deploy', 'api', 'python-api'], wanted)
+          const images = runningImages(tool).join(' ')
+          ends.push(`${point}: killed ${killed}, then ${next.code} ${images}${next.code === 0 ? '' : next.stdout.slice(-1500)}`)
+        }
+      })
+      expect(ends).toEqual(
+        KILL_POINTS.map(
+          ([point], index) =>
+            `${point}: killed true, then 0 api:${index % 2 === 0 ? 2 : 3} python-api:${index % 2 === 0 ? 2 : 3} web:1`,
+        ),
+      )
+      expect(load.whys).toEqual([])
+      expect(nginxFile()).toBe(original)
+      expect(readdirSync(join(tool.directory, 'compose-rolling/nginx'))).toEqual(['default.conf'])
+    })
+
+    test('two runs at once: the second is refused and names the first', async () => {
+      const slow = tool.run(['deploy', 'api'], { API_TAG: '1', BOOT_MS: '15000' })
+      await Bun.sleep(2_500)
+      const second = await tool.run(['deploy', 'api'], { API_TAG: '1', BOOT_MS: '15000' })
+      expect(second.code).toBe(3)
+      expect(second.stdout).toContain('Another run works on stack rolling')
+      expect((await slow).code).toBe(0)
+    })
+  })
