@@ -24,6 +24,8 @@ export interface Convergence {
   readonly partial?: boolean
   /** What the operator must name before something is destroyed. */
   readonly confirmName?: string
+  /** Further names of that kind: what is protected asks for a word of its own. */
+  readonly alsoConfirm?: readonly string[]
   /** For what must work while the cloud is down: it goes on without the lock. Called when the cloud is given up, to end what still tries. */
   readonly withoutLock?: () => void
   /** Deps that differ from the composition's. */
@@ -175,16 +177,24 @@ function checkCap(estate: Estate, { world, plan }: Looked): void {
   )
 }
 
-async function confirmPlan(session: Session, { confirmName }: Convergence, plan: Plan<EstateWorld>): Promise<void> {
+async function confirmPlan(
+  session: Session,
+  { confirmName, alsoConfirm = [] }: Convergence,
+  plan: Plan<EstateWorld>,
+): Promise<void> {
   const { args, ask, interactive } = session
   const destroys = plan.destructive.length > 0
-  if (destroys && confirmName !== undefined && !args.confirm.includes(confirmName)) {
+  const names = destroys && confirmName !== undefined ? [confirmName, ...alsoConfirm] : []
+  const unsaid = names.filter(name => !args.confirm.includes(name))
+  if (unsaid.length > 0) {
     if (!interactive)
       throw new LandfallError('refused', `This destroys: ${plan.destructive.map(each => each.summary).join('; ')}.`, {
-        hint: `If that is what you want: ${commandLine(session, '--yes', `--confirm ${confirmName}`)}`,
+        hint: `If that is what you want: ${commandLine(session, '--yes', ...names.map(name => `--confirm ${name}`))}`,
       })
-    const typed = await ask.text({ flag: `--confirm ${confirmName}`, message: `This destroys. Type "${confirmName}" to go on` })
-    if (typed.trim() !== confirmName) throw new LandfallError('cancelled', 'The name did not match. Nothing was changed.')
+    for (const name of unsaid) {
+      const typed = await ask.text({ flag: `--confirm ${name}`, message: `This destroys. Type "${name}" to go on` })
+      if (typed.trim() !== name) throw new LandfallError('cancelled', 'The name did not match. Nothing was changed.')
+    }
     return
   }
   if (args.yes) return

@@ -3,8 +3,8 @@
 import { World } from './engine/world.ts'
 import { LandfallError } from './errors.ts'
 import { hasFlag, type Opened, type Session } from './script.ts'
-import { targetOf } from './steps/machine.ts'
-import { hasDokploy, readLogin } from './steps/panel.ts'
+import { runProgram, targetOf } from './steps/machine.ts'
+import { hasDokploy, KEY_NAME, readLogin } from './steps/panel.ts'
 import { findServer } from './steps/server.ts'
 
 export async function showLogins(session: Session, { estate, composition }: Opened): Promise<number> {
@@ -41,5 +41,42 @@ export async function showLogins(session: Session, { estate, composition }: Open
       },
     )
   }
+  return 0
+}
+
+/**
+ * Takes over a panel that somebody registered in the browser: signs in with that login, makes an API key, and keeps both on the server.
+ * @throws LandfallError refused when the panel does not accept the login
+ */
+export async function adoptLogin(session: Session, { estate, composition }: Opened): Promise<number> {
+  const { deps, readers } = composition
+  const [name] = session.args.names
+  const spec = estate.servers.filter(hasDokploy).find(each => each.name === name)
+  const world = new World(readers)
+  await world.look(['servers'])
+  const server = spec && findServer(estate.name, spec.name, world.get('servers'))
+  const target = server && targetOf(estate.name, server)
+  if (!spec || !target)
+    throw new LandfallError(
+      'usage',
+      name ? `The estate has no running Dokploy server called ${name}.` : 'Which server shall be adopted?',
+      {
+        hint: `bun scripts/dokploy.ts adopt ${estate.servers.find(hasDokploy)?.name ?? 'SERVER'}`,
+      },
+    )
+  const email = await session.ask.text({
+    flag: '--email ADDRESS',
+    message: 'The e-mail of its admin',
+    default: spec.dokploy.adminEmail,
+  })
+  const password = await session.ask.secret({
+    flag: 'a terminal',
+    message: 'Its password',
+    label: `Dokploy password of ${spec.name}`,
+  })
+  const panel = await deps.panelOn(target)
+  const { apiKey } = await panel.claim({ email, password, keyName: KEY_NAME })
+  await runProgram(deps, target, 'write-dokploy-login', { EMAIL: email, PASSWORD: password, API_KEY: apiKey })
+  session.reporter.log(`${spec.name} is ours now; its login is kept on the server, readable by root alone.`)
   return 0
 }

@@ -13,6 +13,7 @@ import { renderMasks } from './ui/github.ts'
 import { createRedactor } from './ui/redact.ts'
 import { createReporter } from './ui/report.ts'
 import type { Ask, ParsedArgs, Reporter } from './ui/types.ts'
+import { adviseFor } from './view.ts'
 
 export const VERSION = '0.1.0'
 const MINIMUM_BUN = '1.4.5'
@@ -32,6 +33,7 @@ export async function main(script: Script): Promise<void> {
     clean,
     githubActions: environment.githubActions,
   })
+  let told: Reporter = reporter
   const closers: (() => Promise<void>)[] = []
   const interrupt = listenForInterrupts(reporter)
   try {
@@ -51,10 +53,11 @@ export async function main(script: Script): Promise<void> {
       variables: process.env,
     })
     const session = createSession(script, args, { environment, reporter, clean, signal: interrupt.signal, closers })
+    told = session.reporter
     process.exitCode = await script.run(session)
   } catch (error) {
-    if (hasCode(error, 'cancelled')) reporter.warning(error.message)
-    else reporter.error(error)
+    if (hasCode(error, 'cancelled')) told.warning(error.message)
+    else told.error(error)
     process.exitCode = interrupt.signal.aborted ? 130 : exitCodeOf(error)
   } finally {
     for (const close of closers.reverse()) await close()
@@ -71,7 +74,8 @@ interface SessionParts {
 }
 
 function createSession(script: Script, args: ParsedArgs, parts: SessionParts): Session {
-  const { environment, reporter, clean, signal, closers } = parts
+  const { environment, clean, signal, closers } = parts
+  const reporter = adviseFor(parts.reporter, args)
   const hasTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true
   const interactive = hasTerminal && !args.yes && !args.json && !environment.ci
   const ask: Ask = interactive ? createTerminalAsk(signal) : createRefusingAsk()

@@ -15,7 +15,8 @@ export interface Surroundings {
 }
 
 /** Read by Bun from the directory it is started in: the first runs code, the others set variables (facts: Bun 1.4.5). */
-const isSetting = (name: string): boolean => /^(?:bunfig\.toml|\.env(?:\.(?:development|production|test))?(?:\.local)?)$/.test(name)
+const isSetting = (name: string): boolean =>
+  /^(?:bunfig\.toml|\.env(?:\.(?:development|production|test))?(?:\.local)?)$/.test(name)
 
 /** The launcher says both; then nothing of the directory was read. */
 const isShielded = (flags: readonly string[]): boolean =>

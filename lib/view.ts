@@ -2,11 +2,12 @@
 
 import { coming, type Plan } from './engine/plan.ts'
 import type { World } from './engine/world.ts'
+import { LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
 import { desiredRules, exposureLines } from './estate/firewall.ts'
 import type { Opened, Session } from './script.ts'
 import type { EstateWorld } from './steps/world.ts'
-import type { PlanView } from './ui/types.ts'
+import type { ParsedArgs, PlanView, Reporter } from './ui/types.ts'
 
 export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<EstateWorld>, world: World<EstateWorld>): PlanView {
   const pricing = world.has('pricing') ? world.get('pricing') : undefined
@@ -90,3 +91,37 @@ export function commandLine({ args, manual }: Pick<Session, 'args' | 'manual'>, 
     ...more,
   ].join(' ')
 }
+
+/** A hint whose commands name the same estate and the same world as the command that was given. Pure. */
+export function completeHint(hint: string, args: Pick<ParsedArgs, 'config' | 'sandbox'>): string {
+  const flags = [
+    ...(args.config === 'config.json' ? [] : [`--config ${args.config}`]),
+    ...(args.sandbox === undefined ? [] : [typeof args.sandbox === 'string' ? '--sandbox' : `--sandbox=${args.sandbox.url}`]),
+  ]
+  if (flags.length === 0 || hint.includes('--config') || hint.includes('--sandbox')) return hint
+  return hint.replaceAll(/bun scripts\/[a-z-]+\.ts/g, command => [command, ...flags].join(' '))
+}
+
+/** The reporter of a session: what it advises can be pasted. */
+export const adviseFor = (reporter: Reporter, args: ParsedArgs): Reporter => ({
+  ...reporter,
+  error(error) {
+    if (!(error instanceof LandfallError) || error.hint === undefined) return reporter.error(error)
+    const { code, message, hint, correlationId, status, vendorCode, cause } = error
+    const details = { hint: completeHint(hint ?? '', args), cause }
+    reporter.error(
+      new LandfallError(code, message, {
+        ...details,
+        ...(correlationId ? { correlationId } : {}),
+        ...(status ? { status } : {}),
+        ...(vendorCode ? { vendorCode } : {}),
+      }),
+    )
+  },
+  plan: view =>
+    reporter.plan({
+      ...view,
+      entries: view.entries.map(entry => (entry.hint ? { ...entry, hint: completeHint(entry.hint, args) } : entry)),
+    }),
+  warning: text => reporter.warning(completeHint(text, args)),
+})

@@ -3,7 +3,7 @@
 import { converge } from '../lib/converge.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { destroySteps } from '../lib/steps/destroy.ts'
+import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 
 const destroy = defineScript({
   manual: {
@@ -22,6 +22,7 @@ const destroy = defineScript({
     return converge(session, opened, {
       steps: destroySteps,
       confirmName: estate.name,
+      alsoConfirm: protectedNames(estate),
       report: () => ({
         notes: [
           { label: 'kept', text: 'golden images (they are shared by estates): see them with  bun scripts/cost.ts' },

@@ -2,7 +2,7 @@
 
 import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
-import { showLogins } from '../lib/logins.ts'
+import { adoptLogin, showLogins } from '../lib/logins.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
 import { estateSteps } from '../lib/steps/estate.ts'
@@ -14,6 +14,7 @@ const dokploy = defineScript({
     actions: [
       { name: 'apply', about: 'from a reachable machine to a panel under its own name' },
       { name: 'login', about: 'show who logs in where; with --show also the password' },
+      { name: 'adopt', about: 'take over a panel that you registered in the browser' },
     ],
     names: 'server',
     flags: [{ name: 'show', about: 'print the passwords (login)' }],
@@ -28,6 +29,7 @@ const dokploy = defineScript({
   async run(session) {
     const opened = await session.open()
     if (session.args.action === 'login') return showLogins(session, opened)
+    if (session.args.action === 'adopt') return adoptLogin(session, opened)
     const names = session.args.names.length > 0 ? session.args.names : undefined
     return converge(session, opened, {
       steps: deps => estateSteps(deps, ['machines', 'dokploy', 'names'], names),

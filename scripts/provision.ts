@@ -4,7 +4,7 @@ import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { destroySteps } from '../lib/steps/destroy.ts'
+import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 import { estateSteps } from '../lib/steps/estate.ts'
 
 const provision = defineScript({
@@ -28,7 +28,11 @@ const provision = defineScript({
   async run(session) {
     const opened = await session.open()
     if (session.args.action === 'destroy')
-      return converge(session, opened, { steps: destroySteps, confirmName: opened.estate.name })
+      return converge(session, opened, {
+        steps: destroySteps,
+        confirmName: opened.estate.name,
+        alsoConfirm: protectedNames(opened.estate),
+      })
     const planned = session.args.action === 'plan' ? { ...session, args: { ...session.args, plan: true } } : session
     return converge(planned, opened, {
       steps: deps => estateSteps(deps, ['image', 'firewall', 'servers']),

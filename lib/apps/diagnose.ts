@@ -2,7 +2,18 @@
 
 import type { AppSpec } from '../estate/apps.ts'
 
-export type Cause = 'build' | 'image' | 'memory' | 'env' | 'port' | 'path' | 'crash' | 'unhealthy' | 'outside' | 'hook' | 'unknown'
+export type Cause =
+  | 'build'
+  | 'image'
+  | 'memory'
+  | 'env'
+  | 'port'
+  | 'path'
+  | 'crash'
+  | 'unhealthy'
+  | 'outside'
+  | 'hook'
+  | 'unknown'
 
 export interface Symptoms {
   readonly app: Pick<AppSpec, 'name' | 'port' | 'health'>
@@ -47,9 +58,17 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
   const unhealthy = taskErrors.some(error => /unhealthy/i.test(error))
 
   if (find(lines, NO_IMAGE))
-    return { cause: 'image', says: 'the image cannot be pulled', hint: 'Check its name and tag, and whether the server may pull it.' }
+    return {
+      cause: 'image',
+      says: 'the image cannot be pulled',
+      hint: 'Check its name and tag, and whether the server may pull it.',
+    }
   if (stage === 'build')
-    return { cause: 'build', says: 'the build failed', hint: 'Mend what the last lines name; the version that ran goes on running.' }
+    return {
+      cause: 'build',
+      says: 'the build failed',
+      hint: 'Mend what the last lines name; the version that ran goes on running.',
+    }
   // 137 without a word about health is the kernel's or Docker's kill.
   if (symptoms.oomKilled || find(log, MEMORY) || (symptoms.exitCode === 137 && !unhealthy))
     return {
@@ -57,7 +76,9 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
       says: 'it looks like memory: the container was killed for using too much',
       hint: `Raise apps.${app.name}.memory_mb, or take a larger server.`,
     }
-  const variable = find(log, VARIABLE)?.slice(1).find(each => each !== undefined)
+  const variable = find(log, VARIABLE)
+    ?.slice(1)
+    .find(each => each !== undefined)
   if (variable !== undefined)
     return {
       cause: 'env',
@@ -94,10 +115,22 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
     return {
       cause: 'outside',
       says: symptoms.outsideError ?? `the public address answers with status ${symptoms.status ?? 0}`,
-      hint: symptoms.status === 502 ? `Nothing listens on port ${app.port} of the container: compare it with the domain's port.` : 'bun scripts/doctor.ts',
+      hint:
+        symptoms.status === 502
+          ? `Nothing listens on port ${app.port} of the container: compare it with the domain's port.`
+          : 'bun scripts/doctor.ts',
     }
   if (symptoms.exitCode !== undefined && symptoms.exitCode !== 0)
-    return { cause: 'crash', says: `the container ends by itself with exit code ${symptoms.exitCode}`, hint: 'Its last lines say why.' }
-  if (taskErrors.length > 0) return { cause: 'crash', says: `the container does not stay: ${taskErrors[0] ?? ''}`, hint: 'Its last lines say why.' }
-  return { cause: 'unknown', says: 'the new version did not become healthy in time', hint: 'Its last lines are all that is known.' }
+    return {
+      cause: 'crash',
+      says: `the container ends by itself with exit code ${symptoms.exitCode}`,
+      hint: 'Its last lines say why.',
+    }
+  if (taskErrors.length > 0)
+    return { cause: 'crash', says: `the container does not stay: ${taskErrors[0] ?? ''}`, hint: 'Its last lines say why.' }
+  return {
+    cause: 'unknown',
+    says: 'the new version did not become healthy in time',
+    hint: 'Its last lines are all that is known.',
+  }
 }

@@ -35,7 +35,10 @@ export async function readHistory(deps: HistoryDeps, target: Target, app: string
   const result = await deps.machines.run(target, deps.programs['read-app-history'], { APP: app })
   if (result.exitCode === NO_HISTORY) return []
   if (result.exitCode !== 0)
-    throw new LandfallError('vendor', `The releases of ${app} kept on ${target.name} can't be read (exit code ${result.exitCode}).`)
+    throw new LandfallError(
+      'vendor',
+      `The releases of ${app} kept on ${target.name} can't be read (exit code ${result.exitCode}).`,
+    )
   return result.stdout.split('\n').flatMap(line => (line === '' ? [] : fromLine(line)))
 }
 

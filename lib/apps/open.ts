@@ -7,7 +7,6 @@ import { didYouMean, quoted } from '../estate/words.ts'
 import type { GitHub } from '../providers/ports/github.ts'
 import type { Opened, Session } from '../script.ts'
 import { type AppDeps, appStep, placeSteps } from '../steps/app.ts'
-import { appRecordStep } from '../steps/app-record.ts'
 import {
   type BelongingDeps,
   backupStep,
@@ -16,6 +15,7 @@ import {
   notificationStep,
   registryStep,
 } from '../steps/app-belongings.ts'
+import { appRecordStep } from '../steps/app-record.ts'
 import { platformFor, readAppsOf, readHooks } from '../steps/app-world.ts'
 import type { Deps, EstateStep } from '../steps/deps.ts'
 import { type HookDeps, hookRepository, hookStep, repositoryName } from '../steps/hook.ts'

@@ -81,7 +81,7 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
       ipv4: true,
       ipv6: true,
       dokploy: true,
-      protected: role === 'prod',
+      protected: false,
     }),
   )
   const fromServers = Object.entries(config.servers ?? {}).map(([name, spec]): ServerGroup => {
@@ -103,7 +103,7 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
       ipv4: spec.ipv4 ?? true,
       ipv6: spec.ipv6 ?? true,
       dokploy,
-      protected: spec.protected ?? role === 'prod',
+      protected: spec.protected ?? false,
     }
   })
   return [...fromRoles, ...fromServers]

@@ -89,12 +89,7 @@ const server = section({
   placement_group: key(label, 'name', 'none', 'Placement group that keeps its members on different hosts.'),
   ipv4: key(flag, 'true or false', 'true', 'Whether it gets a public IPv4 address (costs extra).'),
   ipv6: key(flag, 'true or false', 'true', 'Whether it gets a public IPv6 address.'),
-  protected: key(
-    flag,
-    'true or false',
-    'true for the role prod',
-    'Whether it must be named in --confirm before it is destroyed.',
-  ),
+  protected: key(flag, 'true or false', 'false', 'Whether it must be named in --confirm before it is destroyed.'),
   role: key(label, 'name', 'its name, without -dokploy', 'What it is for; chooses its subdomain.'),
 })
 

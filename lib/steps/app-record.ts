@@ -7,10 +7,7 @@ import { isOurMark, recordStep } from './dns.ts'
 
 const ADDRESSES = ['A', 'AAAA', 'CNAME']
 
-export function appRecordStep(
-  deps: Pick<Deps, 'estate' | 'dns' | 'takeOver'>,
-  spec: DnsSpec['records'][number],
-): EstateStep {
+export function appRecordStep(deps: Pick<Deps, 'estate' | 'dns' | 'takeOver'>, spec: DnsSpec['records'][number]): EstateStep {
   const step = recordStep(deps, spec)
   return {
     ...step,

@@ -14,6 +14,10 @@ import type { EstateWorld } from './world.ts'
 
 type DestroyDeps = Pick<Deps, 'estate' | 'cloud' | 'dns'>
 
+/** Servers that config.json protects: each is named before it goes. */
+export const protectedNames = (estate: Deps['estate']): string[] =>
+  estate.servers.filter(spec => spec.protected).map(spec => spec.name)
+
 interface Removal {
   readonly slice: 'servers' | 'firewalls' | 'networks' | 'keys' | 'placementGroups' | 'primaryIps'
   readonly noun: Step<EstateWorld>['noun']

@@ -38,7 +38,8 @@ interface Login {
 
 /** Exit code of `read-dokploy-login` when nothing is kept yet. */
 const NO_LOGIN = 4
-const KEY_NAME = 'landfall'
+/** What our API key is called in the panel. */
+export const KEY_NAME = 'landfall'
 
 /** The login kept on the machine, readable by its root alone: whoever may log in there owns Dokploy anyway. */
 export async function readLogin(deps: Pick<Deps, 'machines' | 'programs'>, target: Target): Promise<Login | undefined> {
@@ -243,7 +244,7 @@ export function ownerStep(deps: PanelDeps, spec: DokployServer): EstateStep {
       if (panel.admin === 'foreign')
         return refused(
           `Dokploy on ${spec.name} already has an admin, and no login of ours is kept on the machine.`,
-          'If you registered it in the browser, give Landfall its login: bun scripts/dokploy.ts adopt. Otherwise somebody else owns this server: rebuild it.',
+          `If you registered it in the browser, give Landfall its login: bun scripts/dokploy.ts adopt ${spec.name} — otherwise somebody else owns this server: rebuild it.`,
         )
       return todo({
         ...claim,

@@ -50,14 +50,16 @@ export interface StackReading {
 }
 
 export function stackReaders(reading: StackReading): Readers<StackWorld> {
-  return Object.fromEntries(reading.hosts.map(host => [host.key, () => readHost(reading, host)]))
+  // "The release before" is another one once the rollback is done: it is chosen at the first look and kept.
+  const targets = new Map<string, string>()
+  return Object.fromEntries(reading.hosts.map(host => [host.key, () => readHost(reading, host, targets)]))
 }
 
-async function readHost(reading: StackReading, host: StackHost): Promise<HostView> {
+async function readHost(reading: StackReading, host: StackHost, targets: Map<string, string>): Promise<HostView> {
   const { project, wish, signal } = reading
   const { docker } = host
   const own = parseResolved(await docker.resolve(host.variables, signal), project)
-  if (wish.kind === 'rollback') return readRollback(reading, host, own, wish.release)
+  if (wish.kind === 'rollback') return readRollback(reading, host, own, targets)
   const first = withImages(own, project, wish.images)
   const unfetched = wish.pull ? await fetchImages(docker, first, reading.roles, signal) : []
   let view = await look(reading, host, first, unfetched)
@@ -70,10 +72,16 @@ async function readHost(reading: StackReading, host: StackHost): Promise<HostVie
   return view
 }
 
-async function readRollback(reading: StackReading, host: StackHost, own: Resolved, named: string | undefined): Promise<HostView> {
-  const { project, signal } = reading
+async function readRollback(
+  reading: StackReading,
+  host: StackHost,
+  own: Resolved,
+  targets: Map<string, string>,
+): Promise<HostView> {
+  const { project, signal, wish } = reading
   const now = await look(reading, host, own, [])
-  const target = reading.rollbackTarget(now, named)
+  const target = targets.get(host.key) ?? reading.rollbackTarget(now, wish.kind === 'rollback' ? wish.release : undefined)
+  targets.set(host.key, target)
   const manifest = now.manifests.find(({ id }) => id === target)
   if (!manifest)
     throw new LandfallError('not_found', `Release ${target} is not recorded any more.`, { hint: 'bun scripts/stack.ts status' })

@@ -93,19 +93,16 @@ export function createLocks(client: Client, shared: Shared): CloudLocks {
         { what, path: '/firewalls', ...quiet },
         dots => dots.firewall.createFirewall(bodyOf(nameOf(holder.estate), { ...holder, beatAtMs: 0 })),
         data => objectIn<WireFirewall>(data, 'firewall', what),
-        async () => {
-          const found = await find(holder.estate)
-          const now = found && read(found)
-          if (found === undefined || now?.runId === holder.runId) return found
-          throw lockedBy(
-            now
-              ? `${now.who} holds the estate ${holder.estate} since ${found.created_at ?? 'a while'} (${now.command}, pid ${now.pid}).`
-              : `A firewall called ${found.name} stands where the lock of ${holder.estate} belongs.`,
-          )
-        },
+        () => find(holder.estate),
         error => error.code === 'name_taken',
       )
-      return { id: made.id }
+      const now = read(made)
+      if (now?.runId === holder.runId) return { id: made.id }
+      throw lockedBy(
+        now
+          ? `${now.who} holds the estate ${holder.estate} since ${made.created_at ?? 'a while'} (${now.command}, pid ${now.pid}).`
+          : `A firewall called ${made.name} stands where the lock of ${holder.estate} belongs.`,
+      )
     },
 
     async find(estate) {

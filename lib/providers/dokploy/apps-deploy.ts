@@ -3,7 +3,7 @@
  * the deployment is found by being new, and what runs is asked of Swarm itself.
  */
 
-import { LandfallError } from '../../errors.ts'
+import { hasCode, LandfallError } from '../../errors.ts'
 import type { ContainerReport, Deployment, DokployApps, ServiceRef, Task } from '../ports/dokploy-apps.ts'
 import { fromWireDeployment } from './apps-wire.ts'
 import type { DokployContext } from './client.ts'
@@ -31,6 +31,9 @@ type Calls = Pick<
 export const deployCalls = (requests: Requests, context: DokployContext, pollMs: number): Calls => {
   const listDeployments = async ({ kind, id }: ServiceRef): Promise<readonly Deployment[]> =>
     rowsOf(await requests.get('deployment.allByType', { id, type: kind }), '/api/deployment.allByType').map(fromWireDeployment)
+
+  const inspect = async (containerId: string): Promise<Row> =>
+    rowOf(await requests.get('docker.getConfig', { containerId }), '/api/docker.getConfig')
 
   return {
     listDeployments,
@@ -103,8 +106,19 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
         state: textIn(row, 'state'),
       }))
     },
-    inspectContainer: async id =>
-      fromWireContainer(rowOf(await requests.get('docker.getConfig', { containerId: id }), '/api/docker.getConfig')),
+    async inspectContainer(id) {
+      const row = await inspect(id)
+      // A task's id leads to the task, which names its container; that may be removed by now.
+      const ofTask = objectIn(objectIn(row, 'Status'), 'ContainerStatus')
+      const containerId = textIn(ofTask, 'ContainerID')
+      if (containerId === '') return fromWireContainer(row)
+      try {
+        return fromWireContainer(await inspect(containerId))
+      } catch (error) {
+        if (!hasCode(error, 'vendor', 'not_found', 'network')) throw error
+        return fromWireTaskStatus(row, ofTask)
+      }
+    },
   }
 }
 
@@ -137,3 +151,15 @@ function fromWireContainer(row: Row): ContainerReport {
     ...given('service', service === '' ? undefined : service),
   }
 }
+
+/** A task whose container is gone: only how it ended is known. */
+const fromWireTaskStatus = (task: Row, status: Row): ContainerReport => ({
+  image: textIn(objectIn(objectIn(task, 'Spec'), 'ContainerSpec'), 'Image'),
+  imageId: '',
+  running: textIn(objectIn(task, 'Status'), 'State') === 'running',
+  health: 'none',
+  exitCode: numberIn(status, 'ExitCode'),
+  oomKilled: false,
+  restarts: 0,
+  startedAt: '',
+})

@@ -32,6 +32,7 @@ type Calls = Pick<
   | 'setCompose'
   | 'setEnv'
   | 'readCommand'
+  | 'readComposeFile'
   | 'createDomain'
   | 'setDomain'
   | 'deleteDomain'
@@ -149,6 +150,12 @@ export const serviceCalls = (requests: Requests): Calls => {
       if (typeof command !== 'string')
         throw new LandfallError('network', "Dokploy's answer to /api/compose.getDefaultCommand is no command.")
       return command.replace(/^docker /, '')
+    },
+
+    async readComposeFile(composeId) {
+      const text = await requests.get('compose.getConvertedCompose', { composeId })
+      if (typeof text === 'string') return text
+      throw new LandfallError('network', "Dokploy's answer to /api/compose.getConvertedCompose is no compose file.")
     },
 
     async setEnv(ref, env) {

@@ -10,8 +10,20 @@ export type Fetched =
   | { readonly state: 'page'; readonly page: Page }
   | { readonly state: 'broken' | 'late'; readonly why: string }
 
+export interface Asking {
+  readonly method?: 'GET' | 'OPTIONS'
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** A header that would end its line is left out. */
+const headerLines = (headers: Asking['headers'] = {}): string =>
+  Object.entries(headers)
+    .filter(([name, value]) => /^[A-Za-z0-9-]+$/.test(name) && !/[\r\n\0]/.test(value))
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')
+
 /** Sends the request and reads at most `BODY_LIMIT_BYTES` of the body; redirects are answers like any other. Destroys the socket. */
-export function readPage(socket: Socket, url: URL, timeoutMs: number): Promise<Fetched> {
+export function readPage(socket: Socket, url: URL, timeoutMs: number, how: Asking = {}): Promise<Fetched> {
   return new Promise(resolve => {
     let seen = Buffer.alloc(0)
     let settled = false
@@ -35,7 +47,7 @@ export function readPage(socket: Socket, url: URL, timeoutMs: number): Promise<F
     socket.on('close', () => look(true))
     socket.on('error', () => look(true))
     socket.write(
-      `GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\nUser-Agent: landfall\r\nAccept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n`,
+      `${how.method ?? 'GET'} ${url.pathname}${url.search} HTTP/1.1\r\nHost: ${url.host}\r\nUser-Agent: landfall\r\nAccept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n${headerLines(how.headers)}\r\n`,
     )
     socket.resume()
   })

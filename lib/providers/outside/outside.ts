@@ -7,7 +7,7 @@ import type { ProviderContext, Route } from '../context.ts'
 import type { DnsAnswer, Outside, Page, TlsReport } from '../ports/outside.ts'
 import { createDial, type Dial } from './dial.ts'
 import { type DnsReply, type QueryType, query } from './dns-client.ts'
-import { readPage } from './http.ts'
+import { type Asking, readPage } from './http.ts'
 import { handshake } from './tls.ts'
 
 export interface OutsideOptions {
@@ -107,7 +107,7 @@ export function createOutside(options: OutsideOptions): Outside {
     )
   }
 
-  const fetchFrom = async (url: URL, address: string, waitMs: number, via: Dial): Promise<Page> => {
+  const fetchFrom = async (url: URL, address: string, waitMs: number, via: Dial, how: Asking = {}): Promise<Page> => {
     count()
     const secure = url.protocol === 'https:'
     const host = bare(url.hostname)
@@ -129,7 +129,7 @@ export function createOutside(options: OutsideOptions): Outside {
     const onAbort = () => void socket.destroy()
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      const fetched = await readPage(socket, url, leftMs())
+      const fetched = await readPage(socket, url, leftMs(), how)
       if (signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
       if (fetched.state === 'page') return fetched.page
       throw new LandfallError(
@@ -177,13 +177,13 @@ export function createOutside(options: OutsideOptions): Outside {
       return shake.report
     },
 
-    async fetchPage(url, { address, timeoutMs: waitMs = PAGE_TIMEOUT_MS } = {}) {
+    async fetchPage(url, { address, timeoutMs: waitMs = PAGE_TIMEOUT_MS, ...how } = {}) {
       const parsed = new URL(url)
       const host = bare(parsed.hostname)
       const target = address ?? (net.isIP(host) === 0 ? (await addressesOf(host, 'strict'))[0] : host)
       if (target === undefined)
         throw new LandfallError('network', `${host} has no address in DNS.`, { hint: `Check with: dig ${host}.` })
-      return fetchFrom(parsed, target, waitMs, dial)
+      return fetchFrom(parsed, target, waitMs, dial, how)
     },
 
     findNameservers,

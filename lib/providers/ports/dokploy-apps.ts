@@ -327,6 +327,8 @@ export interface DokployApps {
   setEnv(ref: ServiceRef, env: EnvSet): Promise<void>
   /** The command that a deploy of this compose stack runs, without "docker". */
   readCommand(composeId: string): Promise<string>
+  /** The compose file that would run now, with what Dokploy adds to it. */
+  readComposeFile(composeId: string): Promise<string>
 
   createDomain(ref: ServiceRef, domain: Omit<Domain, 'id' | 'enabled'>): Promise<void>
   setDomain(id: string, domain: Omit<Domain, 'id' | 'enabled'>): Promise<void>

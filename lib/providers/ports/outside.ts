@@ -29,8 +29,17 @@ export interface Outside {
   probePort(address: string, port: number, timeoutMs: number): Promise<PortState>
   /** TLS handshake with `host` as SNI at `address`, checked against the trusted roots. */
   readTls(host: string, address: string, port?: number): Promise<TlsReport>
-  /** GET with the name resolved to `address`, as `curl --resolve` does. @throws network | timeout */
-  fetchPage(url: string, options?: { address?: string; timeoutMs?: number }): Promise<Page>
+  /** GET with the name resolved to `address`, as `curl --resolve` does; OPTIONS asks as a browser does before a call. @throws network | timeout */
+  fetchPage(
+    url: string,
+    options?: {
+      address?: string
+      timeoutMs?: number
+      method?: 'GET' | 'OPTIONS'
+      /** Further headers; names and values without control characters. */
+      headers?: Readonly<Record<string, string>>
+    },
+  ): Promise<Page>
   /** The zone's nameservers as the parent delegates them, with their addresses. Empty when the zone is not delegated. */
   findNameservers(zone: string): Promise<readonly { readonly name: string; readonly addresses: readonly string[] }[]>
   /** Asks every authoritative server of `zone` directly, without recursion. */

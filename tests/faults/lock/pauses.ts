@@ -18,24 +18,31 @@ export interface TimedTheatre {
   readonly theatre: Theatre
   /** Moves the vendor's clock and those of every run that was given the file. */
   jump(ms: number, monotonicMs?: number): void
+  /** Moves the runs' wall clocks alone. */
+  jumpWall(ms: number): void
   readonly inside: Readonly<Record<string, string>>
 }
 
 export async function openTimed(worlds: Worlds, scenario: Scenario): Promise<TimedTheatre> {
   let offsetMs = 0
+  let wallOffsetMs = 0
   let monotonicOffsetMs = 0
   const theatre = await openTheatre({
     from: await worlds.folder(scenario.world),
     clock: { nowMs: () => Date.now() + offsetMs },
   })
   const file = join(theatre.cwd, 'jumps')
-  const write = () => writeFileSync(file, `${offsetMs} ${monotonicOffsetMs}`)
+  const write = () => writeFileSync(file, `${offsetMs + wallOffsetMs} ${monotonicOffsetMs}`)
   write()
   return {
     theatre,
     jump(ms, monotonicMs = ms) {
       offsetMs += ms
       monotonicOffsetMs += monotonicMs
+      write()
+    },
+    jumpWall(ms) {
+      wallOffsetMs += ms
       write()
     },
     inside: { JUMP_FILE: file },
@@ -134,10 +141,13 @@ export async function sleepInTheMiddle(
   ms: number,
   monotonicMs: number,
 ): Promise<{ readonly ended: Ended; readonly truth: Truth }> {
-  const { theatre, jump, inside } = await openTimed(worlds, scenario)
+  const { theatre, jump, jumpWall, inside } = await openTimed(worlds, scenario)
   try {
     theatre.hooks = gate((kind, name, phase) => {
-      if (`${kind} ${name}:${phase}` === `${event}:answer`) jump(ms, monotonicMs)
+      if (`${kind} ${name}:${phase}` !== `${event}:answer`) return
+      // Time that passes for everybody passes for the vendor too; a clock that is set back is this machine's own.
+      if (ms > 0) jump(ms, monotonicMs)
+      else jumpWall(ms)
     })
     const ended = await run({ command: scenario.command, cwd: theatre.cwd, env: theatre.sandbox.environment, inside })
     return { ended, truth: lookAtWorld(theatre.sandbox) }

@@ -42,7 +42,7 @@ describe('a two-role file without any option', () => {
         locations: ['nbg1'],
         image: { kind: 'golden' },
         host: 'admin.nextnode.fr',
-        kept: true,
+        kept: false,
       },
     ]))
 

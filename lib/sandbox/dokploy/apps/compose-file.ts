@@ -1,6 +1,6 @@
 /** What Dokploy and compose make of a compose file: its services, the labels of its domains, and what would fail the deploy. */
 
-import { pull, sha256 } from './images.ts'
+import { headOf, pull, sha256 } from './images.ts'
 import type { Behaviour, HeadRow, PlatformState, ServiceRow, WireRow } from './rows.ts'
 
 export interface ComposeService {
@@ -21,14 +21,29 @@ interface File {
 
 const DEFAULT_FILE = 'services:\n  web:\n    build: .\n'
 
+/** The text of a stack's file: its own, or the one in its repository. */
+export const composeText = (state: PlatformState, service: ServiceRow, head = headFor(state, service)): string => {
+  const path = String(service.columns.composePath ?? '').replace(/^\.?\//, '')
+  return head ? (head.files[path] ?? DEFAULT_FILE) : String(service.columns.composeFile ?? '')
+}
+
+/** The commit that a stack from a repository is at. */
+export const headFor = (state: PlatformState, { columns }: ServiceRow): HeadRow | undefined =>
+  columns.sourceType === 'raw'
+    ? undefined
+    : headOf(
+        state,
+        String(columns.customGitUrl ?? '') || `https://github.com/${String(columns.owner)}/${String(columns.repository)}`,
+        String(columns.customGitBranch ?? columns.branch ?? ''),
+      )
+
 /** The services, or why the file cannot be used. */
 export const composeServices = (
   state: PlatformState,
   service: ServiceRow,
   head: HeadRow | undefined,
 ): ComposeService[] | string => {
-  const path = String(service.columns.composePath ?? '').replace(/^\.?\//, '')
-  const text = head ? (head.files[path] ?? DEFAULT_FILE) : String(service.columns.composeFile ?? '')
+  const text = composeText(state, service, head)
   let file: File
   try {
     file = (Bun.YAML.parse(text) as File | null) ?? {}

@@ -5,6 +5,7 @@ import { type Context, mutation, query, type Routes } from '../router.ts'
 import { randomText } from '../state.ts'
 import { Refusal, refuse } from '../wire.ts'
 import { domainsOf } from './application-routes.ts'
+import { composeText } from './compose-file.ts'
 import { toWireDeployment } from './deployment-routes.ts'
 import { logOf } from './images.ts'
 import { deploymentsOf, enqueue } from './jobs.ts'
@@ -113,6 +114,9 @@ export const composeRoutes = {
   ),
   'compose.getDefaultCommand': query(object({ composeId: id }), (context, { composeId }) =>
     withCompose(context, composeId, row => `docker ${defaultCommand(row)}`),
+  ),
+  'compose.getConvertedCompose': query(object({ composeId: id }), (context, { composeId }) =>
+    withCompose(context, composeId, row => composeText(context.platform, row)),
   ),
   'compose.deploy': mutation(
     object({ composeId: id, title: optional(text()), description: optional(text()) }),

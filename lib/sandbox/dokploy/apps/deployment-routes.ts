@@ -4,7 +4,7 @@ import { choice, nothing, object, optional, text } from '../input.ts'
 import { type Context, mutation, query, type Routes } from '../router.ts'
 import { isoOf } from '../state.ts'
 import { refuse } from '../wire.ts'
-import { logOf } from './images.ts'
+import { logOf, sha256 } from './images.ts'
 import { deploymentsOf, runOf } from './jobs.ts'
 import { APP_NAME, id, matching, queryNumber } from './readers.ts'
 import type { DeploymentRow, Release, RunRow } from './rows.ts'
@@ -55,6 +55,9 @@ const tasksOf = ({ clock }: Context, run: RunRow | undefined): TaskView[] => {
   ]
 }
 
+/** A task has an id of its own; its container has another. */
+const taskId = (release: Release): string => sha256(`task ${release.containerId}`).slice(0, 25)
+
 const runsNamed = ({ platform }: Context, appName: string): RunRow[] =>
   platform.runs.all().filter(run => run.id === appName || run.id.startsWith(`${appName}.`))
 
@@ -62,7 +65,18 @@ const runsNamed = ({ platform }: Context, appName: string): RunRow[] =>
 const inspect = (context: Context, containerId: string): unknown => {
   for (const run of context.platform.runs.all())
     for (const task of tasksOf(context, run))
-      if (task.release.containerId.startsWith(containerId)) {
+      if (taskId(task.release) === containerId) {
+        const exitCode = task.state === 'exited' ? (task.error.includes('137') ? 137 : 1) : 0
+        return {
+          ID: containerId,
+          Spec: { ContainerSpec: { Image: task.release.image } },
+          Status: {
+            State: task.state === 'exited' ? 'failed' : 'running',
+            Err: task.error,
+            ContainerStatus: { ContainerID: task.release.containerId, PID: 0, ExitCode: exitCode },
+          },
+        }
+      } else if (task.release.containerId.startsWith(containerId)) {
         const { release } = task
         const isDead = task.state === 'exited'
         const exitCode = isDead ? (task.error.includes('137') ? 137 : 1) : 0
@@ -157,7 +171,8 @@ export const deploymentRoutes = {
     object({ appName: matching(APP_NAME), serverId: optional(text()) }),
     (context, { appName }) =>
       tasksOf(context, context.platform.runs.get(appName)).map((task, index) => ({
-        containerId: task.release.containerId.slice(0, 25),
+        // The column is called so, and holds a task's id.
+        containerId: taskId(task.release),
         name: `${appName}.${index + 1}`,
         state: task.wanted,
         node: 'prod',

@@ -5,7 +5,7 @@
 
 import { parse } from 'dotenv'
 import { isoOf, randomText } from '../state.ts'
-import { composeServices, domainLabels, firstFaultOf } from './compose-file.ts'
+import { composeServices, domainLabels, firstFaultOf, headFor } from './compose-file.ts'
 import { headOf, pull, sha256 } from './images.ts'
 import type { DeploymentRow, JobRow, PlatformState, Release, ServiceRow } from './rows.ts'
 import { handOver, newContainerId, settleRun, timingOf } from './runtime.ts'
@@ -219,14 +219,7 @@ const deployCompose = (state: PlatformState, service: ServiceRow, atMs: number, 
   const env = resolved(state, service)
   if (typeof env === 'string') return { log: [], error: env }
   const domains = state.domains.all().filter(row => row.composeId === service.id)
-  const head =
-    text(service, 'sourceType') === 'raw'
-      ? undefined
-      : headOf(
-          state,
-          text(service, 'customGitUrl') || `https://github.com/${text(service, 'owner')}/${text(service, 'repository')}`,
-          text(service, 'customGitBranch') || text(service, 'branch'),
-        )
+  const head = headFor(state, service)
   const commit = head && { hash: head.commit, message: head.message }
   const services = composeServices(state, service, head)
   if (typeof services === 'string') return { log: [], error: services, ...(commit ? { commit } : {}) }

@@ -1,0 +1,117 @@
+/** Back to a version that ran: with its own variables, and for a compose stack with its own file and images. */
+
+import { LandfallError } from '../errors.ts'
+import type { AppSpec } from '../estate/apps.ts'
+import type { Compose, DokployApps, Service } from '../providers/ports/dokploy-apps.ts'
+import type { Target } from '../providers/ports/machine.ts'
+import { Secret } from '../secret.ts'
+import type { Deps } from '../steps/deps.ts'
+import { parseFactLines, runProgram } from '../steps/machine.ts'
+import type { Release } from './history.ts'
+
+export type Way =
+  /** Dokploy's registry keeps the image. */
+  | { readonly kind: 'registry'; readonly rollbackId: string }
+  /** Any registry has it under its digest. */
+  | { readonly kind: 'digest'; readonly image: string }
+  /** It lies on the machine still. */
+  | { readonly kind: 'machine'; readonly imageId: string }
+  | { readonly kind: 'compose'; readonly file: Secret }
+  | { readonly kind: 'none'; readonly why: string }
+
+interface ComposeFile {
+  services?: Record<string, Record<string, unknown> | null>
+}
+
+/** The file with every image named by what ran, so that no tag can have moved on. Pure. @throws LandfallError config */
+export function pinImages(file: string, services: Readonly<Record<string, string>>): string {
+  let parsed: ComposeFile
+  try {
+    parsed = (Bun.YAML.parse(file) as ComposeFile | null) ?? {}
+  } catch (error) {
+    throw new LandfallError('config', 'The kept compose file cannot be read.', { cause: error })
+  }
+  for (const [name, image] of Object.entries(services)) {
+    const service = parsed.services?.[name]
+    if (!service) continue
+    delete service.build
+    service.image = image
+    // An image without a registry behind it can only be the one that lies here.
+    if (image.startsWith('sha256:')) service.pull_policy = 'never'
+  }
+  return `${Bun.YAML.stringify(parsed, null, 2)}\n`
+}
+
+/** How a release can be had again. Pure. */
+export function wayBack(service: Service, release: Release): Way {
+  if (service.kind === 'compose') {
+    if (!release.file) return { kind: 'none', why: 'its compose file was not kept' }
+    if (Object.keys(release.services).length === 0) return { kind: 'none', why: 'its images were not kept' }
+    return {
+      kind: 'compose',
+      file: new Secret('pinned compose file', pinImages(release.file.reveal(), release.services), 'unlisted'),
+    }
+  }
+  const kept = service.deployments.find(each => each.id === release.deploymentId)?.rollback
+  if (kept && service.settings.rollbackRegistryId !== undefined) return { kind: 'registry', rollbackId: kept.id }
+  if (release.image.includes('@sha256:')) return { kind: 'digest', image: release.image }
+  if (release.imageId !== '') return { kind: 'machine', imageId: release.imageId }
+  return { kind: 'none', why: 'its image was not kept' }
+}
+
+export interface BackContext {
+  readonly api: DokployApps
+  readonly deps: Pick<Deps, 'machines' | 'programs'>
+  readonly target: Target
+  readonly signal: AbortSignal
+  readonly title: string
+}
+
+/** Keeps an image that only this machine has from being pruned, or gives it its name back. */
+export async function setImage(
+  context: Pick<BackContext, 'deps' | 'target' | 'signal'>,
+  action: 'keep' | 'restore',
+  appName: string,
+  imageId: string,
+): Promise<'present' | 'absent'> {
+  const text = await runProgram(
+    context.deps,
+    context.target,
+    'app-image',
+    { ACTION: action, APP_NAME: appName, IMAGE: imageId },
+    context.signal,
+  )
+  return parseFactLines(text).image === 'present' ? 'present' : 'absent'
+}
+
+/** Starts the way back; whether it arrives is watched by the caller. @throws LandfallError refused when there is none */
+export async function goBack(context: BackContext, app: AppSpec, service: Service, release: Release): Promise<void> {
+  const { api } = context
+  const way = wayBack(service, release)
+  const none = (why: string) =>
+    new LandfallError('refused', `${app.name} cannot go back to ${release.version}: ${why}.`, {
+      hint: 'Give the app a registry in config.json: then every version is kept. What runs now goes on running.',
+    })
+  if (way.kind === 'none') throw none(way.why)
+  const ref = { kind: service.kind, id: service.id }
+  await api.setEnv(ref, release.env)
+  switch (way.kind) {
+    case 'registry':
+      return api.rollBack(way.rollbackId)
+    case 'digest':
+      await api.setSource(service.id, { kind: 'image', image: way.image })
+      await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
+      return
+    case 'machine':
+      if ((await setImage(context, 'restore', service.appName, way.imageId)) === 'absent')
+        throw none('its image lies neither in a registry nor on the machine any more')
+      return api.reload({ id: service.id, appName: service.appName })
+    case 'compose':
+      await api.setCompose(service.id, { source: { kind: 'raw' }, file: way.file })
+      await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
+  }
+}
+
+/** A compose stack's file as it runs, for its release. */
+export const fileOf = async (api: DokployApps, stack: Compose): Promise<Secret> =>
+  stack.source.kind === 'raw' ? stack.file : new Secret('compose file', await api.readComposeFile(stack.id), 'unlisted')

@@ -1,0 +1,266 @@
+/** One deploy, from the queue to the public address; and, when the new version does not come up, the reason and the way back. */
+
+import { LandfallError } from '../errors.ts'
+import type { AppSpec } from '../estate/apps.ts'
+import { envValue } from '../providers/dokploy/dotenv.ts'
+import type { Server } from '../providers/ports/cloud.ts'
+import type { Deployment, EnvSet, Service, ServiceRef } from '../providers/ports/dokploy-apps.ts'
+import type { Outside } from '../providers/ports/outside.ts'
+import { HOOK_SCHEDULE, VERSION_VARIABLE } from '../steps/app-diff.ts'
+import { type BackContext, fileOf, goBack, setImage } from './back.ts'
+import { type Cause, diagnose } from './diagnose.ts'
+import { appendHistory, type Release } from './history.ts'
+import { waitPublic } from './public.ts'
+import { idsNow, type Rollout, staysUp, type WatchContext, waitRolledOut } from './watch.ts'
+
+export interface DeployContext extends WatchContext, BackContext {
+  readonly outside: Pick<Outside, 'fetchPage'>
+  readonly server: Server
+  /** Marks what this run does. */
+  readonly runId: string
+  readonly who: string
+  /** Whether the public address is part of the truth. */
+  readonly look: 'outside' | 'inside'
+}
+
+export type DeployResult =
+  | {
+      readonly state: 'deployed'
+      readonly version: string
+      readonly urls: readonly string[]
+      readonly image: string
+      readonly notes: readonly string[]
+    }
+  | {
+      readonly state: 'failed'
+      readonly cause: Cause
+      readonly error: LandfallError
+      /** What became of the version before. */
+      readonly before: 'kept_serving' | 'brought_back' | 'none' | 'lost'
+    }
+
+const BUILD_TIMEOUT_MS = 60 * 60_000
+const LINES = 20
+
+/** Whether deploys say the version to the app, instead of the image bringing its own. */
+export const tellsVersion = (app: AppSpec): boolean =>
+  app.deployOn === 'command' && (app.version !== undefined || app.postDeploy.action === 'versioned')
+
+/** What a deploy's version is called: said, else the image's tag, else this run. */
+export function versionFor(app: AppSpec, said: string | undefined, runId: string): string {
+  if (said !== undefined) return said
+  if (app.source.kind !== 'image') return runId
+  const [tagged = '', digest] = app.source.image.split('@')
+  const tag = tagged.slice(tagged.lastIndexOf('/') + 1).split(':')[1]
+  return digest !== undefined ? digest.slice(7, 19) : tag === undefined || tag === 'latest' ? runId : tag
+}
+
+const withVersion = (env: EnvSet, version: string): EnvSet => [
+  ...env.filter(([name]) => name !== VERSION_VARIABLE),
+  envValue(VERSION_VARIABLE, version),
+]
+
+const commitIn = (deployment: Deployment): string | undefined => /^Commit: ([0-9a-f]{7,40})/.exec(deployment.description)?.[1]
+
+/** What runs now, so that it can be had again. Undefined when nothing does. */
+export async function releaseNow(
+  context: Pick<DeployContext, 'api' | 'clock' | 'who'>,
+  service: Service,
+  about: Pick<Release, 'version' | 'event' | 'deploymentId'>,
+): Promise<Release | undefined> {
+  const { api } = context
+  const kind = service.kind === 'application' ? 'application' : service.type === 'stack' ? 'stack' : 'compose'
+  const containers = await api.listContainers(service.appName, kind)
+  const reports = (await Promise.all(containers.map(each => api.inspectContainer(each.id)))).filter(each => each.running)
+  const [first] = reports
+  if (!first) return undefined
+  const file = service.kind === 'compose' ? await fileOf(api, service) : undefined
+  return {
+    ...about,
+    at: new Date(context.clock.nowMs()).toISOString(),
+    by: context.who,
+    image: service.kind === 'compose' ? '' : first.image,
+    imageId: service.kind === 'compose' ? '' : first.imageId,
+    services: Object.fromEntries(
+      reports.flatMap(each =>
+        each.service === undefined ? [] : [[each.service, each.image.includes('@sha256:') ? each.image : each.imageId]],
+      ),
+    ),
+    env: service.env,
+    ...(file ? { file } : {}),
+  }
+}
+
+async function waitBuilt(context: DeployContext, ref: ServiceRef, started: Deployment): Promise<Deployment> {
+  const { api, clock, signal, timing } = context
+  const endsAtMs = clock.monotonicMs() + BUILD_TIMEOUT_MS
+  for (let current: Deployment | undefined = started; ; ) {
+    if (current && current.status !== 'running') return current
+    if (clock.monotonicMs() > endsAtMs)
+      throw new LandfallError('timeout', `The build did not end within ${BUILD_TIMEOUT_MS / 60_000} minutes.`, {
+        hint: 'It goes on in the panel: look at the deployment’s log there.',
+      })
+    context.log('building')
+    await clock.sleep(timing.pollMs, signal)
+    current = (await api.listDeployments(ref)).find(each => each.id === started.id)
+  }
+}
+
+/** Values of variables do not go into a log that is shown. */
+export const hideValues = (text: string, env: EnvSet): string =>
+  env
+    .map(([name, value]) => [name, value.reveal()] as const)
+    .filter(([, value]) => value.length >= 8 && !/^[a-z]+$/.test(value))
+    .toSorted((a, b) => b[1].length - a[1].length)
+    .reduce((hidden, [name, value]) => hidden.replaceAll(value, `<${name}>`), text)
+
+/** @param before what ran last and ran well; undefined for a first deploy */
+export async function deploy(
+  context: DeployContext,
+  app: AppSpec,
+  service: Service,
+  before: Release | undefined,
+  said: string | undefined,
+): Promise<DeployResult> {
+  const { api } = context
+  const ref: ServiceRef = { kind: service.kind, id: service.id }
+  const told = tellsVersion(app) ? versionFor(app, said, context.runId) : undefined
+  const env = told === undefined ? service.env : withVersion(service.env, told)
+  // An image that was built here has no registry: it is kept before its tag moves on.
+  if (service.kind === 'application' && before && !before.image.includes('@sha256:') && before.imageId !== '')
+    await setImage(context, 'keep', service.appName, before.imageId)
+  const ids = await idsNow(api, service)
+  if (told !== undefined) await api.setEnv(ref, env)
+  const started = await api.startDeploy(ref, { title: context.title, description: `by ${context.who}` })
+  const built = await waitBuilt(context, ref, started)
+  const fail = (stage: 'build' | 'start' | 'outside', rollout?: Rollout, seen?: { why: string; status?: number }) =>
+    failed({
+      context,
+      app,
+      service: { ...service, env },
+      before,
+      deployment: built,
+      stage,
+      ...(rollout ? { rollout } : {}),
+      ...(seen ? { seen } : {}),
+    })
+  if (built.status !== 'done') return fail('build')
+
+  const version = told ?? commitIn(built) ?? versionFor(app, said, context.runId)
+  const rollout = await waitRolledOut(context, service, ids)
+  if (rollout.state === 'failed') return fail('start', rollout)
+  const stable = await staysUp(context, service, ids, rollout.ids)
+  if (stable.state === 'failed') return fail('start', stable)
+  const seen =
+    context.look === 'outside' && app.domains.length > 0
+      ? await waitPublic(context, app, context.server, app.version ? version : undefined)
+      : { state: 'seen' as const, urls: [] }
+  if (seen.state === 'unseen') return fail('outside', { ...stable, state: 'up' }, seen)
+
+  const now = await api.readService(ref)
+  const release = await releaseNow(context, now, { version, event: 'deploy', deploymentId: built.id })
+  if (release) await appendHistory(context.deps, context.target, app.name, release)
+  const notes = await afterDeploy(context, app, ref)
+  return { state: 'deployed', version, urls: seen.urls, image: release?.image ?? '', notes }
+}
+
+/** The action that only our own deploys run. @throws LandfallError unhealthy when it fails: the new version runs on */
+async function afterDeploy({ api, log }: DeployContext, app: AppSpec, ref: ServiceRef): Promise<readonly string[]> {
+  const { postDeploy } = app
+  if (postDeploy.action !== 'exec' || postDeploy.via !== 'deploy') return []
+  const schedule = (await api.listSchedules(ref)).find(each => each.name === HOOK_SCHEDULE)
+  if (!schedule)
+    throw new LandfallError('not_found', `The post-deploy action of ${app.name} is not set up in Dokploy.`, {
+      hint: `bun scripts/app.ts ${app.name}`,
+    })
+  log(`post-deploy: ${postDeploy.command}`)
+  const { status, log: text } = await api.runSchedule(schedule.id)
+  if (status === 'error')
+    throw new LandfallError(
+      'unhealthy',
+      `${app.name} is deployed, but its post-deploy action failed: ${text.trim().split('\n').at(-1) ?? ''}`,
+      {
+        hint: `Look at the service "${postDeploy.service}" and at what the image has; then: bun scripts/deploy.ts ${app.name}`,
+      },
+    )
+  return [`post-deploy: ${postDeploy.command}`]
+}
+
+interface Failure {
+  readonly context: DeployContext
+  readonly app: AppSpec
+  readonly service: Service
+  readonly before: Release | undefined
+  readonly deployment: Deployment
+  readonly stage: 'build' | 'start' | 'outside'
+  readonly rollout?: Rollout
+  readonly seen?: { readonly why: string; readonly status?: number }
+}
+
+async function failed(failure: Failure): Promise<DeployResult> {
+  const { context, app, service, before, deployment, stage, rollout, seen } = failure
+  const { api } = context
+  const [containerId] = rollout?.ids ?? []
+  const report = stage === 'build' || containerId === undefined ? undefined : await api.inspectContainer(containerId)
+  const text =
+    stage === 'build'
+      ? await api.readDeploymentLog(deployment.id, LINES)
+      : service.kind === 'application'
+        ? await api.readLog(service.id, LINES)
+        : containerId === undefined
+          ? ''
+          : await api.readComposeLog(service.id, containerId, LINES)
+  const lines = hideValues(text, service.env)
+    .trimEnd()
+    .split('\n')
+    .filter(line => line.trim() !== '')
+  const diagnosis = diagnose({
+    app,
+    stage,
+    log: lines,
+    taskErrors: rollout?.state === 'failed' ? rollout.errors : [],
+    oomKilled: report?.oomKilled ?? false,
+    ...(report ? { exitCode: report.exitCode } : {}),
+    ...(seen?.status === undefined ? {} : { status: seen.status }),
+    ...(seen ? { outsideError: seen.why } : {}),
+  })
+  const kept = stage === 'build' || (rollout?.state === 'failed' && rollout.old === 'serving')
+  const outcome = await comeBack(failure, kept)
+  const said = {
+    kept_serving: 'the version before goes on serving',
+    brought_back: `version ${before?.version ?? ''} is back`,
+    none: 'there was no version before',
+    lost: 'the version before could not be brought back',
+  }
+  const error = new LandfallError(
+    'unhealthy',
+    [
+      `${app.name} was not deployed: ${diagnosis.says}; ${said[outcome]}.`,
+      ...lines.slice(-LINES).map(line => `  | ${line}`),
+    ].join('\n'),
+    { hint: diagnosis.hint },
+  )
+  return { state: 'failed', cause: diagnosis.cause, error, before: outcome }
+}
+
+/** Makes Dokploy want again what ran before, and runs it again when it is gone. */
+async function comeBack(
+  { context, app, service, before, stage, rollout }: Failure,
+  kept: boolean,
+): Promise<'kept_serving' | 'brought_back' | 'none' | 'lost'> {
+  const { api } = context
+  if (!before) return 'none'
+  const ref: ServiceRef = { kind: service.kind, id: service.id }
+  if (kept) {
+    if (tellsVersion(app)) await api.setEnv(ref, before.env)
+    // Swarm kept the old container, but its tag already means the new image: a restart would run that.
+    const local = service.kind === 'application' && !before.image.includes('@sha256:') && before.imageId !== ''
+    if (local && stage !== 'build') await setImage(context, 'restore', service.appName, before.imageId)
+    return 'kept_serving'
+  }
+  context.log(`going back to ${before.version}`)
+  const ids = await idsNow(api, service)
+  await goBack(context, app, await api.readService(ref), before)
+  const back = await waitRolledOut(context, service, rollout?.state === 'up' ? ids : new Set(ids))
+  return back.state === 'up' ? 'brought_back' : 'lost'
+}
