@@ -277,7 +277,9 @@ function noteLook(move: Move, signs: readonly string[], nowMs: number): Move {
 }
 
 const oldHostOf = ({ estate }: Pick<Opened, 'estate'>, moves: readonly Move[]): OldHost => ({
-  addresses: moves.flatMap(move => move.oldAddresses),
+  addresses: moves
+    .flatMap(move => move.oldAddresses)
+    .filter(each => !moves.some(({ to }) => each === to.ipv4 || each === to.ipv6)),
   domains: [
     ...(estate.migration?.oldHost.domains ?? []),
     ...moves.flatMap(move => move.before.flatMap(record => (record.type === 'CNAME' ? [record.content] : []))),

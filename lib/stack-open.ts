@@ -225,9 +225,8 @@ export async function openHosts(session: Session, opened: OpenedStack): Promise<
       }
       const texts = [{ path: composePath, text: readText(composePath, opened.shown(composePath)) }]
       const docker = make(createSshTransport(machines, target), { directory, texts })
-      const nginxRoot = resolve(base, stack.nginx.config)
       const files = opened.nginxFiles.map(({ path, text }) => ({
-        path: join(directory, stack.nginx.config, relative(nginxRoot, path)),
+        path: join(directory, relative(dirname(composePath), path)),
         text,
       }))
       // The host's own env file holds the host's own values; ours win where both name one.

@@ -10,7 +10,7 @@ import { HOOK_SCHEDULE, VERSION_VARIABLE } from '../steps/app-diff.ts'
 import { type BackContext, fileOf, goBack, setImage } from './back.ts'
 import { type Cause, diagnose } from './diagnose.ts'
 import { appendHistory, type Release } from './history.ts'
-import { waitPublic } from './public.ts'
+import { type Unseen, waitPublic } from './public.ts'
 import { idsNow, type Rollout, staysUp, type WatchContext, waitRolledOut } from './watch.ts'
 
 export interface DeployContext extends WatchContext, BackContext {
@@ -21,6 +21,17 @@ export interface DeployContext extends WatchContext, BackContext {
   readonly who: string
   /** Whether the public address is part of the truth. */
   readonly look: 'outside' | 'inside'
+}
+
+/** `replaced`: the new version runs and is healthy; what is wrong lies before it. */
+export type Before = 'kept_serving' | 'brought_back' | 'replaced' | 'none' | 'lost'
+
+const SAID: Record<Before, string> = {
+  kept_serving: 'the version before goes on serving',
+  brought_back: 'the version before is back',
+  replaced: 'its containers run and are healthy',
+  none: 'there was no version before',
+  lost: 'the version before could not be brought back',
 }
 
 export type DeployResult =
@@ -36,7 +47,7 @@ export type DeployResult =
       readonly cause: Cause
       readonly error: LandfallError
       /** What became of the version before. */
-      readonly before: 'kept_serving' | 'brought_back' | 'none' | 'lost'
+      readonly before: Before
     }
 
 const BUILD_TIMEOUT_MS = 60 * 60_000
@@ -133,7 +144,7 @@ export async function deploy(
   if (told !== undefined) await api.setEnv(ref, env)
   const started = await api.startDeploy(ref, { title: context.title, description: `by ${context.who}` })
   const built = await waitBuilt(context, ref, started)
-  const fail = (stage: 'build' | 'start' | 'outside', rollout?: Rollout, seen?: { why: string; status?: number }) =>
+  const fail = (stage: 'build' | 'start' | 'outside', rollout?: Rollout, seen?: Unseen) =>
     failed({
       context,
       app,
@@ -194,7 +205,7 @@ interface Failure {
   readonly deployment: Deployment
   readonly stage: 'build' | 'start' | 'outside'
   readonly rollout?: Rollout
-  readonly seen?: { readonly why: string; readonly status?: number }
+  readonly seen?: Unseen
 }
 
 async function failed(failure: Failure): Promise<DeployResult> {
@@ -222,20 +233,14 @@ async function failed(failure: Failure): Promise<DeployResult> {
     oomKilled: report?.oomKilled ?? false,
     ...(report ? { exitCode: report.exitCode } : {}),
     ...(seen?.status === undefined ? {} : { status: seen.status }),
-    ...(seen ? { outsideError: seen.why } : {}),
+    ...(seen ? { outside: seen.kind, outsideError: seen.why } : {}),
   })
   const kept = stage === 'build' || (rollout?.state === 'failed' && rollout.old === 'serving')
   const outcome = await comeBack(failure, kept)
-  const said = {
-    kept_serving: 'the version before goes on serving',
-    brought_back: `version ${before?.version ?? ''} is back`,
-    none: 'there was no version before',
-    lost: 'the version before could not be brought back',
-  }
   const error = new LandfallError(
     'unhealthy',
     [
-      `${app.name} was not deployed: ${diagnosis.says}; ${said[outcome]}.`,
+      `${app.name} was not deployed: ${diagnosis.says}; ${SAID[outcome]}.`,
       ...lines.slice(-LINES).map(line => `  | ${line}`),
     ].join('\n'),
     { hint: diagnosis.hint },
@@ -244,11 +249,9 @@ async function failed(failure: Failure): Promise<DeployResult> {
 }
 
 /** Makes Dokploy want again what ran before, and runs it again when it is gone. */
-async function comeBack(
-  { context, app, service, before, stage, rollout }: Failure,
-  kept: boolean,
-): Promise<'kept_serving' | 'brought_back' | 'none' | 'lost'> {
+async function comeBack({ context, app, service, before, stage, rollout, seen }: Failure, kept: boolean): Promise<Before> {
   const { api } = context
+  if (seen?.kind === 'unreachable') return 'replaced'
   if (!before) return 'none'
   const ref: ServiceRef = { kind: service.kind, id: service.id }
   if (kept) {

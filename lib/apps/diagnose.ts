@@ -16,7 +16,7 @@ export type Cause =
   | 'unknown'
 
 export interface Symptoms {
-  readonly app: Pick<AppSpec, 'name' | 'port' | 'health'>
+  readonly app: Pick<AppSpec, 'name' | 'port' | 'health' | 'domains'>
   /** What ended it: a build that failed, containers that did not stay, or a public address that did not answer. */
   readonly stage: 'build' | 'start' | 'outside'
   /** Last lines of the container, or of the build. */
@@ -26,6 +26,7 @@ export interface Symptoms {
   readonly exitCode?: number
   /** What the public address answered. */
   readonly status?: number
+  readonly outside?: 'unreachable' | 'wrong_answer'
   readonly outsideError?: string
 }
 
@@ -69,6 +70,12 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
       says: 'the build failed',
       hint: 'Mend what the last lines name; the version that ran goes on running.',
     }
+  if (symptoms.outside === 'unreachable')
+    return {
+      cause: 'outside',
+      says: symptoms.outsideError ?? 'the public address cannot be reached',
+      hint: 'Look at the name and its certificate: bun scripts/dns.ts --plan, bun scripts/doctor.ts',
+    }
   // 137 without a word about health is the kernel's or Docker's kill.
   if (symptoms.oomKilled || find(log, MEMORY) || (symptoms.exitCode === 137 && !unhealthy))
     return {
@@ -86,7 +93,8 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
       hint: `Add ${variable} to the env file, then: bun scripts/env.ts push ${app.name}`,
     }
   const listens = Number(find(log, LISTENING)?.[1] ?? Number.NaN)
-  if (Number.isFinite(listens) && listens !== app.port)
+  const expected = [app.port, ...app.domains.map(domain => domain.port)]
+  if (Number.isFinite(listens) && !expected.includes(listens))
     return {
       cause: 'port',
       says: `it looks like the port: the container listens on ${listens}, config.json says ${app.port}`,

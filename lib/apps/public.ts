@@ -10,6 +10,14 @@ export type Seen =
   | { readonly state: 'answers'; readonly url: string; readonly version?: string }
   | { readonly state: 'silent'; readonly url: string; readonly why: string; readonly status?: number }
 
+export interface Unseen {
+  readonly state: 'unseen'
+  /** `unreachable`: no name, no certificate, no connection: not the version's doing. */
+  readonly kind: 'unreachable' | 'wrong_answer'
+  readonly why: string
+  readonly status?: number
+}
+
 const PAGE_TIMEOUT_MS = 10_000
 /** What Traefik says when no route leads anywhere. */
 const NO_ROUTE = '404 page not found'
@@ -77,9 +85,16 @@ export async function waitPublic(
   for (;;) {
     const looks = await Promise.all(app.domains.map(domain => lookPublic(context.outside, app, domain, server)))
     const faults = looks.flatMap(seen => {
-      if (seen.state === 'silent') return [{ why: seen.why, ...(seen.status === undefined ? {} : { status: seen.status }) }]
+      if (seen.state === 'silent')
+        return [
+          seen.status === undefined
+            ? { kind: 'unreachable' as const, why: seen.why }
+            : { kind: 'wrong_answer' as const, why: seen.why, status: seen.status },
+        ]
       if (version === undefined || !app.version || sameVersion(seen.version, version)) return []
-      return [{ why: `${seen.url} shows version ${seen.version ?? 'nothing'} instead of ${version}` }]
+      return [
+        { kind: 'wrong_answer' as const, why: `${seen.url} shows version ${seen.version ?? 'nothing'} instead of ${version}` },
+      ]
     })
     const [fault] = faults
     if (!fault) return { state: 'seen', urls: looks.map(seen => seen.url) }

@@ -11,7 +11,7 @@ import type { Clock } from './clock.ts'
 import { syncDirectory } from './files.ts'
 import { type History, type Intent, parseHistory, type UnfinishedIntent } from './history.ts'
 
-export type { Intent, LastRun, UnfinishedIntent } from './history.ts'
+export type { Intent } from './history.ts'
 
 export interface Outcome {
   readonly state: 'done' | 'failed' | 'interrupted'

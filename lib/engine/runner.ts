@@ -11,7 +11,7 @@ import type { Step } from './step.ts'
 import { verify } from './verify.ts'
 import type { World } from './world.ts'
 
-export type { RunEvents, StepEnd, StepEvent, StepResult } from './execute.ts'
+export type { RunEvents, StepResult } from './execute.ts'
 
 /** How long such a change usually takes; `Journal.typicalMs` has this shape. */
 export type Typical = Journal['typicalMs']

@@ -33,9 +33,6 @@ export const adminFirewallName = (estate: string): string => `${estate}-admin`
 export const baseFirewallName = (estate: string): string => `${estate}-base`
 export const networkName = (estate: string): string => estate
 
-/** The object whose unique name makes runs exclude each other. */
-export const lockName = (estate: string): string => `landfall-lock-${estate}`
-
 /** What a machine's host key is filed under; addresses are recycled, ids are not. */
 export const hostKeyAlias = (estate: string, serverId: string): string => `${estate}-${serverId}`
 

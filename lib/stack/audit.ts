@@ -2,6 +2,7 @@
 
 import type { Finding } from './finding.ts'
 import type { AuditInput, Rule } from './rule.ts'
+import { INPUT_RULES } from './rules-input.ts'
 import { LIST_RULES } from './rules-list.ts'
 import { NGINX_RULES } from './rules-nginx.ts'
 import { SERVICE_RULES } from './rules-service.ts'
@@ -55,6 +56,7 @@ export const RULES: Readonly<Record<string, Rule>> = {
   ...FILE_RULES,
   ...LIST_RULES,
   ...SERVICE_RULES,
+  ...INPUT_RULES,
   ...NGINX_RULES,
   ...WORKFLOW_RULES,
 }

@@ -102,3 +102,9 @@ export const upstreamsOf = (
         : [],
     ),
   )
+
+/** `found` with those of the edits that could be made. */
+export const withEdit = (found: Found, ...edits: (Edit | undefined)[]): Found => {
+  const known = edits.flatMap(edit => edit ?? [])
+  return known.length > 0 ? { ...found, edits: known } : found
+}

@@ -213,7 +213,8 @@ export function desiredMove(deps: CutoverDeps, moving: MovingName, world: WorldV
     path: moving.path,
     proxied: before.some(record => record.proxied),
     before,
-    oldAddresses: [...new Set([...addresses, ...arrival.oldAddresses])].sort(),
+    // A resolver may still remember a move that was undone.
+    oldAddresses: [...new Set([...addresses, ...arrival.oldAddresses])].filter(each => each !== ipv4 && each !== ipv6).sort(),
     oldTtlS: longestTtlS(before, arrival.negativeTtlS),
     switchTtlS: estate.migration?.switchTtlS ?? 60,
     finalTtlS: estate.migration?.ttlS ?? 300,

@@ -9,6 +9,7 @@ import type { World } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { decodeHostKey, encodeHostKey, LABEL_KEYS } from '../estate/labels.ts'
+import { hostKeyAlias } from '../estate/naming.ts'
 import type { ProgramName } from '../estate/programs.ts'
 import type { Labels, Server } from '../providers/ports/cloud.ts'
 import type { ProgramInput, Target } from '../providers/ports/machine.ts'
@@ -50,7 +51,7 @@ export function targetOf(estate: string, server: Server, label: string = LABEL_K
   const hostKey = decodeHostKey(server.labels[label] ?? '')
   const address = server.ipv4 ?? server.ipv6
   if (!hostKey || !address) return undefined
-  return { name: server.name, address, port: 22, user: 'root', hostKeyAlias: `${estate}-${server.id}`, hostKey }
+  return { name: server.name, address, port: 22, user: 'root', hostKeyAlias: hostKeyAlias(estate, server.id), hostKey }
 }
 
 /** Runs a program that has to succeed; its own last words become the error. @throws LandfallError vendor */

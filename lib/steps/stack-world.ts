@@ -58,8 +58,8 @@ export function stackReaders(reading: StackReading): Readers<StackWorld> {
 async function readHost(reading: StackReading, host: StackHost, targets: Map<string, string>): Promise<HostView> {
   const { project, wish, signal } = reading
   const { docker } = host
+  if (wish.kind === 'rollback') return readRollback(reading, host, targets)
   const own = parseResolved(await docker.resolve(host.variables, signal), project)
-  if (wish.kind === 'rollback') return readRollback(reading, host, own, targets)
   const first = withImages(own, project, wish.images)
   const unfetched = wish.pull ? await fetchImages(docker, first, reading.roles, signal) : []
   let view = await look(reading, host, first, unfetched)
@@ -72,42 +72,39 @@ async function readHost(reading: StackReading, host: StackHost, targets: Map<str
   return view
 }
 
-async function readRollback(
-  reading: StackReading,
-  host: StackHost,
-  own: Resolved,
-  targets: Map<string, string>,
-): Promise<HostView> {
+async function readRollback(reading: StackReading, host: StackHost, targets: Map<string, string>): Promise<HostView> {
   const { project, signal, wish } = reading
-  const now = await look(reading, host, own, [])
-  const target = targets.get(host.key) ?? reading.rollbackTarget(now, wish.kind === 'rollback' ? wish.release : undefined)
-  targets.set(host.key, target)
-  const manifest = now.manifests.find(({ id }) => id === target)
-  if (!manifest)
-    throw new LandfallError('not_found', `Release ${target} is not recorded any more.`, { hint: 'bun scripts/stack.ts status' })
-  const recorded = parseResolved(await host.docker.readRelease(target, signal), project)
-  const refs = Object.values(manifest.services).flatMap(({ image, imageId }) => [image, imageId])
-  const { images } = await lookWith(host.docker, recorded, refs, signal)
-  const pinned: Record<string, string> = {}
-  const fetched: string[] = []
-  for (const [service, made] of Object.entries(manifest.services)) {
-    if (images[made.image]?.id === made.imageId) continue
-    // The tag has moved on: the image itself is named, from here or by its digest from the registry.
-    const source = images[made.imageId] ? made.imageId : made.digests[0]
-    if (source === undefined)
-      throw new LandfallError(
-        'not_found',
-        `The image ${made.image} of release ${target} is gone, and no registry has it by digest.`,
-        {
-          hint: 'Build or load it again, or go back to another release: bun scripts/stack.ts status',
-        },
-      )
-    pinned[service] = source
-    if (source !== made.imageId) fetched.push(source)
+  const { docker } = host
+  let target = targets.get(host.key)
+  if (target === undefined) {
+    const own = parseResolved(await docker.resolve(host.variables, signal), project)
+    target = reading.rollbackTarget(await look(reading, host, own, []), wish.kind === 'rollback' ? wish.release : undefined)
+    targets.set(host.key, target)
   }
-  const unfetched = fetched.length > 0 ? await host.docker.pull(fetched, signal) : []
+  const recorded = parseResolved(await docker.readRelease(target, signal), project)
+  const view = await look(reading, host, recorded, [])
+  const manifest = view.manifests.find(({ id }) => id === target)
+  if (!manifest) throw new LandfallError('not_found', `Release ${target} is not recorded any more.`, { hint: STATUS })
+  // The tag may have moved on since.
+  const moved = Object.entries(manifest.services).filter(([, { image, imageId }]) => view.images[image]?.id !== imageId)
+  if (moved.length === 0) return { ...view, target }
+  const ids = moved.map(([, { imageId }]) => imageId)
+  const { images } = await lookWith(docker, recorded, ids, signal)
+  const pinned = Object.fromEntries(
+    moved.map(([service, { image, imageId, digests }]) => {
+      const source = images[imageId] ? imageId : digests[0]
+      if (source !== undefined) return [service, source]
+      throw new LandfallError('not_found', `The image ${image} of release ${target} is gone, and no registry has it by digest.`, {
+        hint: `Build or load it again, or go back to another release: ${STATUS}`,
+      })
+    }),
+  )
+  const absent = Object.values(pinned).filter(source => !images[source])
+  const unfetched = absent.length > 0 ? await docker.pull(absent, signal) : []
   return { ...(await look(reading, host, withImages(recorded, project, pinned), unfetched)), target }
 }
+
+const STATUS = 'bun scripts/stack.ts status'
 
 async function look(
   { roles, signal }: StackReading,

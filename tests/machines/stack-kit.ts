@@ -11,10 +11,11 @@ const ROOT = new URL('../../', import.meta.url).pathname
 export interface Tool {
   readonly directory: string
   readonly environment: Readonly<Record<string, string>>
-  /** `bun scripts/stack.ts …` to its end; milliseconds with it. */
+  /** `bun scripts/stack.ts …` to its end; milliseconds with it. `inside`: on the Docker host itself. */
   run(
     words: readonly string[],
     variables?: Readonly<Record<string, string>>,
+    from?: 'inside' | 'outside',
   ): Promise<Run & { readonly ms: number; readonly lines: readonly ToolLine[] }>
   /** The same, killed with SIGKILL as soon as `when` says so about one of its lines. Answers whether it was. */
   kill(
@@ -47,25 +48,18 @@ export function createTool(docker: TestDocker, configDirectory: string, director
     LANDFALL_STACK_STATE: join(directory, 'state'),
     HTTP_PORT: String(PORT),
   }
-  const start = (words: readonly string[], variables: Readonly<Record<string, string>>) =>
-    spawn(
-      docker.inside[0] ?? '',
-      [
-        ...docker.inside.slice(1),
-        process.execPath,
-        join(ROOT, 'scripts/stack.ts'),
-        ...words,
-        '--config',
-        'compose-rolling.json',
-        '--json',
-        '--yes',
-      ],
-      {
-        cwd: directory,
-        env: { ...environment, ...variables },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    )
+  const start = (
+    words: readonly string[],
+    variables: Readonly<Record<string, string>>,
+    from: 'inside' | 'outside' = 'inside',
+  ) => {
+    const [command = '', ...rest] = [
+      ...(from === 'inside' ? docker.inside : []),
+      ...[process.execPath, join(ROOT, 'scripts/stack.ts'), ...words],
+      ...['--config', 'compose-rolling.json', '--json', '--yes'],
+    ]
+    return spawn(command, rest, { cwd: directory, env: { ...environment, ...variables }, stdio: ['ignore', 'pipe', 'pipe'] })
+  }
   const compose = (...words: string[]) =>
     run(['docker', 'compose', '-p', 'rolling', '-f', join(directory, 'compose-rolling/compose.yml'), ...words], {
       env: environment,
@@ -83,9 +77,9 @@ export function createTool(docker: TestDocker, configDirectory: string, director
     directory,
     environment,
     compose,
-    async run(words, variables = {}) {
+    async run(words, variables = {}, from = 'inside') {
       const startedMs = performance.now()
-      const child = start(words, variables)
+      const child = start(words, variables, from)
       const lines: ToolLine[] = []
       let stderr = ''
       listen(child, line => lines.push(line))
@@ -154,7 +148,6 @@ export const runningImages = (tool: Pick<Tool, 'environment'>): readonly string[
 export function ownTimes(lines: readonly ToolLine[]): {
   readonly startMs: number
   readonly drainMs: number
-  readonly wholeMs: number
 } {
   const at = (pattern: RegExp) =>
     lines.filter(({ type, message }) => type === 'log' && pattern.test(message ?? '')).map(({ atMs }) => atMs)
@@ -169,6 +162,5 @@ export function ownTimes(lines: readonly ToolLine[]): {
   return {
     startMs: waits.length === 0 ? 0 : startMs,
     drainMs: stopping - draining + (restoring - stopping),
-    wholeMs: (lines.at(-1)?.atMs ?? 0) - (lines[0]?.atMs ?? 0),
   }
 }

@@ -1,8 +1,9 @@
 /** The example stack on a real Docker Engine, with two versions of Compose and a real nginx, under 200 requests a second. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createSshd, type TestSshd } from '../contract/sshd.ts'
 import { buildExampleImages, composeVersions, copyExample, loadBaseImage, startDocker, type TestDocker } from './docker.ts'
 import { createTool, failuresOf, runningImages, type Tool, type ToolLine, tags } from './stack-kit.ts'
 
@@ -178,3 +179,69 @@ for (const { version, configDirectory } of versions)
       expect((await slow).code).toBe(0)
     })
   })
+
+describe('behind SSH', () => {
+  const [{ configDirectory, version } = { configDirectory: '', version: '' }] = versions.slice(-1)
+  const directories = () => ({ here: join(docker.directory, 'ssh-here'), there: join(docker.directory, 'ssh-there') })
+  let sshd: TestSshd
+  let tool: Tool
+
+  beforeAll(async () => {
+    const { here, there } = directories()
+    copyExample(there)
+    tool = createTool(docker, configDirectory, copyExample(here))
+    // What a login finds on the host: this Docker, and the network that it is in.
+    const host = Object.entries({ ...tool.environment, LANDFALL_STACK_STATE: '' }).map(([name, value]) => `${name}=${value}`)
+    const wrapper = join(docker.directory, 'login')
+    writeFileSync(wrapper, `#!/bin/sh\nexec ${docker.inside.join(' ')} env ${host.join(' ')} sh -c "$SSH_ORIGINAL_COMMAND"\n`, {
+      mode: 0o755,
+    })
+    sshd = await createSshd({ forced: wrapper })
+    await sshd.start()
+    const config = JSON.parse(readFileSync(join(here, 'compose-rolling.json'), 'utf8'))
+    Object.assign(config.stacks.rolling.environments.prod, {
+      on: 'ssh',
+      directory: join(there, 'compose-rolling'),
+      host_keys: { [`127.0.0.1:${sshd.port}`]: sshd.hostKey },
+    })
+    writeFileSync(join(here, 'compose-rolling.json'), JSON.stringify(config))
+  })
+  afterAll(async () => {
+    tool?.compose('down', '-v', '-t', '1')
+    await sshd?.stop()
+  })
+
+  const reach = () => ({
+    PROD_DEPLOY_HOST: `127.0.0.1:${sshd.port}`,
+    PROD_DEPLOY_USER: sshd.user,
+    PROD_DEPLOY_SSH_KEY: readFileSync(sshd.identityFile, 'utf8'),
+    BOOT_MS: '500',
+  })
+
+  test(`the Compose file and nginx's files come from here, and a deploy and a rollback fail no request (Compose ${version})`, async () => {
+    const first = await tool.run(['deploy'], { ...reach(), ...tags('1') }, 'outside')
+    expect(`${first.code} ${first.stderr}${first.code === 0 ? '' : first.stdout.slice(-1500)}`).toBe('0 ')
+    expect(runningImages(tool)).toEqual(of('1'))
+    const nginx = join(directories().here, 'compose-rolling/nginx/default.conf')
+    writeFileSync(nginx, readFileSync(nginx, 'utf8').replace('return 200 "ok\\n"', 'return 200 "fine\\n"'))
+    const codes: number[] = []
+    const load = await tool.underLoad(async () => {
+      codes.push((await tool.run(['deploy'], { ...reach(), ...tags('2') }, 'outside')).code)
+      codes.push((await tool.run(['rollback'], reach(), 'outside')).code)
+    })
+    expect(codes).toEqual([0, 0])
+    expect(load.whys).toEqual([])
+    expect(runningImages(tool)).toEqual(of('1'))
+    expect(readFileSync(join(directories().there, 'compose-rolling/nginx/default.conf'), 'utf8')).toBe(
+      readFileSync(nginx, 'utf8'),
+    )
+  })
+
+  test('a host whose key is not pinned is sent nothing', async () => {
+    const config = join(directories().here, 'compose-rolling.json')
+    writeFileSync(config, readFileSync(config, 'utf8').replace(sshd.hostKey, `ssh-ed25519 ${'A'.repeat(68)}`))
+    const refused = await tool.run(['status'], reach(), 'outside')
+    expect(refused.code).toBe(1)
+    expect(refused.stdout).toContain('host_key')
+  })
+})

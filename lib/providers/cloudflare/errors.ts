@@ -1,6 +1,8 @@
 /** What a failed Cloudflare request means: for the operator (a LandfallError) and for the retry loop (had it an effect, may it be repeated). */
 
 import { type ErrorCode, LandfallError } from '../../errors.ts'
+import { knownSecrets } from '../../secret.ts'
+import { createRedactor } from '../../ui/redact.ts'
 
 /** Cloudflare's numbers that mean something to us (facts/cloud-apis 3). */
 export const VENDOR_CODES = {
@@ -43,9 +45,11 @@ export interface Asked {
   readonly path: string
 }
 
-/** Without control characters, and short: a vendor's text on its way into a sentence. */
+const redact = createRedactor(knownSecrets)
+
+/** Without control characters and secrets, and short: a vendor's text on its way into a sentence. */
 export const clean = (text: string, limit = 200): string => {
-  const plain = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').trim()
+  const plain = redact(text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')).trim()
   return plain.length > limit ? `${plain.slice(0, limit - 1)}…` : plain
 }
 

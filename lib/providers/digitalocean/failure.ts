@@ -1,7 +1,8 @@
 /** DigitalOcean's refusals in our words. Bodies are `{id, message, request_id}`; branched on are the status and the id, never the message. */
 
 import { type ErrorCode, LandfallError } from '../../errors.ts'
-import type { Secret } from '../../secret.ts'
+import { knownSecrets, type Secret } from '../../secret.ts'
+import { createRedactor } from '../../ui/redact.ts'
 
 export interface Failed {
   /** What was tried, to follow "Could not": "create server web-1". */
@@ -41,11 +42,15 @@ export function refusalIn(error: unknown): Refusal | undefined {
   }
 }
 
-/** Without control characters, direction marks and the token, and not longer than a paragraph. */
+const redact = createRedactor(knownSecrets)
+
+/** Without control characters, direction marks and secrets in any spelling, and not longer than a paragraph. */
 export const cleanText = (text: string, token: Secret): string =>
-  text
-    .replaceAll(token.reveal(), token.toString())
-    .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+/g, ' ')
+  redact(
+    text
+      .replaceAll(token.reveal(), token.toString())
+      .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+/g, ' '),
+  )
     .trim()
     .replace(/\.+$/, '')
     .slice(0, 300)

@@ -1,22 +1,26 @@
 /** The Docker host port: each action is one program on the host, whether that is this machine or one behind SSH. */
 
-import { gunzipSync } from 'node:zlib'
 import { LandfallError } from '../../errors.ts'
 import type { ProviderContext } from '../context.ts'
-import type {
-  ContainerHealth,
-  ContainerState,
-  DockerHost,
-  HealthResult,
-  StackContainer,
-  StackImage,
-  StackPlace,
-  SwitchResult,
-} from '../ports/docker.ts'
+import type { DockerHost, StackPlace } from '../ports/docker.ts'
 import type { ProgramInput, ProgramResult } from '../ports/machine.ts'
 import { holdStack } from './hold.ts'
 import { STACK_PROGRAMS, type StackProgramName, stackProgram } from './programs.ts'
 import type { Transport } from './transport.ts'
+import {
+  type Answer,
+  decoded,
+  encoded,
+  fromWireContainer,
+  fromWireHashes,
+  fromWireHealth,
+  fromWireImages,
+  fromWireImageUse,
+  fromWireSwitch,
+  lines,
+  parseAnswer,
+  unpacked,
+} from './wire.ts'
 
 export interface DockerHostOptions {
   readonly place: StackPlace
@@ -179,10 +183,7 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
     async listImages(repositories, signal) {
       const answer = await run('stack-list-images', { REPOSITORIES: repositories.join(' ') }, signal)
       const used = new Set(lines(answer.packed('used')))
-      return lines(answer.packed('images')).map(line => {
-        const image = JSON.parse(line) as WireImage
-        return { id: image.id, refs: refsOf(image), bytes: image.bytes ?? 0, used: used.has(image.id) }
-      })
+      return lines(answer.packed('images')).map(line => fromWireImageUse(line, used))
     },
 
     async removeImages(ids) {
@@ -194,31 +195,6 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
 }
 
 const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1000)))
-const encoded = (text: string): string => Buffer.from(text, 'utf8').toString('base64')
-const decoded = (text: string): string => Buffer.from(text, 'base64').toString('utf8')
-const unpacked = (text: string): string => (text === '' ? '' : gunzipSync(Buffer.from(text, 'base64')).toString('utf8'))
-const lines = (text: string): readonly string[] => text.split('\n').filter(line => line.trim() !== '')
-
-/** What a program printed: `key=value` lines, keys more than once for lists. */
-interface Answer {
-  has(key: string): boolean
-  word(key: string): string
-  packed(key: string): string
-  all(key: string): readonly string[]
-}
-
-function parseAnswer(stdout: string): Answer {
-  const values = new Map<string, string[]>()
-  for (const line of lines(stdout)) {
-    const at = line.indexOf('=')
-    const key = line.slice(0, at)
-    values.set(key, [...(values.get(key) ?? []), line.slice(at + 1)])
-  }
-  const all = (key: string) => values.get(key) ?? []
-  const word = (key: string) => all(key)[0] ?? ''
-  return { has: key => values.has(key), word, packed: key => unpacked(word(key)), all }
-}
-
 function failure(name: StackProgramName, { exitCode, stderr }: ProgramResult, where: string): LandfallError {
   const said = stderr.trim().slice(-2000) || `${name} ended with exit code ${exitCode}`
   switch (exitCode) {
@@ -241,100 +217,5 @@ function failure(name: StackProgramName, { exitCode, stderr }: ProgramResult, wh
       return new LandfallError('vendor', `Docker on ${where} did not do it (${name}): ${said}`, {
         hint: 'Run the same command again: it looks first, and finishes or takes back what was begun.',
       })
-  }
-}
-
-interface WireContainer {
-  readonly id: string
-  readonly name: string
-  readonly service: string | null
-  readonly state: string
-  readonly health: string
-  readonly exitCode: number
-  readonly imageId: string
-  readonly image: string
-  readonly configHash: string | null
-  readonly networks: Readonly<Record<string, { readonly IPAddress?: string; readonly Aliases?: readonly string[] | null }>> | null
-}
-
-interface WireImage {
-  readonly id: string
-  readonly tags: readonly string[] | null
-  readonly digests: readonly string[] | null
-  readonly bytes?: number
-}
-
-const STATES = [
-  'created',
-  'running',
-  'restarting',
-  'paused',
-  'exited',
-  'dead',
-  'removing',
-] as const satisfies readonly ContainerState[]
-const HEALTHS = ['none', 'starting', 'healthy', 'unhealthy'] as const satisfies readonly ContainerHealth[]
-
-function fromWireContainer(line: string): StackContainer {
-  const wire = JSON.parse(line) as WireContainer
-  return {
-    id: wire.id,
-    name: wire.name.replace(/^\//, ''),
-    service: wire.service ?? '',
-    state: STATES.find(state => state === wire.state) ?? 'dead',
-    health: HEALTHS.find(health => health === wire.health) ?? 'none',
-    exitCode: wire.exitCode,
-    imageId: wire.imageId,
-    image: wire.image,
-    configHash: wire.configHash ?? '',
-    networks: Object.entries(wire.networks ?? {}).map(([network, at]) => ({
-      network,
-      address: at.IPAddress ?? '',
-      aliases: at.Aliases ?? [],
-    })),
-  }
-}
-
-const refsOf = (image: WireImage): readonly string[] => [...(image.tags ?? []), ...(image.digests ?? [])]
-
-/** Docker shortens names of its own hub and reads a missing tag as `latest`. */
-const familiar = (ref: string): string => {
-  const short = ref.replace(/^(?:docker\.io|index\.docker\.io)\//, '').replace(/^library\//, '')
-  return /@|:[^/]+$/.test(short) ? short : `${short}:latest`
-}
-
-function fromWireImages(text: string, asked: readonly string[]): Readonly<Record<string, StackImage>> {
-  const images = lines(text).map(line => JSON.parse(line) as WireImage)
-  return Object.fromEntries(
-    asked.flatMap(ref => {
-      const image = images.find(each => each.id === ref || refsOf(each).includes(familiar(ref)))
-      return image === undefined ? [] : [[ref, { id: image.id, digests: image.digests ?? [] }]]
-    }),
-  )
-}
-
-const HEALTH_RESULTS = ['healthy', 'starting', 'unhealthy', 'exited', 'gone'] as const
-
-/** Lines of `SERVICE HASH`. */
-const fromWireHashes = (text: string): Readonly<Record<string, string>> =>
-  Object.fromEntries(
-    lines(text).map(line => {
-      const [service = '', hash = ''] = line.split(' ')
-      return [service, hash]
-    }),
-  )
-
-function fromWireHealth(line: string): HealthResult {
-  const [id = '', state = '', said = ''] = line.split(' ')
-  return { id, state: HEALTH_RESULTS.find(each => each === state) ?? 'gone', said: decoded(said) }
-}
-
-function fromWireSwitch(answer: Answer): SwitchResult {
-  const state = answer.word('state')
-  return {
-    state: state === 'switched' || state === 'refused' ? state : 'stuck',
-    workers: answer.all('worker'),
-    proof: answer.word('proof') === 'seen' ? 'seen' : 'unasked',
-    said: decoded(answer.word('said')),
   }
 }

@@ -1,7 +1,8 @@
 /** One HTTP exchange with a Dokploy panel, by its wire rules (facts/dokploy 4), and what a failure means. Nothing is repeated here. */
 
 import { type ErrorCode, LandfallError } from '../../errors.ts'
-import type { Secret } from '../../secret.ts'
+import { knownSecrets, type Secret } from '../../secret.ts'
+import { createRedactor } from '../../ui/redact.ts'
 import type { ProviderContext } from '../context.ts'
 
 export type DokployContext = Pick<ProviderContext, 'clock' | 'meter' | 'signal' | 'log' | 'random' | 'beforeWrite'>
@@ -128,9 +129,11 @@ export const isUnknownOutcome = (error: unknown): boolean =>
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** Without control characters, and short. */
+const redact = createRedactor(knownSecrets)
+
+/** Without control characters and secrets, and short. */
 export const clean = (text: string, limit = 200): string => {
-  const plain = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').trim()
+  const plain = redact(text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')).trim()
   return plain.length > limit ? `${plain.slice(0, limit - 1)}…` : plain
 }
 

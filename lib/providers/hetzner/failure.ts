@@ -1,7 +1,8 @@
 /** The vendor's refusals in our words. The vendor's code stays on the error, so that the adapter can branch on it. */
 
 import { type ErrorCode, LandfallError } from '../../errors.ts'
-import type { Secret } from '../../secret.ts'
+import { knownSecrets, type Secret } from '../../secret.ts'
+import { createRedactor } from '../../ui/redact.ts'
 import type { TransportResponse } from './transport.ts'
 import { recordOf } from './wire.ts'
 
@@ -65,14 +66,14 @@ export function actionFailureOf(
   )
 }
 
-/** Without control characters, direction marks and the token, and not longer than a paragraph. */
+const redact = createRedactor(knownSecrets)
+
+/** Without control characters, direction marks and secrets in any spelling, and not longer than a paragraph. */
 export function cleanText(text: string, token: Secret): string {
-  return text
+  const plain = text
     .replaceAll(token.reveal(), token.toString())
     .replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+/g, ' ')
-    .trim()
-    .replace(/\.+$/, '')
-    .slice(0, 300)
+  return redact(plain).trim().replace(/\.+$/, '').slice(0, 300)
 }
 
 /** Undefined for what is not JSON. */

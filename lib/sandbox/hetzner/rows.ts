@@ -175,8 +175,6 @@ export type Effect =
   | { readonly kind: 'ip_unassigned'; readonly ip: number }
   | { readonly kind: 'ip_protection'; readonly ip: number; readonly delete: boolean }
 
-export type EffectKind = Effect['kind']
-
 export type ResourceType = 'server' | 'image' | 'network' | 'firewall' | 'primary_ip'
 
 export interface Resource {

@@ -23,8 +23,7 @@ import { serverRoutes } from './servers.ts'
 import { settle } from './settle.ts'
 
 export type { HetznerDeps } from './cloud.ts'
-export type { GroundTruth, HetznerControl, MachineServer } from './control.ts'
-export type { Opening } from './rules.ts'
+export type { HetznerControl } from './control.ts'
 
 const DATACENTERS_GONE = 'https://docs.hetzner.cloud/changelog#2026-10-01-datacenters-removed'
 

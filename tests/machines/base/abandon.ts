@@ -5,8 +5,7 @@ import { openTestWorld } from './world.ts'
 
 if (import.meta.main) {
   const world = await openTestWorld()
-  const { target } = await world.createServer({ name: 'left' })
-  await world.machines.waitReady(target, 60_000, new AbortController().signal)
-  stdout.write(`${JSON.stringify({ namespaces: world.containers.namespaces })}\n`)
+  await world.ready(await world.createServer({ name: 'left' }))
+  stdout.write(`${JSON.stringify({ namespaces: world.containers.namespaces, directory: world.directory })}\n`)
   await Bun.sleep(600_000)
 }

@@ -16,7 +16,14 @@ import { OPERATOR } from '../../../lib/sandbox/internet.ts'
 import { type Sandbox, startSandbox } from '../../../lib/sandbox/sandbox.ts'
 import { BASE_IMAGE, buildBase, machinesDirectory } from './build.ts'
 
+/** Debian's packages are fetched and installed, once for each recipe. */
 export const BUILD_TIMEOUT_MS = 10 * 60_000
+export const CLOSE_TIMEOUT_MS = 2 * 60_000
+/** A machine boots in seconds; a computer that does ten other things takes longer. */
+export const BOOT_MS = 90_000
+
+/** What must never be open to strangers, and what may. */
+export const PORTS = [22, 80, 443, 2377, 3000, 5432, 6379, 7946] as const
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -40,10 +47,20 @@ export interface TestWorld {
   readonly sandbox: Sandbox
   readonly containers: NonNullable<Sandbox['controls']['containers']>
   readonly machines: Machines
+  /** Keys and pins of this world. */
+  readonly directory: string
   /** A call of the Hetzner API. Fails when the API refuses. */
   call(method: string, path: string, body?: Json): Promise<Json>
   createServer(server: NewServer): Promise<TestServer>
   createFirewall(name: string, rules: readonly Json[]): Promise<number>
+  /** Replaces a firewall's rules and waits until they count. */
+  setRules(firewall: number, rules: readonly Json[]): Promise<void>
+  /** Every action of the cloud has ended, and the machines have followed. */
+  quiet(): Promise<void>
+  /** Waits until the machine takes programs over SSH. */
+  ready(server: TestServer): Promise<void>
+  /** What a shell command printed in a machine, past its network. Fails when the command does. */
+  inside(server: TestServer, command: string): Promise<string>
   run(server: TestServer, program: ProgramName, input?: ProgramInput): Promise<ProgramResult>
   /** Of these ports, those that answer at all from an address outside: with a listener or with a refusal. */
   seen(who: keyof typeof PEOPLE, server: TestServer, ports: readonly number[]): Promise<{ ipv4: number[]; ipv6: number[] }>
@@ -104,6 +121,15 @@ export async function openTestWorld(options: { readonly goldenImage?: boolean } 
     if (!answer.ok) throw new Error(`${method} ${path} was answered ${answer.status}: ${text}`)
     return text === '' ? {} : (JSON.parse(text) as Json)
   }
+  const quiet = async (): Promise<void> => {
+    const { nextEventAtMs } = sandbox.controls.hetzner
+    await until(
+      async () => nextEventAtMs(),
+      next => next === undefined,
+      10_000,
+    )
+    await containers.settled()
+  }
   await call('POST', '/ssh_keys', { name: 'operator', public_key: operator.publicKey })
   const opened: TestServer[] = []
 
@@ -111,7 +137,19 @@ export async function openTestWorld(options: { readonly goldenImage?: boolean } 
     sandbox,
     containers,
     machines,
+    directory: files,
     call,
+    quiet,
+    async setRules(firewall, rules) {
+      await call('POST', `/firewalls/${firewall}/actions/set_rules`, { rules })
+      await quiet()
+    },
+    ready: ({ target }) => machines.waitReady(target, BOOT_MS, new AbortController().signal),
+    async inside(server, command) {
+      const { exitCode, stdout, stderr } = await containers.exec(server.name, ['sh', '-c', command])
+      if (exitCode !== 0) throw new Error(`On ${server.name}, "${command}" ended with ${exitCode}: ${stderr.trim()}`)
+      return stdout.trim()
+    },
     async createServer({ name, firewalls = [], image = 'debian-12', stock = true }) {
       const hostKey = await machines.generateKey()
       const answer = (await call('POST', '/servers', {

@@ -312,7 +312,12 @@ describe('what the cloud does to a server reaches its machine', () => {
       settings: () => ({ bootMs: 0, dokployStartMs: 0 }),
       servers: () => servers,
       resolve: () => undefined,
-      ca: { pem: '', saved: '', issue: () => Promise.reject(new Error('not asked for')) },
+      ca: {
+        pem: '',
+        saved: '',
+        issue: () => Promise.reject(new Error('not asked for')),
+        sign: () => Promise.reject(new Error('not asked for')),
+      },
     })
     closers.push(machines.close)
     machines.sync()

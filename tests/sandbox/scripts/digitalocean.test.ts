@@ -1,8 +1,10 @@
 /** An estate at DigitalOcean through its whole life, by the same scripts as everywhere: set up, changed, scaled, destroyed. */
 
 import { afterAll, describe, expect, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
-import { closePlaces, FAST, openPlace, type Place } from './run.ts'
+import { closePlaces, FAST, openPlace, type Place, ROOT } from './run.ts'
 
 afterAll(closePlaces)
 
@@ -83,6 +85,15 @@ describe('an estate at DigitalOcean', () => {
     expect(dump(place)).toEqual({ droplets: [], firewalls: [], keys: [], vpcs: [], tags: [] })
     await settled('destroy --yes --confirm solo --json')
   }, 90_000)
+
+  test('of the examples is planned with its price, and planning writes nothing', async () => {
+    const place = await openPlace(readFileSync(join(ROOT, 'examples/digitalocean.json'), 'utf8'))
+    const ended = await place.run('setup --plan')
+    expect(ended.code).toBe(2)
+    expect(ended.stdout).toContain('create server backend-2 (s-1vcpu-2gb, fra1)')
+    expect(ended.stdout).toContain('24.00')
+    expect(writesOf(ended.requests)).toEqual([])
+  })
 
   test('without a token says which variable to set and where to get one', async () => {
     const place = await openPlace(estate({ count: 1 }))

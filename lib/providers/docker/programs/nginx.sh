@@ -11,7 +11,9 @@ all_workers() {
 # any_of LIST IDS: whether one of the ids is in the list
 any_of() {
   for each in $2; do
-    case " $(echo $1) " in *" $each "*) return 0 ;; esac
+    for other in $1; do
+      if [ "$each" = "$other" ]; then return 0; fi
+    done
   done
   return 1
 }

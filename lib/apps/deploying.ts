@@ -1,0 +1,168 @@
+/** The commands deploy and rollback, from the question to the summary. */
+
+import { LandfallError } from '../errors.ts'
+import { flagValues, hasFlag, type Session } from '../script.ts'
+import { goBack, wayBack } from './back.ts'
+import { deploy, releaseNow, tellsVersion, versionFor } from './deploy.ts'
+import { appendHistory, type Release, readHistory } from './history.ts'
+import { waitPublic } from './public.ts'
+import { type AppSession, alone, confirm, deployContext, driftOf, openApp, summarise } from './session.ts'
+import { idsNow, staysUp, waitRolledOut } from './watch.ts'
+
+const EXIT = { done: 0, failed: 1, planned: 2 } as const
+
+/** The release that ran last and well: kept on the machine, else what runs now. */
+async function lastGood(app: AppSession): Promise<Release | undefined> {
+  const history = await readHistory(app.deps, app.target, app.app.name)
+  const kept = history.findLast(each => each.event !== 'env')
+  const context = deployContext(app, 'inside')
+  const now = await releaseNow(context, app.service, { version: 'the one before', event: 'deploy', deploymentId: '' })
+  // A push may have deployed since: what runs counts, and what is known of it.
+  if (!now) return kept
+  return kept && (kept.imageId === now.imageId || kept.image === now.image) && app.service.kind === 'application'
+    ? kept
+    : { ...now, version: kept?.version ?? now.version }
+}
+
+export async function runDeploy(session: Session): Promise<number> {
+  const app = await openApp(session)
+  const { name } = app.app
+  const drift = driftOf(app)
+  if (drift.length > 0 && !hasFlag(session, 'as-is'))
+    throw new LandfallError(
+      'refused',
+      [`${name} is not set up as config.json says:`, ...drift.map(line => `  ${line}`)].join('\n'),
+      {
+        hint: `bun scripts/app.ts ${name}   (or deploy what is there: --as-is)`,
+      },
+    )
+  const [said] = flagValues(session, 'version')
+  const { runId } = app.opened.composition
+  const version = tellsVersion(app.app) ? versionFor(app.app, said, runId) : 'what its source holds'
+  if (session.args.plan) {
+    session.reporter.page(`Would deploy ${version} of ${name} on ${app.app.server}.`, { deploy: name, version })
+    summarise(app, { ok: true, changes: 1, applied: 0 })
+    return EXIT.planned
+  }
+  await confirm(session, `Deploy ${version} of ${name} on ${app.app.server}?`)
+  const look = hasFlag(session, 'inside-only') ? 'inside' : 'outside'
+  const result = await alone(app, async () => deploy(deployContext(app, look), app.app, app.service, await lastGood(app), said))
+  if (result.state === 'failed') {
+    session.reporter.error(result.error)
+    summarise(app, { ok: false, changes: 1, applied: 0, outputs: { cause: result.cause, before: result.before } })
+    return EXIT.failed
+  }
+  summarise(app, {
+    ok: true,
+    changes: 1,
+    applied: 1,
+    outputs: { version: result.version, ...(result.urls[0] ? { url: result.urls[0] } : {}) },
+    notes: [
+      ...result.notes.map(text => ({ label: 'after', text })),
+      ...(app.app.version
+        ? []
+        : [
+            {
+              label: 'version',
+              text: `${name} does not show its version: seen was only that it answers. apps.${name}.version says where to look.`,
+            },
+          ]),
+      { label: 'undo', text: `bun scripts/rollback.ts ${name}` },
+    ],
+  })
+  return EXIT.done
+}
+
+/** The releases of an app, newest first, without what is in their variables. */
+async function showReleases(app: AppSession, history: readonly Release[]): Promise<number> {
+  const rows = history.toReversed().map(each => {
+    const way = wayBack(app.service, each)
+    const how = way.kind === 'none' ? `no way back: ${way.why}` : WAYS[way.kind]
+    return { version: each.version, at: each.at, by: each.by, event: each.event, variables: each.env.length, back: how }
+  })
+  const text = rows.map(
+    row =>
+      `${row.at.slice(0, 19).replace('T', ' ')}  ${row.version}  (${row.event} by ${row.by}, ${row.variables} variables; ${row.back})`,
+  )
+  app.session.reporter.page(text.length > 0 ? text.join('\n') : `No release of ${app.app.name} is kept yet.`, { releases: rows })
+  return EXIT.done
+}
+
+const WAYS = {
+  registry: "from Dokploy's registry",
+  digest: 'by its digest',
+  machine: 'while its image lies on the machine',
+  compose: 'file, images and variables together',
+} as const
+
+export async function runRollback(session: Session): Promise<number> {
+  const app = await openApp(session)
+  const { name } = app.app
+  const history = (await readHistory(app.deps, app.target, name)).filter(each => each.event !== 'env')
+  if (session.args.action === 'list') return showReleases(app, history)
+  const [wanted] = flagValues(session, 'to')
+  const current = history.at(-1)
+  const release =
+    wanted === undefined
+      ? history.findLast(each => each.version !== current?.version)
+      : history.findLast(each => each.version === wanted)
+  if (!release)
+    throw new LandfallError(
+      'not_found',
+      wanted === undefined ? `No release of ${name} before the present one is kept.` : `No release ${wanted} of ${name} is kept.`,
+      { hint: `bun scripts/rollback.ts list ${name}` },
+    )
+  const way = wayBack(app.service, release)
+  if (way.kind === 'none')
+    throw new LandfallError('refused', `${name} cannot go back to ${release.version}: ${way.why}.`, {
+      hint: `bun scripts/rollback.ts list ${name}`,
+    })
+  const says = `${name} back to ${release.version} of ${release.at.slice(0, 16).replace('T', ' ')} (${WAYS[way.kind]}, with its ${release.env.length} variables)`
+  if (session.args.plan) {
+    session.reporter.page(`Would bring ${says}.`, { rollback: name, version: release.version })
+    summarise(app, { ok: true, changes: 1, applied: 0 })
+    return EXIT.planned
+  }
+  await confirm(session, `Bring ${says}?`)
+  const context = deployContext(app, hasFlag(session, 'inside-only') ? 'inside' : 'outside')
+  return alone(app, async () => {
+    const before = await idsNow(app.api, app.service)
+    await goBack(context, app.app, app.service, release)
+    const rollout = await waitRolledOut(context, app.service, before)
+    const stable = rollout.state === 'up' ? await staysUp(context, app.service, before, rollout.ids) : rollout
+    const seen =
+      stable.state === 'up' && context.look === 'outside' && app.app.domains.length > 0
+        ? await waitPublic(context, app.app, app.server, tellsVersion(app.app) ? release.version : undefined)
+        : undefined
+    if (stable.state === 'failed' || seen?.state === 'unseen') {
+      const why =
+        stable.state === 'failed' ? (stable.errors[0] ?? 'its containers do not stay') : seen?.state === 'unseen' ? seen.why : ''
+      session.reporter.error(
+        new LandfallError('unhealthy', `${name} did not come back to ${release.version}: ${why}.`, {
+          hint: `bun scripts/rollback.ts list ${name}`,
+        }),
+      )
+      summarise(app, { ok: false, changes: 1, applied: 0 })
+      return EXIT.failed
+    }
+    await appendHistory(app.deps, app.target, name, {
+      ...release,
+      at: new Date(app.deps.clock.nowMs()).toISOString(),
+      by: context.who,
+      event: 'rollback',
+    })
+    summarise(app, {
+      ok: true,
+      changes: 1,
+      applied: 1,
+      outputs: { version: release.version },
+      notes: [
+        {
+          label: 'config',
+          text: 'config.json and its env file were not touched: until they agree, app.ts --plan shows the difference.',
+        },
+      ],
+    })
+    return EXIT.done
+  })
+}
