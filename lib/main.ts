@@ -1,6 +1,6 @@
 /** The composition root: the only file that touches the process, its arguments, environment, signals and exit code. */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type Environment, readEnvironment } from './environment.ts'
 import { exitCodeOf, hasCode, LandfallError } from './errors.ts'
@@ -18,6 +18,7 @@ import { adviseFor } from './view.ts'
 export const VERSION = '0.1.0'
 const MINIMUM_BUN = '1.4.5'
 const STATE_DIRECTORY = '.landfall'
+const LARGEST_CONFIG_BYTES = 1024 ** 2
 
 /** Runs a script as the program. Sets the exit code; returns when everything is closed. */
 export async function main(script: Script): Promise<void> {
@@ -148,6 +149,10 @@ function readConfig(path: string): string {
   if (!existsSync(path))
     throw new LandfallError('config', `There is no ${path} here.`, {
       hint: 'Make one: bun scripts/setup.ts  — or look at examples/two-servers.json, and try it: bun scripts/setup.ts --sandbox --config examples/two-servers.json',
+    })
+  if (statSync(path).size > LARGEST_CONFIG_BYTES)
+    throw new LandfallError('config', `${path} is larger than ${LARGEST_CONFIG_BYTES / 1024 ** 2} MiB: that is no estate.`, {
+      hint: 'Name the right file with --config; examples/two-servers.json shows how one looks.',
     })
   return readFileSync(path, 'utf8')
 }

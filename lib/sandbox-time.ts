@@ -4,7 +4,9 @@ import { type Clock, systemClock } from './engine/clock.ts'
 
 /** Shorter sleeps are pauses between two looks, and stay real. */
 const PASSED_FROM_MS = 1_500
-const REAL_PAUSE_MS = 100
+/** Time passes in slices, each of which takes a moment: what goes on meanwhile sees it pass, and does not see it jump. */
+const SLICES = 10
+const SLICE_PAUSE_MS = 12
 
 /**
  * The system's clock, moved on by as much as the sandbox's resolvers were. Where nothing at `url` lets time pass, it is the system's own.
@@ -18,10 +20,12 @@ export async function sandboxClock(url: string): Promise<Clock> {
     monotonicMs: () => systemClock.monotonicMs() + (aheadMs ?? 0),
     async sleep(ms, signal) {
       if (ms < PASSED_FROM_MS) return systemClock.sleep(ms, signal)
-      const response = await fetch(new URL('/_sandbox/time', url), { method: 'POST', body: JSON.stringify({ ms }) })
-      aheadMs = aheadIn(await response.json()) ?? aheadMs
-      // What runs at its own pace, a name server's update for example, gets a moment.
-      await systemClock.sleep(REAL_PAUSE_MS, signal)
+      for (let slice = 0; slice < SLICES; slice++) {
+        const body = JSON.stringify({ ms: Math.max(0, ms / SLICES - SLICE_PAUSE_MS) })
+        const response = await fetch(new URL('/_sandbox/time', url), { method: 'POST', body })
+        aheadMs = aheadIn(await response.json()) ?? aheadMs
+        await systemClock.sleep(SLICE_PAUSE_MS, signal)
+      }
     },
   }
 }

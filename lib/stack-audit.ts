@@ -6,7 +6,7 @@ import { writeFileAtomic } from './engine/files.ts'
 import { hasCode, LandfallError } from './errors.ts'
 import { flagValues, hasFlag, type Session } from './script.ts'
 import { audit, correctedServices } from './stack/audit.ts'
-import { parseComposeFile } from './stack/compose-file.ts'
+import { mentionedVariables, parseComposeFile } from './stack/compose-file.ts'
 import type { StackConfig } from './stack/config.ts'
 import type { Finding } from './stack/finding.ts'
 import { parseAddress, parseNginx, walk } from './stack/nginx.ts'
@@ -15,13 +15,14 @@ import { parseResolved } from './stack/resolved.ts'
 import type { AuditInput } from './stack/rule.ts'
 import { workflowServices } from './stack/rules-workflow.ts'
 import { type OpenedStack, openHosts, stackDirectory } from './stack-open.ts'
+import { commandLine } from './view.ts'
 
 const PATCH_FILE = 'stack-audit.patch'
 
 /** Runs the audit and answers with the exit code: 0 without errors. */
 export async function runAudit(session: Session, opened: OpenedStack): Promise<number> {
   const { reporter } = session
-  const input = await gather(session, opened)
+  const input = await gather(session, opened, true)
   const findings = audit(input)
   const errors = findings.filter(({ level }) => level === 'error').length
   for (const finding of findings) show(session, finding)
@@ -54,8 +55,28 @@ function show({ reporter }: Session, finding: Finding): void {
   reporter.annotate?.(level, `${says} ${cure}`, { file, line, title: `stack: ${rule}` })
 }
 
+/**
+ * What keeps a deploy from beginning: errors whose rule was not accepted by name.
+ * @throws LandfallError refused, with every place
+ */
+export async function refuseFaults(session: Session, opened: OpenedStack): Promise<void> {
+  const { args } = session
+  const input = await gather(session, opened, false)
+  const errors = audit(input).filter(({ level, rule }) => level === 'error' && !args.confirm.includes(rule))
+  const [first] = errors
+  if (!first) return
+  const lines = errors.slice(0, MAX_SHOWN).map(({ file, line, says, rule }) => `  ${file}:${line}: ${says} [${rule}]`)
+  const rest = errors.length > MAX_SHOWN ? [`  … and ${errors.length - MAX_SHOWN} more`] : []
+  const count = errors.length === 1 ? 'a fault' : `${errors.length} faults`
+  throw new LandfallError('refused', [`Nothing was changed: the stack has ${count}.`, ...lines, ...rest].join('\n'), {
+    hint: `How to correct each: ${commandLine({ ...session, args: { ...args, action: 'audit', names: [] } })}. To go on in spite of one: --confirm ${first.rule}`,
+  })
+}
+
+const MAX_SHOWN = 20
+
 /** Reads everything that the rules look at. */
-async function gather(session: Session, opened: OpenedStack): Promise<AuditInput> {
+async function gather(session: Session, opened: OpenedStack, asks: boolean): Promise<AuditInput> {
   const { environment, base, composePath, shown } = opened
   const file = shown(composePath)
   const text = existsSync(composePath) ? readFileSync(composePath, 'utf8') : missing(file)
@@ -79,12 +100,13 @@ async function gather(session: Session, opened: OpenedStack): Promise<AuditInput
   // Secrets and env files of a host behind SSH lie there, not here.
   const isHere = environment.on === 'local'
   const asked =
-    isHere && text !== '' && statSync(composePath).size < ASK_LIMIT_BYTES ? await askCompose(session, opened) : undefined
+    asks && isHere && text !== '' && statSync(composePath).size < ASK_LIMIT_BYTES ? await askCompose(session, opened) : undefined
   return {
     stack,
     environment: environment.name,
     compose,
-    variables: new Set([...Object.keys(opened.variables), ...opened.envFileNames]),
+    // What the host's env file has is not known here; Compose says it there, before anything changes.
+    variables: new Set([...Object.keys(opened.variables), ...opened.envFileNames, ...(isHere ? [] : mentionedVariables(text))]),
     exists: path => !isHere || existsSync(isAbsolute(path) ? path : join(folder, path)),
     nginx,
     ...(workflow === undefined ? {} : { workflow }),

@@ -11,6 +11,7 @@ import { didYouMean, listed, quoted } from './estate/words.ts'
 import type { HeldStack } from './providers/ports/docker.ts'
 import { flagValues, hasFlag, type Session } from './script.ts'
 import { rollbackTarget } from './stack/model.ts'
+import { refuseFaults } from './stack-audit.ts'
 import { notify } from './stack-notify.ts'
 import { type OpenedHosts, type OpenedStack, openHosts, stackDirectory, whoAmI } from './stack-open.ts'
 import { stackSteps } from './steps/stack.ts'
@@ -22,10 +23,10 @@ const EXIT = { done: 0, failed: 1, planned: 2, refused: 3, interrupted: 130 } as
 
 /** Deploys, or goes back to a recorded release. Answers with the exit code. */
 export async function runRollout(session: Session, opened: OpenedStack, kind: Wish['kind']): Promise<number> {
+  if (kind === 'deploy') await refuseFaults(session, opened)
   const hosts = await openHosts(session, opened)
   try {
-    const code = await rollOutOn(session, opened, hosts, kind)
-    return code
+    return await rollOutOn(session, opened, hosts, kind)
   } finally {
     await hosts.close()
   }

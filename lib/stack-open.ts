@@ -54,6 +54,10 @@ function readText(path: string, shown: string): string {
 
 /** The stack that the flags and the configuration name. @throws usage | config */
 export function openStack(session: Session): OpenedStack {
+  if (session.args.sandbox !== undefined)
+    throw new LandfallError('usage', 'A stack has no stand-in: its Docker host is a real one, or none.', {
+      hint: 'Without --sandbox, audit, status and deploy --plan change nothing.',
+    })
   const [file] = flagValues(session, 'file')
   const [nginx] = flagValues(session, 'nginx')
   const configPath = session.args.config

@@ -14,13 +14,13 @@ export interface Surroundings {
   readonly variables: Readonly<Record<string, string | undefined>>
 }
 
-/** Read by Bun from the directory it is started in: the first runs code, the others set variables (facts: Bun 1.4.5). */
+/** Read by Bun from the directory it is started in: they run code, redirect imports, or set variables (tried with Bun 1.4.5). */
 const isSetting = (name: string): boolean =>
-  /^(?:bunfig\.toml|\.env(?:\.(?:development|production|test))?(?:\.local)?)$/.test(name)
+  /^(?:bunfig\.toml|[jt]sconfig\.json|\.env(?:\.(?:development|production|test))?(?:\.local)?)$/.test(name)
 
-/** The launcher says both; then nothing of the directory was read. */
-const isShielded = (flags: readonly string[]): boolean =>
-  flags.some(flag => flag.startsWith('--config=')) && flags.includes('--no-env-file')
+/** What the launcher starts Bun with; then nothing of the directory was read. */
+const SHIELD = [/^--config=/, /^--no-env-file$/, /^--tsconfig-override=/]
+const isShielded = (flags: readonly string[]): boolean => SHIELD.every(part => flags.some(flag => part.test(flag)))
 
 /** @throws LandfallError refused, before any token is used */
 export function checkSurroundings({ directory, home, files, flags, variables }: Surroundings): void {

@@ -209,7 +209,7 @@ interface Failure {
 }
 
 async function failed(failure: Failure): Promise<DeployResult> {
-  const { context, app, service, before, deployment, stage, rollout, seen } = failure
+  const { context, app, service, deployment, stage, rollout, seen } = failure
   const { api } = context
   const [containerId] = rollout?.ids ?? []
   const report = stage === 'build' || containerId === undefined ? undefined : await api.inspectContainer(containerId)

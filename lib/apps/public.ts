@@ -76,15 +76,12 @@ export async function waitPublic(
   app: AppSpec,
   server: Server,
   version: string | undefined,
-): Promise<
-  | { readonly state: 'seen'; readonly urls: readonly string[] }
-  | { readonly state: 'unseen'; readonly why: string; readonly status?: number }
-> {
+): Promise<{ readonly state: 'seen'; readonly urls: readonly string[] } | Unseen> {
   const { clock, signal, timing } = context
   const endsAtMs = clock.monotonicMs() + timing.outsideTimeoutMs
   for (;;) {
     const looks = await Promise.all(app.domains.map(domain => lookPublic(context.outside, app, domain, server)))
-    const faults = looks.flatMap(seen => {
+    const faults = looks.flatMap((seen): Omit<Unseen, 'state'>[] => {
       if (seen.state === 'silent')
         return [
           seen.status === undefined

@@ -104,7 +104,8 @@ const startTimeoutOf = ({ health }: AppSpec): number =>
 export function deployContext(app: AppSession, look: DeployContext['look']): DeployContext {
   const { session, deps, api, target, server } = app
   const { runId } = app.opened.composition
-  const simulated = app.opened.simulated.length > 0
+  // Behind the sandbox's internet nothing takes long.
+  const simulated = app.opened.composition.parts.environment.internet !== undefined
   return {
     api,
     deps,

@@ -3,6 +3,8 @@
  * `__proto__`; a configuration file needs the opposite of all three.
  */
 
+import { quoted } from './words.ts'
+
 export type Path = readonly (string | number)[]
 
 export interface Mistake {
@@ -83,7 +85,11 @@ export const parseJson = (text: string): ParsedJson => {
     if (text.startsWith('//', at) || text.startsWith('/*', at)) throw new Unreadable('JSON has no comments', at)
   }
 
-  const found = () => (at >= text.length ? 'the end of the file' : `"${String.fromCodePoint(text.codePointAt(at) ?? 63)}"`)
+  const found = () => {
+    if (at >= text.length) return 'the end of the file'
+    const char = String.fromCodePoint(text.codePointAt(at) ?? 63)
+    return char === '"' || char === '\\' ? `"${char}"` : quoted(char)
+  }
 
   const parseString = (): string => {
     const start = at

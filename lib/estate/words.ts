@@ -3,8 +3,8 @@
 import type { Path } from './json.ts'
 import { nearest } from './near.ts'
 
-// Everything that a terminal would obey or hide: controls, format characters, line separators, lone surrogates.
-const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu
+// Everything that a terminal would obey or hide: controls, format characters, line separators, lone surrogates, what fonts leave out.
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu
 
 /** `value` as JSON, safe to print, cut to a readable length. */
 export const quoted = (value: unknown): string => {

@@ -240,7 +240,7 @@ function findMissingImage(view: HostView): string | undefined {
       ?.why.trim()
       .split('\n')
       .at(-1)
-    return `${name} needs the image ${image}, which is not on ${view.facts.dockerVersion ? 'the host' : 'it'}${why ? ` and could not be fetched (${why})` : ''}`
+    return `${name} needs the image ${image}, which is not on the host${why ? ` and could not be fetched (${why})` : ''}`
   })
   return `${whys.join('; ')}.`
 }

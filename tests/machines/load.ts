@@ -91,10 +91,12 @@ if (import.meta.main) {
   }
 
   const startedMs = performance.now()
+  let dueMs = startedMs
   const timer = setInterval(() => {
-    const due = ((performance.now() - startedMs) / 1000) * Number(rate)
-    // A generator that was kept from running does not make up for it in one burst.
-    for (let burst = 0; sent < due && burst < 40; burst++) {
+    const nowMs = performance.now()
+    // A generator that was kept from running goes on at its rate: what it missed is not sent in one burst.
+    if (nowMs - dueMs > 100) dueMs = nowMs
+    for (; dueMs <= nowMs; dueMs += 1000 / Number(rate)) {
       const kind = sent % SLOW_EVERY === 7 ? SLOW[Math.floor(sent / SLOW_EVERY) % SLOW.length] : QUICK[sent % QUICK.length]
       if (kind) send(kind)
     }

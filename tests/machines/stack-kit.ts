@@ -125,7 +125,12 @@ export function createTool(docker: TestDocker, configDirectory: string, director
         load.kill('SIGTERM')
         await new Promise(resolve => (load.exitCode === null ? load.on('close', resolve) : resolve(undefined)))
       }
-      return JSON.parse(readFileSync(file, 'utf8')) as LoadReport
+      const report = JSON.parse(readFileSync(file, 'utf8')) as LoadReport
+      if (failuresOf(report) === 0) return report
+      // What nginx says about it belongs to the failure.
+      const { stdout, stderr } = compose('logs', '--no-log-prefix', '--tail', '20000', 'nginx')
+      const said = `${stdout}${stderr}`.split('\n').filter(line => /\[(?:warn|error|alert|crit|emerg)\]/.test(line))
+      return { ...report, whys: [JSON.stringify(report.failed), ...report.whys, ...said.slice(-10)] }
     },
   }
 }

@@ -34,6 +34,9 @@ const MAY_IMPORT = {
   'lib/providers/acme/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/cloudflare/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
   'lib/providers/dokploy/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
+  'lib/providers/rest.ts': ['lib/providers/context.ts', 'lib/engine/'],
+  'lib/providers/github/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/providers/rest.ts', 'lib/engine/'],
+  'lib/providers/vercel/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/providers/rest.ts', 'lib/engine/'],
   'lib/providers/outside/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/digitalocean/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
   'lib/providers/packer/': ['lib/providers/ports/'],
@@ -56,6 +59,8 @@ const OWNERS = {
   cloudflare: ['lib/providers/cloudflare/'],
   'cloudflare/tree-shakable': ['lib/providers/cloudflare/'],
   valibot: ['lib/estate/schema'],
+  // The stand-in parses as the real one does: with the same package.
+  dotenv: ['lib/providers/dokploy/dotenv.ts', 'lib/sandbox/dokploy/apps/'],
   ssh2: ['lib/providers/ssh/', 'lib/sandbox/'],
   'dns-packet': ['lib/providers/outside/', 'lib/sandbox/'],
   '@peculiar/x509': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts'],

@@ -68,6 +68,7 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
         signal,
       )
       composeForm = answer.word('compose')
+      refuseUnset(answer.packed('warnings'), transport.name)
       return answer.packed('config')
     },
 
@@ -192,6 +193,15 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
 
     close: () => transport.close(),
   }
+}
+
+/** Compose goes on with nothing in a variable's place and only says so, in these words (compose-go, `interpolation`); it has no code for it. */
+function refuseUnset(warnings: string, where: string): void {
+  const names = [...warnings.matchAll(/The \\?"(\w+)\\?" variable is not set/g)].map(match => match[1] ?? '')
+  if (names.length === 0) return
+  throw new LandfallError('config', `The Compose file uses ${[...new Set(names)].join(', ')}, which has no value on ${where}.`, {
+    hint: 'Set it in the environment’s env file or in your own environment, or give it a default in the Compose file.',
+  })
 }
 
 const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1000)))

@@ -34,19 +34,24 @@ const WRITINGS: readonly ((value: string) => string)[] = [
   value => `\`${value}\``,
 ]
 
-const comesBack = (line: string, name: string, value: string): boolean => {
-  // A neighbour on each side shows a writing that swallows the next line.
-  const read = Object.entries(parse(`A_=1\n${line}\nZ_=1`))
-  const expected = { A_: '1', [name]: value, Z_: '1' }
-  return (
-    read.length === Object.keys(expected).length && read.every(([key, text]) => expected[key as keyof typeof expected] === text)
-  )
-}
+/** What may stand in the next line: a quote that stays open would swallow everything up to one of its kind at a line's end. */
+const NEIGHBOURS = ['"', "'", '`'].flatMap(quote => [
+  { line: `Z_=${quote}1${quote}`, value: '1' },
+  { line: `Z_=x${quote}`, value: `x${quote}` },
+])
+
+const comesBack = (line: string, name: string, value: string): boolean =>
+  NEIGHBOURS.every(next => {
+    const read = parse(`${line}\n${next.line}\n`)
+    return name === 'Z_'
+      ? parse(line)[name] === value
+      : read[name] === value && read.Z_ === next.value && Object.keys(read).length === 2
+  })
 
 const lineOf = (name: string, value: string): string | undefined =>
   WRITINGS.map(write => `${name}=${write(value)}`).find(line => comesBack(line, name, value))
 
-/** `${{project.X}}` and its kin; what stands in the braces. */
+/** What stands in the double braces after a dollar: "project.X" and its kin. */
 const REFERENCE = /\$\{\{(.*?)\}\}/g
 const isReference = (target: string, names: ReadonlySet<string>): boolean =>
   /^(?:project|environment)\.[A-Za-z_][A-Za-z0-9_]*$/.test(target) || /^vault\.[\w.\-/]+$/.test(target) || names.has(target)
@@ -57,7 +62,8 @@ export function envProblem(name: string, value: string, names: ReadonlySet<strin
   if (value.includes('\0')) return 'its value holds a NUL'
   if (!value.isWellFormed()) return 'its value is no valid text'
   for (const [, target = ''] of value.matchAll(REFERENCE))
-    if (!isReference(target, names)) return 'its value holds "${{…}}", which Dokploy would try to resolve'
+    if (!isReference(target, names))
+      return 'its value holds a reference in double braces that leads nowhere, which would fail each deploy'
   return lineOf(name, value) === undefined
     ? 'its value mixes quotes and line breaks in a way that dotenv cannot write'
     : undefined

@@ -43,6 +43,7 @@ export interface OldSite {
   /** Its root, PEM. */
   readonly ca: string
   readonly requests: () => number
+  readonly securePort: number
   close(): void
 }
 
@@ -69,6 +70,7 @@ export const openOldSite = async (sandbox: Sandbox): Promise<OldSite> => {
     certificate,
     ca: authority.pem,
     requests: () => requests,
+    securePort: secure.port ?? 0,
     close() {
       secure.stop(true)
       plain.stop(true)

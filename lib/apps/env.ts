@@ -1,0 +1,224 @@
+/** Variables of an app: pushed from its file, pulled, compared by name, their former states kept on the server, imported from Vercel. */
+
+import { existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { writeFileAtomic } from '../engine/files.ts'
+import { LandfallError } from '../errors.ts'
+import { didYouMean, quoted } from '../estate/words.ts'
+import type { Vercel, VercelProject, VercelVariable } from '../providers/ports/vercel.ts'
+import { flagValues, hasFlag, type Opened, type Session } from '../script.ts'
+import { desiredEnv, envDiff } from '../steps/app-diff.ts'
+import { renderEnvFile } from './env-file.ts'
+import { appendHistory, readHistory } from './history.ts'
+import { type AppSession, alone, confirm, openApp, summarise } from './session.ts'
+
+const EXIT = { done: 0, planned: 2 } as const
+
+const filePath = (app: AppSession): string => {
+  const { envFile, name } = app.app
+  if (envFile === undefined)
+    throw new LandfallError('config', `apps.${name} has no env_file.`, {
+      hint: `Add "env_file": ".env.${name}" to it in config.json.`,
+    })
+  return join(dirname(app.opened.configPath), envFile)
+}
+
+/** Whole set in, as one text; what was there before is kept first. */
+async function push(app: AppSession): Promise<number> {
+  const { session, service, deps, api } = app
+  const { name } = app.app
+  const { env } = deps.inputOf(name)
+  if (!env)
+    throw new LandfallError('config', `apps.${name} has no env_file.`, {
+      hint: `Add "env_file": ".env.${name}" to it in config.json.`,
+    })
+  const wanted = desiredEnv(env, service.env)
+  const lines = envDiff(service.env, wanted)
+  session.reporter.page(lines.length > 0 ? lines.join('\n') : `${name} has the variables of its file.`, {
+    app: name,
+    variables: lines,
+  })
+  if (session.args.plan || lines.length === 0) {
+    summarise(app, { ok: true, changes: lines.length > 0 ? 1 : 0, applied: 0 })
+    return lines.length > 0 ? EXIT.planned : EXIT.done
+  }
+  await confirm(session, `Set ${lines.length} variables of ${name}?`)
+  await alone(app, async () => {
+    await appendHistory(deps, app.target, name, {
+      version: `variables before ${app.opened.composition.runId}`,
+      at: new Date(deps.clock.nowMs()).toISOString(),
+      by: app.opened.composition.runId,
+      event: 'env',
+      image: '',
+      imageId: '',
+      services: {},
+      env: service.env,
+      deploymentId: '',
+    })
+    await api.setEnv({ kind: service.kind, id: service.id }, wanted)
+    const back = await api.readService({ kind: service.kind, id: service.id })
+    if (envDiff(back.env, wanted).length > 0)
+      throw new LandfallError('unverified', `Dokploy took the variables of ${name}, but shows others.`, {
+        hint: `bun scripts/env.ts diff ${name}`,
+      })
+  })
+  summarise(app, { ok: true, changes: 1, applied: 1, next: `bun scripts/deploy.ts ${name}` })
+  return EXIT.done
+}
+
+async function pull(app: AppSession): Promise<number> {
+  const { session, service } = app
+  const path = filePath(app)
+  if (existsSync(path) && !hasFlag(session, 'overwrite'))
+    throw new LandfallError('refused', `${path} is there already.`, {
+      hint: 'Compare first: bun scripts/env.ts diff; or replace it: --overwrite',
+    })
+  const env = service.env.filter(([name]) => name !== 'DEPLOY_VERSION')
+  await writeFileAtomic(resolve(path), renderEnvFile(env, []), 0o600)
+  session.reporter.page(`${env.length} variables of ${app.app.name} written to ${path}, readable by you alone.`, {
+    path,
+    variables: env.map(([name]) => name),
+  })
+  return EXIT.done
+}
+
+function diff(app: AppSession): number {
+  const { env = [] } = app.deps.inputOf(app.app.name)
+  const lines = envDiff(app.service.env, desiredEnv(env, app.service.env))
+  app.session.reporter.page(
+    lines.length > 0 ? [`+ only in the file, - only in Dokploy, ~ with another value:`, ...lines].join('\n') : 'No difference.',
+    { app: app.app.name, variables: lines },
+  )
+  return lines.length > 0 ? EXIT.planned : EXIT.done
+}
+
+/** What changed from one kept state to the next, by name. */
+async function history(app: AppSession): Promise<number> {
+  const kept = await readHistory(app.deps, app.target, app.app.name)
+  const states = [
+    ...kept.map(each => ({ at: each.at, what: `${each.event} ${each.version}`, env: each.env })),
+    { at: 'now', what: '', env: app.service.env },
+  ]
+  const lines = states.flatMap((state, index) => {
+    const before = states[index - 1]
+    const changed = before ? envDiff(before.env, state.env) : [`${state.env.length} variables`]
+    return changed.length === 0
+      ? []
+      : [`${state.at.slice(0, 19).replace('T', ' ')}  ${state.what}`, ...changed.map(line => `    ${line}`)]
+  })
+  app.session.reporter.page(lines.length > 0 ? lines.join('\n') : 'Nothing is kept yet.', { app: app.app.name, history: lines })
+  return EXIT.done
+}
+
+export async function runEnv(session: Session): Promise<number> {
+  const { action } = session.args
+  if (action === 'import') return importFromVercel(session)
+  const app = await openApp(session)
+  switch (action) {
+    case 'pull':
+      return pull(app)
+    case 'diff':
+      return diff(app)
+    case 'history':
+      return history(app)
+    default:
+      return push(app)
+  }
+}
+
+// ── from Vercel ──
+
+async function composeVercel({ composition }: Opened): Promise<Vercel> {
+  const { context, environment } = composition.parts
+  const { vercelToken: token, vercelEndpoint: endpoint, vercelTeamId: teamId } = environment
+  if (!token)
+    throw new LandfallError('token_missing', 'VERCEL_TOKEN is not set.', {
+      hint: 'Make one at vercel.com → Settings → Tokens, then: export VERCEL_TOKEN=…  (for a team also VERCEL_TEAM_ID)',
+    })
+  const { createVercel } = await import('../providers/vercel/vercel.ts')
+  return createVercel({ token, context, ...(endpoint ? { endpoint } : {}), ...(teamId ? { teamId } : {}) })
+}
+
+export interface ImportedVariables {
+  readonly known: readonly VercelVariable[]
+  /** Names whose values Vercel does not give. */
+  readonly blank: readonly { readonly name: string; readonly why: 'sensitive' | 'empty' | 'encrypted' }[]
+}
+
+/** The variables of one target. One for a branch alone is no variable of the target. Pure. */
+export function pickVariables(all: readonly VercelVariable[], target: string): ImportedVariables {
+  const mine = all.filter(each => each.targets.includes(target) && each.gitBranch === undefined)
+  return {
+    known: mine.filter(each => each.state === 'known'),
+    blank: mine.flatMap(each => (each.state === 'blank' ? [{ name: each.name, why: each.why }] : [])),
+  }
+}
+
+const choose = (projects: readonly VercelProject[], wanted: string | undefined): VercelProject => {
+  const [only, ...more] = projects
+  const found =
+    wanted === undefined && more.length === 0 ? only : projects.find(each => each.name === wanted || each.id === wanted)
+  if (found) return found
+  const names = projects.map(each => each.name)
+  throw new LandfallError(
+    'usage',
+    wanted === undefined
+      ? 'Say which project of Vercel: --project NAME.'
+      : `Vercel shows no project ${quoted(wanted)}${didYouMean(wanted, names)}`,
+    {
+      hint:
+        names.length > 0 ? `The token sees: ${names.join(', ')}.` : 'The token sees no project; for a team set VERCEL_TEAM_ID.',
+    },
+  )
+}
+
+/** Writes the env file of an app, and says what the project's names and settings are. Needs no server. */
+async function importFromVercel(session: Session): Promise<number> {
+  const opened = await session.open()
+  const vercel = await composeVercel(opened)
+  const project = choose(await vercel.listProjects(), flagValues(session, 'project')[0])
+  const target = flagValues(session, 'target')[0] ?? 'production'
+  const [domains, variables] = await Promise.all([vercel.listDomains(project.id), vercel.listVariables(project.id)])
+  const { known, blank } = pickVariables(variables, target)
+  const [name] = session.args.names
+  const app = opened.estate.platform?.apps.find(each => each.name === name)
+  if (name !== undefined && app?.envFile === undefined)
+    throw new LandfallError('config', `config.json has no app ${quoted(name)} with an env_file.`, {
+      hint: 'Describe it first; or leave the name out, to look only.',
+    })
+  const lines = [
+    `${project.name} at Vercel${project.repository ? `, from ${project.repository} (${project.productionBranch ?? 'main'})` : ''}${project.framework ? `, ${project.framework}` : ''}`,
+    ...domains.map(domain => `  ${domain.name}${domain.redirect ? ` → redirects to ${domain.redirect}` : ''}`),
+    `${known.length} variables of ${target} can be read, ${blank.length} cannot${blank.length > 0 ? ':' : '.'}`,
+    ...blank.map(each => `  ${each.name} (${WHY[each.why]})`),
+  ]
+  const data = { project: project.name, domains: domains.map(each => each.name), known: known.map(each => each.name), blank }
+  if (app?.envFile === undefined) {
+    session.reporter.page(lines.join('\n'), data)
+    return EXIT.done
+  }
+  const path = join(dirname(opened.configPath), app.envFile)
+  if (existsSync(path) && !hasFlag(session, 'overwrite'))
+    throw new LandfallError('refused', `${path} is there already.`, { hint: 'Move it away, or replace it: --overwrite' })
+  const env = known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : []))
+  await writeFileAtomic(
+    resolve(path),
+    renderEnvFile(
+      env,
+      blank.map(each => each.name),
+    ),
+    0o600,
+  )
+  session.reporter.page([...lines, `Written to ${path}, readable by you alone.`].join('\n'), { ...data, path })
+  if (blank.length > 0)
+    session.reporter.warning(
+      `${blank.length} values have to be filled in by hand in ${path}; until then neither app.ts nor a cutover goes on.`,
+    )
+  return EXIT.done
+}
+
+const WHY = {
+  sensitive: 'sensitive: Vercel gives it to nobody',
+  empty: 'comes back blank',
+  encrypted: 'comes back encrypted',
+} as const

@@ -1,0 +1,108 @@
+/** Which way leads back, and what a compose file looks like once its images are pinned. */
+
+import { describe, expect, test } from 'bun:test'
+import { pinImages, wayBack } from '../../../lib/apps/back.ts'
+import { renderEnvFile, unfilledIn } from '../../../lib/apps/env-file.ts'
+import type { Release } from '../../../lib/apps/history.ts'
+import { findUnfilled } from '../../../lib/apps/unfilled.ts'
+import type { Application, Compose } from '../../../lib/providers/ports/dokploy-apps.ts'
+import { Secret } from '../../../lib/secret.ts'
+
+const ID = `sha256:${'a'.repeat(64)}`
+const base = {
+  id: 'x',
+  name: 'web',
+  appName: 'web-abc123',
+  description: '',
+  env: [],
+  domains: [],
+  mounts: [],
+  deployments: [],
+  refreshToken: new Secret('t', 'token'),
+  status: 'done',
+} as const
+const application: Application = {
+  ...base,
+  kind: 'application',
+  source: { kind: 'image', image: 'web:2' },
+  build: { type: 'nixpacks', spa: false },
+  settings: { replicas: 1, memoryBytes: 0, update: 'default', autoDeploy: false },
+}
+const compose: Compose = {
+  ...base,
+  kind: 'compose',
+  source: { kind: 'raw' },
+  type: 'docker-compose',
+  file: new Secret('f', ''),
+  path: '',
+  command: '',
+  autoDeploy: false,
+}
+const release: Release = {
+  version: '1',
+  at: '',
+  by: '',
+  event: 'deploy',
+  image: '',
+  imageId: '',
+  services: {},
+  env: [],
+  deploymentId: 'd1',
+}
+
+describe('the way back', () => {
+  test('Dokploy’s registry when it keeps that deployment', () => {
+    const kept: Application = {
+      ...application,
+      settings: { ...application.settings, rollbackRegistryId: 'r' },
+      deployments: [
+        { id: 'd1', title: '', description: '', status: 'done', createdAt: '', rollback: { id: 'rb', version: 1, image: 'x' } },
+      ],
+    }
+    expect(wayBack(kept, { ...release, imageId: ID })).toEqual({ kind: 'registry', rollbackId: 'rb' })
+  })
+  test('the digest, which never moves on', () => {
+    expect(wayBack(application, { ...release, image: `web:1@${ID}`, imageId: ID })).toEqual({
+      kind: 'digest',
+      image: `web:1@${ID}`,
+    })
+  })
+  test('the machine, for an image that was built there', () => {
+    expect(wayBack(application, { ...release, image: 'web-abc123:latest', imageId: ID })).toEqual({
+      kind: 'machine',
+      imageId: ID,
+    })
+  })
+  test('none without an image, and none for a stack whose file was not kept', () => {
+    expect(wayBack(application, release).kind).toBe('none')
+    expect(wayBack(compose, { ...release, services: { web: ID } }).kind).toBe('none')
+    expect(wayBack(compose, { ...release, file: new Secret('f', 'services: {}') }).kind).toBe('none')
+  })
+})
+
+describe('a pinned compose file', () => {
+  const file =
+    'services:\n  web:\n    build: .\n    environment:\n      A: $$x\n  cache:\n    image: redis:8\nvolumes:\n  data: {}\n'
+  test('names what ran, builds nothing, pulls only what a registry has, and keeps the rest', () => {
+    const pinned = Bun.YAML.parse(pinImages(file, { web: ID, cache: `redis:8@${ID}` }))
+    expect(pinned).toEqual({
+      services: {
+        web: { environment: { A: '$$x' }, image: ID, pull_policy: 'never' },
+        cache: { image: `redis:8@${ID}` },
+      },
+      volumes: { data: {} },
+    })
+  })
+})
+
+describe('variables without values', () => {
+  test('are no variables in the file, are found by name, and stop what needs them', () => {
+    const text = renderEnvFile([['A', new Secret('A', 'x')]], ['STRIPE_KEY', 'SALT'])
+    expect(text).not.toMatch(/^STRIPE_KEY=/m)
+    expect(unfilledIn(text)).toEqual(['STRIPE_KEY', 'SALT'])
+    expect(unfilledIn('A=1\n# a comment\n')).toEqual([])
+  })
+  test('of an app without a file there are none', () => {
+    expect(findUnfilled({}, 'config.json')).toEqual([])
+  })
+})
