@@ -20,6 +20,7 @@ import type { Move } from './cutover/move.ts'
 import { openMoveStore } from './cutover/store.ts'
 import { World } from './engine/world.ts'
 import { hasCode, LandfallError } from './errors.ts'
+import { openWaits } from './moving.ts'
 import { flagValues, type Opened, type Session } from './script.ts'
 import type { EstateWorld } from './steps/world.ts'
 
@@ -107,7 +108,8 @@ function parseAnswers(given: readonly string[], items: readonly Item[], who: str
 /** Every probe once. What can not be looked at is unknown, with the reason, and the others go on. */
 async function probeAll(session: Session, opened: Opened, items: readonly Item[]): Promise<Answers> {
   const { composition, estate, directory } = opened
-  const { outside, clock } = composition.deps
+  const { outside } = composition.deps
+  const nowMs = (await openWaits(opened)).nowMs()
   const view = openApps({ ...session, args: { ...session.args, names: [] } }, opened).opened
   const world = new World<EstateWorld>(view.composition.readers)
   const unread = new Map<string, string>()
@@ -132,7 +134,7 @@ async function probeAll(session: Session, opened: Opened, items: readonly Item[]
   const context: ProbeContext = {
     estate,
     outside,
-    nowMs: clock.nowMs(),
+    nowMs,
     world: {
       servers: known('servers', []),
       panels: known('panels', {}),

@@ -6,18 +6,29 @@ import { isOpen, type Marks, type Move } from './cutover/move.ts'
 import { findOldHost, isBelow, judgeArrival, judgeDecommission, type OldHost, oldAnswersText } from './cutover/observe.ts'
 import { openMoveStore } from './cutover/store.ts'
 import { clockText, spanText } from './cutover/ttl.ts'
+import type { Clock } from './engine/clock.ts'
 import { LandfallError } from './errors.ts'
 import type { MovingName } from './estate/migration.ts'
 import type { DnsRecord } from './providers/ports/dns.ts'
 import { flagValues, type Opened, type Session } from './script.ts'
 import { cutoverSteps } from './steps/cutover.ts'
+import { certificateSteps } from './steps/cutover-certificate.ts'
 import { type CutoverDeps, cutoverReaders, observe } from './steps/cutover-world.ts'
+import { zoneStep } from './steps/dns.ts'
 import { rollbackSteps } from './steps/rollback.ts'
 
 export const MOVE_FLAGS = [
   { name: 'to', value: 'SERVER', about: 'where the names shall go, instead of what config.json says (cutover)' },
   { name: 'for', value: 'MINUTES', about: 'how long nobody may be seen at the old host (decommission)' },
 ] as const
+
+/** The clock for waits of minutes: in a rehearsal the sandbox's time passes instead of the operator's. */
+export async function openWaits({ composition }: Pick<Opened, 'composition'>): Promise<Clock> {
+  const { internet } = composition.parts.environment
+  if (!internet) return composition.deps.clock
+  const { sandboxClock } = await import('./sandbox-time.ts')
+  return sandboxClock(`http://${internet.host}:${internet.port}`)
+}
 
 /** The move's parts over an opened estate, for the names that were given or all that config.json moves. */
 export async function openMoving(session: Pick<Session, 'args'>, opened: Opened): Promise<CutoverDeps> {
@@ -29,9 +40,7 @@ export async function openMoving(session: Pick<Session, 'args'>, opened: Opened)
   const email = estate.servers.find(each => each.dokploy)?.dokploy?.adminEmail ?? `admin@${estate.dns?.zone ?? ''}`
   const { generateKey } = await import('./providers/acme/keys.ts')
   let acme: ReturnType<CutoverDeps['acme']> | undefined
-  const waits = environment.internet
-    ? await (await import('./sandbox-time.ts')).sandboxClock(`http://${environment.internet.host}:${environment.internet.port}`)
-    : composition.deps.clock
+  const waits = await openWaits(opened)
   return {
     ...composition.deps,
     names,
@@ -128,6 +137,16 @@ export async function cutover(session: Session, opened: Opened): Promise<number>
   })
 }
 
+/** Certificates for the names, ahead of deploys and of the move itself; also what renews them. */
+export async function certificates(session: Session, opened: Opened): Promise<number> {
+  const deps = await openMoving(session, opened)
+  return converge(session, withReaders(opened, deps), {
+    steps: () => [zoneStep(deps), ...certificateSteps(deps, 'alone')],
+    partial: true,
+    report: () => ({ next: `bun scripts/dns.ts cutover --plan` }),
+  })
+}
+
 export async function rollback(session: Session, opened: Opened): Promise<number> {
   const store = openMoveStore(opened.directory)
   const given = session.args.names.map(each => each.toLowerCase())
@@ -135,10 +154,7 @@ export async function rollback(session: Session, opened: Opened): Promise<number
   if (names.length === 0)
     throw new LandfallError('not_found', `No move is kept in ${store.directory}/moves.`, { hint: 'Nothing was moved from here.' })
   const { environment } = opened.composition.parts
-  const { sandboxClock } = await import('./sandbox-time.ts')
-  const waits = environment.internet
-    ? await sandboxClock(`http://${environment.internet.host}:${environment.internet.port}`)
-    : opened.composition.deps.clock
+  const waits = await openWaits(opened)
   const deps = { ...opened.composition.deps, names, store, waits }
   // An adapter of its own, whose repeats end when the cloud is given up.
   const patience = new AbortController()

@@ -2,8 +2,9 @@
 
 import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
+import { LandfallError } from '../lib/errors.ts'
 import { main } from '../lib/main.ts'
-import { cutover, decommission, MOVE_FLAGS, rollback, watch } from '../lib/moving.ts'
+import { certificates, cutover, decommission, MOVE_FLAGS, rollback, watch } from '../lib/moving.ts'
 import { defineScript } from '../lib/script.ts'
 import { estateSteps } from '../lib/steps/estate.ts'
 
@@ -13,6 +14,7 @@ const dns = defineScript({
     about: 'Point the estate’s names at its servers, and move names here from another host without a moment of absence.',
     actions: [
       { name: 'apply', about: 'make the records of the panels what config.json says' },
+      { name: 'certificate', about: 'trusted certificates for names that still lead elsewhere, given to their servers' },
       { name: 'cutover', about: 'snapshot, certificate, low TTL, switch, watch, verify; goes on where it was stopped' },
       { name: 'watch', about: 'what name servers, resolvers and visitors see of moved names' },
       { name: 'rollback', about: 'put back the records from before the move; needs neither Hetzner nor Dokploy' },
@@ -42,10 +44,15 @@ const dns = defineScript({
   async run(session) {
     const opened = await session.open()
     const { action } = session.args
+    if (action === 'certificate') return certificates(session, opened)
     if (action === 'cutover') return cutover(session, opened)
     if (action === 'watch') return watch(session, opened)
     if (action === 'rollback') return rollback(session, opened)
     if (action === 'decommission') return decommission(session, opened)
+    if (session.args.names.length > 0)
+      throw new LandfallError('usage', 'The panels’ records are made all together: apply takes no names.', {
+        hint: 'To move names here: bun scripts/dns.ts cutover NAME --to SERVER',
+      })
     return converge(session, opened, {
       steps: deps => estateSteps(deps, ['dns']),
       partial: true,

@@ -141,11 +141,13 @@ export async function deploy(
   if (service.kind === 'application' && before && !before.image.includes('@sha256:') && before.imageId !== '')
     await setImage(context, 'keep', service.appName, before.imageId)
   const ids = await idsNow(api, service)
+  const beganMs = context.clock.monotonicMs()
   if (told !== undefined) await api.setEnv(ref, env)
   const started = await api.startDeploy(ref, { title: context.title, description: `by ${context.who}` })
   const built = await waitBuilt(context, ref, started)
   const fail = (stage: 'build' | 'start' | 'outside', rollout?: Rollout, seen?: Unseen) =>
     failed({
+      beganMs,
       context,
       app,
       service: { ...service, env },
@@ -198,6 +200,8 @@ async function afterDeploy({ api, log }: DeployContext, app: AppSpec, ref: Servi
 }
 
 interface Failure {
+  /** When the deploy was started, on the monotonic clock: older lines are another version's. */
+  readonly beganMs: number
   readonly context: DeployContext
   readonly app: AppSpec
   readonly service: Service
@@ -217,7 +221,7 @@ async function failed(failure: Failure): Promise<DeployResult> {
     stage === 'build'
       ? await api.readDeploymentLog(deployment.id, LINES)
       : service.kind === 'application'
-        ? await api.readLog(service.id, LINES)
+        ? await api.readLog(service.id, LINES, context.clock.monotonicMs() - failure.beganMs)
         : containerId === undefined
           ? ''
           : await api.readComposeLog(service.id, containerId, LINES)

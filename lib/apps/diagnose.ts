@@ -92,9 +92,12 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
       says: `it looks like a variable: ${variable} is missing or wrong`,
       hint: `Add ${variable} to the env file, then: bun scripts/env.ts push ${app.name}`,
     }
-  const listens = Number(find(log, LISTENING)?.[1] ?? Number.NaN)
   const expected = [app.port, ...app.domains.map(domain => domain.port)]
-  if (Number.isFinite(listens) && !expected.includes(listens))
+  // The log may hold the version before as well, which listens where it should.
+  const listens = log
+    .map(line => Number(LISTENING.exec(line)?.[1] ?? Number.NaN))
+    .findLast(port => Number.isFinite(port) && !expected.includes(port))
+  if (listens !== undefined)
     return {
       cause: 'port',
       says: `it looks like the port: the container listens on ${listens}, config.json says ${app.port}`,

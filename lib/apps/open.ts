@@ -6,19 +6,15 @@ import type { AppSpec, NotificationSpec } from '../estate/apps.ts'
 import { didYouMean, quoted } from '../estate/words.ts'
 import type { GitHub } from '../providers/ports/github.ts'
 import type { Opened, Session } from '../script.ts'
-import { type AppDeps, appStep, placeSteps } from '../steps/app.ts'
-import {
-  type BelongingDeps,
-  backupStep,
-  bucketStep,
-  databaseStep,
-  notificationStep,
-  registryStep,
-} from '../steps/app-belongings.ts'
+import { appStep } from '../steps/app.ts'
+import { type BelongingDeps, databaseStep, registryStep } from '../steps/app-belongings.ts'
+import { type AppDeps, placeSteps } from '../steps/app-place.ts'
 import { appRecordStep } from '../steps/app-record.ts'
 import { platformFor, readAppsOf, readHooks } from '../steps/app-world.ts'
+import { backupStep, bucketStep } from '../steps/backup.ts'
 import type { Deps, EstateStep } from '../steps/deps.ts'
 import { type HookDeps, hookRepository, hookStep, repositoryName } from '../steps/hook.ts'
+import { notificationStep } from '../steps/notification.ts'
 import type { EstateWorld } from '../steps/world.ts'
 import { readInputs, secretsFrom } from './inputs.ts'
 

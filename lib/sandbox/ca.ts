@@ -49,7 +49,9 @@ export async function createAuthority(saved?: string): Promise<CertificateAuthor
     async sign(request, days = 90) {
       const csr = new x509.Pkcs10CertificateRequest(new Uint8Array(request))
       if (!(await csr.verify())) throw new Error('The request for a certificate is not signed by its own key.')
-      const subjects = csr.extensions.flatMap(each => (each instanceof x509.SubjectAlternativeNameExtension ? each.names.toJSON() : []))
+      const subjects = csr.extensions.flatMap(each =>
+        each instanceof x509.SubjectAlternativeNameExtension ? each.names.toJSON() : [],
+      )
       const names = subjects.flatMap(each => (each.type === 'dns' ? [each.value] : [])).sort()
       return { cert: await certify(x509, root, await csr.publicKey.export(), names, days), names }
     },

@@ -134,7 +134,13 @@ const bindBoth = async (tcp: ReturnType<typeof createServer>, port: number): Pro
         resolve(undefined)
       })
     })
-    if (!failure) return { udp, port: bound }
+    if (!failure) {
+      // Whoever asked may be gone before the answer comes: the system tells the socket so, and it goes on.
+      udp.on('error', error => {
+        if (!('code' in error) || error.code !== 'ECONNREFUSED') throw error
+      })
+      return { udp, port: bound }
+    }
     await new Promise<void>(resolve => udp.close(() => resolve()))
     await new Promise(resolve => tcp.close(resolve))
     if (port !== 0 || attempt === 20) throw failure

@@ -22,6 +22,7 @@ export interface FaultSource {
 export function createFaultSource(): FaultSource {
   const hits = new WeakMap<FaultRule, number>()
   const seen = new Map<string, number>()
+  let counting: SandboxSettings['chaos']
   return {
     next(request, settings) {
       let effect: FaultEffect | undefined
@@ -32,6 +33,9 @@ export function createFaultSource(): FaultSource {
         if (!rule.nth || rule.nth.includes(count)) effect ??= rule.effect
       }
       const { chaos } = settings
+      // Another schedule counts from one: what was asked before it began is not part of it.
+      if (chaos !== counting) seen.clear()
+      counting = chaos
       if (!chaos) return effect
       const key = `${request.vendor} ${request.method} ${request.path}`
       const count = (seen.get(key) ?? 0) + 1

@@ -22,7 +22,7 @@ import type { Hooks, LoggedRequest, SandboxClock, SandboxSettings, StandIn } fro
 import { createSimulatedMachines, type MachinesControl } from './machines/machines.ts'
 import { type DnsControl, startNames } from './names.ts'
 import { openStore } from './store.ts'
-import { createVercelStandIn, type VercelControl } from './vercel/standin.ts'
+import { createVercelStandIn, VERCEL_EXAMPLE, type VercelControl } from './vercel/standin.ts'
 
 /** Tokens of every sandbox: they open nothing else. */
 export const SANDBOX_TOKENS = {
@@ -246,6 +246,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         github.control.addToken({ value: SANDBOX_TOKENS.github, right: 'admin', makes: true })
         vercel.control.addToken(SANDBOX_TOKENS.vercel)
         if (fresh) {
+          vercel.control.addProject(VERCEL_EXAMPLE)
           cloudflare.control.addToken({ value: SANDBOX_TOKENS.cloudflare })
           cloudflare.control.addToken({ value: SANDBOX_TOKENS.cloudflareReadOnly, rest: 'read' })
           if (seed.goldenImage) hetzner.control.seedGoldenImage(GOLDEN_IMAGE)

@@ -3,6 +3,7 @@
 import { didYouMean, listed, quoted } from '../estate/words.ts'
 import { type Directive, isIpAddress, parseAddress, walk } from './nginx.ts'
 import { type AuditInput, lineIn, type NginxSource, type Rule, rolledServices, upstreamsOf } from './rule.ts'
+import { SWITCHING } from './upstream.ts'
 
 const passes = (input: AuditInput) =>
   input.nginx.flatMap(source =>
@@ -65,8 +66,18 @@ export const NGINX_RULES = {
   'upstream-address': {
     about: 'an upstream names services, not addresses',
     *check(input) {
+      for (const source of input.nginx)
+        if (source.text.startsWith(SWITCHING))
+          yield {
+            level: 'warning',
+            file: source.file,
+            line: 1,
+            says: 'This file holds addresses of containers: a rollout that was cut short has not put the names back yet.',
+            fix: 'Run the same deploy again, or a rollback: either puts them back first.',
+          }
       for (const { source, name, servers } of upstreams(input))
         for (const server of servers) {
+          if (source.text.startsWith(SWITCHING)) continue
           const host = parseAddress(server.args[0]?.text ?? '')?.host ?? ''
           if (!isIpAddress(host) && host !== 'localhost') continue
           const self = /^127\.|^localhost$/.test(host)

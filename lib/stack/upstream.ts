@@ -11,6 +11,9 @@ export interface RenderedUpstreams {
   readonly proof: { readonly port: number; readonly token: string }
 }
 
+/** The first line of a file that holds addresses for the time of a switch. Whoever finds it knows that a run was cut short. */
+export const SWITCHING = '# Landfall is switching this file; the next deploy or rollback puts the names back.'
+
 const serversOf = (directives: readonly Directive[]): readonly Directive[] =>
   [...walk(directives)].flatMap(({ directive, path }) =>
     directive.name === 'server' && path.at(-1)?.name === 'upstream' ? [directive] : [],
@@ -53,6 +56,7 @@ export function renderUpstreams(
       edits.push({ start: server.start, end: server.end, text: found.map(address => `${line(address)};`).join(' ') })
     }
     if (edits.length === 0) return []
+    edits.push({ start: 0, end: 0, text: `${SWITCHING}\n` })
     if (!proven) {
       // Beside an upstream a server may always stand; a port of its own never makes it anybody's default.
       const upstream = [...walk(directives)].find(({ directive }) => directive.name === 'upstream')?.directive

@@ -3,7 +3,7 @@
 import { isMarked } from '../cutover/changes.ts'
 import { isOpen } from '../cutover/move.ts'
 import { readPem, type StoredCertificate } from '../cutover/store.ts'
-import { blocked, done, todo } from '../engine/step.ts'
+import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import { renderRecordMark } from '../estate/naming.ts'
@@ -19,9 +19,15 @@ const RECORD_TIMEOUT_MS = 5 * 60_000
 const POLL_MS = 1_000
 const CHALLENGE_TTL_S = 60
 
+/** `move`: after the snapshot, as a part of one. `alone`: before anything else, so that deploys already find a trusted certificate. */
+type Occasion = 'move' | 'alone'
+
 /** For each server: a certificate in hand, and then in its Traefik. */
-export const certificateSteps = (deps: CutoverDeps): EstateStep[] =>
-  [...new Set(deps.names.map(({ server }) => server))].flatMap(server => [certificateStep(deps, server), giveStep(deps, server)])
+export const certificateSteps = (deps: CutoverDeps, occasion: Occasion = 'move'): EstateStep[] =>
+  [...new Set(deps.names.map(({ server }) => server))].flatMap(server => [
+    certificateStep(deps, server, occasion),
+    giveStep(deps, server),
+  ])
 
 /** Proofs of ours that stand in the zone: what a killed run left, or what is under way. */
 export const challengesAt = (estate: string, names: readonly string[], records: readonly DnsRecord[]): DnsRecord[] =>
@@ -30,18 +36,19 @@ export const challengesAt = (estate: string, names: readonly string[], records: 
   )
 
 /** A certificate for all names of the server is in the estate's directory, and no proof is left in the zone. */
-export function certificateStep(deps: CutoverDeps, server: string): EstateStep {
+export function certificateStep(deps: CutoverDeps, server: string, occasion: Occasion = 'move'): EstateStep {
   const names = namesFor(deps, server)
   const order = { kind: 'create', summary: `order a certificate for ${names.join(', ')}, proved by DNS` } as const
   return {
     id: `move certificate ${server}`,
     noun: 'dns',
     title: `a certificate for ${names.join(', ')} is in hand`,
-    needs: ['move snapshot'],
-    reads: ['records', 'servers', 'moves', 'certificates', 'zone'],
+    needs: [occasion === 'move' ? 'move snapshot' : 'zone'],
+    reads: ['records', 'servers', 'moves', 'certificates', 'zone', 'arrivals'],
     typicalMs: 20_000,
     look(world) {
-      if (!deps.names.every(({ name }) => isOpen(world.get('moves')[name]))) return blocked('the snapshot', order)
+      const isSnapped = deps.names.every(({ name }) => isOpen(world.get('moves')[name]))
+      if (occasion === 'move' && !isSnapped) return blocked('the snapshot', order)
       const facts = world.get('certificates')[server]
       if (facts === undefined) return blocked(`server ${server}`, order)
       const left = challengesAt(deps.estate.name, names, world.get('records'))
@@ -54,6 +61,13 @@ export function certificateStep(deps: CutoverDeps, server: string): EstateStep {
           apply: async ({ world: live }) => removeProofs(deps, live, left),
         })
       }
+      const forbidden = names.flatMap(name => world.get('arrivals')[name]?.caa.now ?? []).find(each => each.state === 'forbidden')
+      if (forbidden?.state === 'forbidden') return refused(`${forbidden.why}.`, forbidden.hint)
+      if (facts.budget.state === 'spent' && facts.stored !== 'unfinished')
+        return refused(
+          `No certificate can be ordered: ${facts.budget.why}.`,
+          `Wait until ${new Date(facts.budget.nextAtMs).toISOString().slice(0, 16)}Z.`,
+        )
       return todo({
         ...order,
         summary: facts.stored === 'unfinished' ? `finish the order of a certificate for ${names.join(', ')}` : order.summary,

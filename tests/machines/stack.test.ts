@@ -43,6 +43,9 @@ for (const { version, configDirectory } of versions)
     const nginxFile = () => readFileSync(join(tool.directory, 'compose-rolling/nginx/default.conf'), 'utf8')
     const original = readFileSync(new URL('../../examples/compose-rolling/nginx/default.conf', import.meta.url), 'utf8')
     const fast = { BOOT_MS: '500' }
+    const tagNow = () => runningImages(tool)[0]?.split(':')[1] ?? '1'
+    const containerOf = (service: string) =>
+      docker.docker('ps', '-q', '--no-trunc', '--filter', `label=com.docker.compose.service=${service}`).stdout.trim()
 
     beforeAll(() => {
       tool = createTool(docker, configDirectory, copyExample(join(docker.directory, `run-${version}`)))
@@ -168,6 +171,56 @@ for (const { version, configDirectory } of versions)
       expect(load.whys).toEqual([])
       expect(nginxFile()).toBe(original)
       expect(readdirSync(join(tool.directory, 'compose-rolling/nginx'))).toEqual(['default.conf'])
+    })
+
+    test('status tells health as Docker sees it and as nginx serves it', async () => {
+      const status = await tool.run(['status'])
+      expect(status.code).toBe(0)
+      const [host] = status.lines
+      expect(host).toMatchObject({ type: 'log', served: [{ status: 200 }, { status: 200 }, { status: 200 }] })
+      expect(JSON.stringify(host)).toContain(
+        '"service":"postgres","name":"rolling-postgres-1","state":"running","health":"healthy"',
+      )
+    })
+
+    test('a change to a stateful service is refused by name, and made only when it is confirmed', async () => {
+      const file = join(tool.directory, 'compose-rolling/compose.yml')
+      const text = readFileSync(file, 'utf8')
+      const tag = tagNow()
+      writeFileSync(file, text.replace('stop_grace_period: 60s', 'stop_grace_period: 61s'))
+      const refused = await tool.run(['deploy'], { ...tags(tag), ...fast })
+      expect(refused.code).toBe(3)
+      expect(refused.stdout).toContain('postgres has changed (its configuration differs); making it so stops postgres')
+      expect(refused.stdout).toContain('api, web and nginx depend on it')
+      const before = containerOf('postgres')
+      const left = await tool.run(['deploy', 'api'], { ...tags(tag), ...fast })
+      expect([left.code, containerOf('postgres')]).toEqual([0, before])
+      const made = await tool.run(['deploy', '--confirm', 'postgres'], { ...tags(tag), ...fast })
+      expect(`${made.code} ${made.stderr}`).toBe('0 ')
+      expect(containerOf('postgres')).not.toBe(before)
+    })
+
+    test('a fault in the Compose file is refused with its line, before anything changes', async () => {
+      const file = join(tool.directory, 'compose-rolling/compose.yml')
+      const text = readFileSync(file, 'utf8')
+      writeFileSync(file, text.replace('  web:\n', '  web:\n    container_name: web\n'))
+      const refused = await tool.run(['deploy'], { ...tags('3'), ...fast })
+      writeFileSync(file, text)
+      expect(refused.code).toBe(3)
+      expect(refused.stdout).toMatch(/compose\.yml:\d+: web has the fixed container_name \\"web\\"/)
+    })
+
+    test('prune removes what nobody needs, and nothing that a container or a recorded release has', async () => {
+      docker.docker('tag', 'landfall-example/api:bad', 'landfall-example/api:unused')
+      const tag = tagNow()
+      expect((await tool.run(['prune', '--plan'], tags(tag))).stdout).toContain('remove image landfall-example/api:')
+      const pruned = await tool.run(['prune', '--confirm', 'rolling'], tags(tag))
+      expect(`${pruned.code} ${pruned.stderr}`).toBe('0 ')
+      const left = docker.docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}').stdout.split('\n')
+      expect(left).not.toContain('landfall-example/api:unused')
+      for (const kept of runningImages(tool)) expect(left).toContain(`landfall-example/${kept}`)
+      expect((await tool.run(['prune', '--plan'], tags(tag))).code).toBe(0)
+      buildExampleImages(docker, new URL('../../examples/compose-rolling', import.meta.url).pathname, ['1', '2', '3', 'bad'])
     })
 
     test('two runs at once: the second is refused and names the first', async () => {

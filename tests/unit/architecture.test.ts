@@ -14,8 +14,10 @@ const MAY_IMPORT = {
   'lib/engine/': ['lib/providers/ports/', 'lib/providers/context.ts'],
   'lib/estate/': ['lib/providers/ports/'],
   'lib/cutover/': ['lib/estate/', 'lib/engine/files.ts', 'lib/providers/ports/'],
+  'lib/stack/': ['lib/estate/near.ts', 'lib/estate/words.ts', 'lib/estate/json.ts'],
   'lib/steps/': [
     'lib/cutover/',
+    'lib/stack/',
     'lib/estate/',
     'lib/engine/step.ts',
     'lib/engine/world.ts',
@@ -60,7 +62,7 @@ const OWNERS = {
   'cloudflare/tree-shakable': ['lib/providers/cloudflare/'],
   valibot: ['lib/estate/schema'],
   // The stand-in parses as the real one does: with the same package.
-  dotenv: ['lib/providers/dokploy/dotenv.ts', 'lib/sandbox/dokploy/apps/'],
+  dotenv: ['lib/providers/dokploy/dotenv.ts', 'lib/sandbox/dokploy/apps/', 'lib/stack-open.ts'],
   ssh2: ['lib/providers/ssh/', 'lib/sandbox/'],
   'dns-packet': ['lib/providers/outside/', 'lib/sandbox/'],
   '@peculiar/x509': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts'],

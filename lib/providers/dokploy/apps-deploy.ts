@@ -69,7 +69,10 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
 
     readDeploymentLog: async (deploymentId, lines) =>
       textOf(await requests.get('deployment.readLogs', { deploymentId, tail: lines })),
-    readLog: async (applicationId, lines) => textOf(await requests.get('application.readLogs', { applicationId, tail: lines })),
+    async readLog(applicationId, lines, sinceMs) {
+      const since = sinceMs === undefined ? {} : { since: `${Math.max(1, Math.ceil(sinceMs / 1000))}s` }
+      return textOf(await requests.get('application.readLogs', { applicationId, tail: lines, ...since }))
+    },
     readComposeLog: async (composeId, containerId, lines) =>
       textOf(await requests.get('compose.readLogs', { composeId, containerId, tail: lines })),
 

@@ -339,7 +339,8 @@ export interface DokployApps {
   startDeploy(ref: ServiceRef, deploy: { title: string; description: string; again?: boolean }): Promise<Deployment>
   listDeployments(ref: ServiceRef): Promise<readonly Deployment[]>
   readDeploymentLog(deploymentId: string, lines: number): Promise<string>
-  readLog(applicationId: string, lines: number): Promise<string>
+  /** What its containers wrote; those of former deploys too, unless told how far back. */
+  readLog(applicationId: string, lines: number, sinceMs?: number): Promise<string>
   readComposeLog(composeId: string, containerId: string, lines: number): Promise<string>
   /** Applies the service's settings again, without a build. */
   reload(application: { id: string; appName: string }): Promise<void>

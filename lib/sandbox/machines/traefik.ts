@@ -37,6 +37,9 @@ interface DynamicFile {
   }
 }
 
+/** A URL drops the port that is its scheme's own. */
+const withPort = ({ hostname, port }: URL): string => `${hostname}:${port === '' ? 80 : port}`
+
 /** Every route of the dynamic files. A file that is not YAML has none, as Traefik logs it and goes on. */
 export const parseRoutes = (files: Readonly<Record<string, string>>): WebRoute[] => {
   const parsed = Object.values(files).map(parseDynamic)
@@ -58,7 +61,7 @@ export const parseRoutes = (files: Readonly<Record<string, string>>): WebRoute[]
                   pathPrefix,
                   entryPoint,
                   redirectToHttps: router.middlewares?.includes('redirect-to-https') ?? false,
-                  upstream: new URL(url).host,
+                  upstream: withPort(new URL(url)),
                 },
               ]
             : [],

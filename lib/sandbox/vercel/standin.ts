@@ -29,6 +29,20 @@ export interface VercelControl {
   dump(): unknown
 }
 
+/** What a new world's team has at Vercel: a site whose password nobody can read back. */
+export const VERCEL_EXAMPLE: Parameters<VercelControl['addProject']>[0] = {
+  name: 'web',
+  framework: 'sveltekit',
+  rootDirectory: 'frontend/apps/web_app',
+  repository: 'example/app',
+  domains: [{ name: 'example.com' }, { name: 'www.example.com', redirect: 'example.com' }],
+  variables: [
+    { key: 'PUBLIC_API_URL', value: 'https://api.example.com', type: 'plain', target: ['production', 'preview'] },
+    { key: 'SESSION_SECRET', value: 'a-session-secret-of-the-sandbox', type: 'encrypted', target: ['production'] },
+    { key: 'SMTP_PASSWORD', value: '', type: 'sensitive', target: ['production'] },
+  ],
+}
+
 const refusal = (status: number, code: string, message: string): StandInResponse => ({
   status,
   json: { error: { code, message } },

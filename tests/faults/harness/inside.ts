@@ -27,7 +27,7 @@ const nameOf = (path: string): string | undefined => {
   const relative = at >= 0 ? path.slice(at + 1) : path.startsWith('.landfall') ? path : undefined
   return relative
     ?.replace(/\.[0-9a-f]{8}-[0-9a-f-]{27}\.tmp/, '.<random>.tmp')
-    .replace(/(known_hosts|ctl)\/[0-9a-f]{16}/, '$1/<target>')
+    .replace(/(known_hosts|ctl)\/[0-9a-f]{16}(?:\.\d+)?/, '$1/<target>')
 }
 
 const counts = new Map<string, number>()

@@ -1,11 +1,11 @@
-/** A move from an old host that serves, in a zone of five thousand records, through kills and strangers, there and back. In order. */
+/** A move from an old host that serves, in a zone of five thousand records, beside strangers, there and back. In order. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { X509Certificate } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Hooks, Vendor } from '../../../lib/sandbox/kit.ts'
-import { closePlaces, type Ended, filesBelow, mutationsIn, type Running } from '../scripts/run.ts'
+import type { Vendor } from '../../../lib/sandbox/kit.ts'
+import { closePlaces, type Ended, filesBelow, mutationsIn } from '../scripts/run.ts'
 import {
   APEX,
   API,
@@ -20,16 +20,6 @@ import {
   serveNames,
   WWW,
 } from './place.ts'
-
-/** Kills the run that is under way once a request that `at` describes has had its effect, before its answer. */
-const killer: { at?: (request: { vendor: Vendor; method: string; path: string }) => boolean; running?: Running } = {}
-const hooks: Hooks = {
-  afterEffect(request) {
-    if (!killer.at?.(request)) return
-    delete killer.at
-    killer.running?.kill('SIGKILL')
-  },
-}
 
 const ALL_TYPES = (i: number): Readonly<Record<string, unknown>> => {
   const name = `n${i}.example.com`
@@ -54,18 +44,20 @@ const ALL_TYPES = (i: number): Readonly<Record<string, unknown>> => {
   return { ...common, ...kinds[i % kinds.length] }
 }
 
+/** What happens in the world right after a request's effect. */
+const onEffect: { tell?: (request: { vendor: Vendor; path: string }) => void } = {}
+
 let place: MovingPlace
 let before: string[]
 let others: string
 
 const directory = () => join(place.cwd, '.landfall', 'example')
 const cloudflare = (run: Ended) => run.summary().requests.cloudflare ?? { reads: 0, writes: 0 }
-const startOver = () => {
-  for (const folder of ['moves', 'certificates', 'acme']) rmSync(join(directory(), folder), { recursive: true, force: true })
-}
-
 beforeAll(async () => {
-  place = await openMovingPlace({ records: Array.from({ length: 5_000 }, (_, i) => ALL_TYPES(i)), hooks })
+  place = await openMovingPlace({
+    records: Array.from({ length: 5_000 }, (_, i) => ALL_TYPES(i)),
+    hooks: { afterEffect: request => onEffect.tell?.(request) },
+  })
   before = movedIn(place.sandbox)
   others = othersIn(place.sandbox)
 }, 60_000)
@@ -144,63 +136,6 @@ describe('looking', () => {
   })
 })
 
-describe('killed', () => {
-  beforeAll(() => {
-    // Each point begins twice with nothing kept, which the authority's week would not let pass.
-    place.sandbox.settings.rateLimits = false
-  })
-  const isBatch = ({ vendor, path }: { vendor: Vendor; path: string }) => vendor === 'cloudflare' && path.endsWith('/batch')
-  const nth = (n: number, fits: (request: { vendor: Vendor; path: string }) => boolean) => () => {
-    let seen = 0
-    return (request: { vendor: Vendor; path: string }) => fits(request) && ++seen === n
-  }
-  const nthBatch = (n: number) => nth(n + 1, isBatch)
-  // The first batch is the probe of the token's rights; then proofs in and out for each of two servers, low TTL, switch, high TTL.
-  const points: readonly [title: string, at: () => NonNullable<typeof killer.at>][] = [
-    ['after the first proof is in the zone', nthBatch(1)],
-    ['after the authority was asked to issue', nth(1, ({ vendor, path }) => vendor === 'acme' && path.startsWith('/finalize'))],
-    [
-      'after the certificate was given to Traefik',
-      nth(1, ({ vendor, path }) => vendor === 'dokploy' && path.endsWith('certificates.create')),
-    ],
-    ['after the TTL was lowered', nthBatch(5)],
-    ['after the switch', nthBatch(6)],
-    ['after the TTL was raised', nthBatch(7)],
-  ]
-  for (const [title, at] of points)
-    test(`${title}: the same command ends the move, and from that very point rollback restores every byte`, async () => {
-      const killed = async () => {
-        killer.at = at()
-        killer.running = place.start(CUTOVER)
-        const ended = await killer.running.ended
-        expect(`${ended.code} ${ended.code === null ? '' : ended.output}`).toBe('null ')
-      }
-      await killed()
-      const back = await place.run('dns rollback --yes --json')
-      expect(back.code).toBe(0)
-      expect(movedIn(place.sandbox)).toEqual(before)
-      expect(othersIn(place.sandbox)).toBe(others)
-
-      startOver()
-      await killed()
-      const again = await place.run(CUTOVER)
-      expect(`${again.code} ${again.code === 0 ? '' : again.output}`).toBe('0 ')
-      expect(othersIn(place.sandbox)).toBe(others)
-      expect(movedIn(place.sandbox)).toHaveLength(6)
-      const second = await place.run(CUTOVER)
-      expect([second.code, ...mutationsIn(second.requests)]).toEqual([0])
-      expect((await place.run('dns rollback --yes --json')).code).toBe(0)
-      expect(movedIn(place.sandbox)).toEqual(before)
-      startOver()
-    }, 60_000)
-
-  test('no kill cost more than one certificate for each set of names and start', () => {
-    const issued = place.sandbox.controls.acme.issued().filter(({ names }) => names.includes(APEX))
-    // Each of six points was begun twice, with its directory removed in between.
-    expect(issued.length).toBeLessThanOrEqual(2 * points.length)
-  })
-})
-
 describe('the move', () => {
   let run: Ended
   beforeAll(async () => {
@@ -255,9 +190,33 @@ describe('the move', () => {
     expect([second.code, second.summary().changes, ...mutationsIn(second.requests)]).toEqual([0, 0])
   })
 
-  test('watch and decommission agree; with an hour without a sign of the old host it is proved', async () => {
+  test('the checklist sees it: names, certificates and old answers, and the CORS headers that are missing', async () => {
+    const walk = await place.run('checklist --json --phase cutover')
+    expect(walk.code).toBe(2)
+    const page = walk.lines().find(line => Array.isArray(line.items))
+    const items = Array.isArray(page?.items) ? page.items : []
+    const states = Object.fromEntries(items.map(({ id, answer }) => [id, answer?.state ?? 'open']))
+    expect(states).toEqual({
+      'cutover-frontend': 'yes',
+      'cutover-backend': 'yes',
+      'cutover-propagation': 'yes',
+      'cutover-certificates': 'yes',
+      'cutover-domains': 'yes',
+      'cutover-calls': 'no',
+      'cutover-errors': 'open',
+    })
+    const told = await place.run('checklist --json --phase cutover --answer cutover-errors=yes:quiet --export checklist.md')
+    expect(told.code).toBe(2)
+    const markdown = readFileSync(join(place.cwd, 'checklist.md'), 'utf8')
+    expect(markdown).toContain('- [x] Error logs watched on both servers `asked` — quiet')
+    // A browser's question before a call changes nothing either.
+    const changes = [...walk.requests, ...told.requests].filter(({ method }) => method !== 'OPTIONS')
+    expect(mutationsIn(changes)).toEqual([])
+  })
+
+  test('watch and decommission agree; with ten minutes without a sign of the old host it is proved', async () => {
     expect((await place.run('dns watch')).code).toBe(0)
-    const left = await place.run('dns decommission')
+    const left = await place.run('dns decommission --for 10')
     expect(`${left.code} ${left.code === 0 ? '' : left.output}`).toBe('0 ')
     expect(left.stdout).toContain('proved')
     expect(left.stdout).toContain('What can go now')
@@ -308,14 +267,13 @@ describe('the move', () => {
   })
 
   test('a record that a stranger edits while the old TTL is waited out ends the move with nothing switched', async () => {
-    killer.at = ({ vendor, path }) => {
-      if (vendor !== 'cloudflare' || !path.endsWith('/batch')) return false
+    onEffect.tell = ({ vendor, path }) => {
+      if (vendor !== 'cloudflare' || !path.endsWith('/batch')) return
       // Right after the lowering, before the wait is over.
       const lowered = place.sandbox.controls.cloudflare.records(APEX).find(({ name, type }) => name === APEX && type === 'A')
-      if (lowered?.ttl !== 60) return false
+      if (lowered?.ttl !== 60) return
+      delete onEffect.tell
       place.sandbox.controls.cloudflare.addRecord(APEX, { type: 'A', name: API, content: '192.0.2.200', ttl: 60 })
-      delete killer.at
-      return false
     }
     const run = await place.run(CUTOVER)
     expect(run.code).not.toBe(0)

@@ -86,4 +86,4 @@ test('whatever stands in a file, it is either an estate or a list of mistakes', 
     { numRuns: 3_000 },
   )
   expect(estates).toBeGreaterThan(100)
-})
+}, 60_000)

@@ -6,6 +6,7 @@ import { parseComposeFile } from '../../../lib/stack/compose-file.ts'
 import { parseStacks } from '../../../lib/stack/config.ts'
 import { parseNginx } from '../../../lib/stack/nginx.ts'
 import { applyLineEdits, renderPatch } from '../../../lib/stack/patch.ts'
+import { renderUpstreams } from '../../../lib/stack/upstream.ts'
 import { auditInput, COMPOSE, CONFIG, NGINX, PLANTED, WORKFLOW } from './planted.ts'
 
 const EXAMPLES = new URL('../../../examples/', import.meta.url).pathname
@@ -67,6 +68,12 @@ test('the example has nothing to find', () => {
       nginx,
     }),
   ).toEqual([])
+})
+
+test('a file that a cut-short rollout left with addresses is told as that, and keeps no deploy from mending it', () => {
+  const [file] = renderUpstreams([{ path: '/x', text: NGINX }], { web: ['172.20.0.9'] }, 'r1').files
+  const findings = audit(auditInput({ nginx: file?.text ?? '' }))
+  expect(findings.map(({ rule, level, line }) => [rule, level, line])).toEqual([['upstream-address', 'warning', 1]])
 })
 
 describe('the corrected list', () => {

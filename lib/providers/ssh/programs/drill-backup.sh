@@ -4,6 +4,9 @@ case $KIND in
   postgres | mysql | mariadb | mongo | volume | panel) ;;
   *) fail 'KIND is not a kind of backup.' 65 ;;
 esac
+case $BYTES in
+  '' | *[!0-9]*) fail 'BYTES is not a number.' 65 ;;
+esac
 dokploy=$(docker ps -q --filter label=com.docker.swarm.service.name=dokploy --filter status=running | head -n 1)
 if [ -z "$dokploy" ]; then
   dokploy=$(docker ps -q --filter label=com.docker.swarm.service.name=dokploy_dokploy --filter status=running | head -n 1)

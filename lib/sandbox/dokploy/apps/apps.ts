@@ -6,9 +6,11 @@ import type { Context, Routes } from '../router.ts'
 import { randomText } from '../state.ts'
 import { applicationRoutes } from './application-routes.ts'
 import { composeRoutes } from './compose-routes.ts'
+import { databaseTable } from './database-routes.ts'
 import { deploymentRoutes } from './deployment-routes.ts'
 import { headOf, parseImage, repositoryKey, sha256 } from './images.ts'
 import { settle } from './jobs.ts'
+import { notificationTable } from './notification-routes.ts'
 import { operationRoutes } from './operation-routes.ts'
 import { type Behaviour, type ExecRow, type ObjectRow, type OutgoingRow, openPlatform, type TimingRow } from './rows.ts'
 import { DEFAULT_TIMING, respond, serving } from './runtime.ts'
@@ -20,6 +22,8 @@ export const appRoutes: Routes = {
   ...composeRoutes,
   ...deploymentRoutes,
   ...operationRoutes,
+  ...databaseTable,
+  ...notificationTable,
 }
 
 export interface AppsControl {
@@ -40,6 +44,8 @@ export interface AppsControl {
   addGithubApp(name: string): void
   /** Somebody changes a row in the panel. */
   edit(serviceName: string, columns: Readonly<Record<string, unknown>>): void
+  /** Somebody makes a second service of that name. */
+  copy(serviceName: string): void
   damageBackups(): void
   execs(): readonly ExecRow[]
   outgoing(): readonly OutgoingRow[]
@@ -111,6 +117,12 @@ export const createAppsControl = (context: Context): AppsControl => {
     edit(serviceName, columns) {
       for (const row of platform.services.all().filter(each => each.name === serviceName))
         platform.services.put(row.id, { ...row, columns: { ...row.columns, ...columns } })
+    },
+    copy(serviceName) {
+      for (const row of platform.services.all().filter(each => each.name === serviceName)) {
+        const id = randomText(21)
+        platform.services.put(id, { ...row, id, appName: `${row.appName}x` })
+      }
     },
     damageBackups() {
       for (const row of platform.objects.all()) platform.objects.put(row.id, { ...row, damaged: true })

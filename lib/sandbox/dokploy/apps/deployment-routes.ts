@@ -104,9 +104,14 @@ const inspect = (context: Context, containerId: string): unknown => {
   return refuse('BAD_REQUEST', `No such object: ${containerId}`)
 }
 
-const lastLines = (context: Context, run: RunRow | undefined, tail: number): string => {
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+const lastLines = (context: Context, run: RunRow | undefined, tail: number, since: string): string => {
+  const [, amount = '', unit = ''] = /^(\d+)([smhd])$/.exec(since) ?? []
+  const fromMs = amount === '' ? 0 : context.clock.nowMs() - Number(amount) * (UNITS_MS[unit] ?? 0)
   const lines = tasksOf(context, run)
-    .toReversed()
+    .filter(task => task.release.startedAtMs >= fromMs)
+    .toSorted((a, b) => a.release.startedAtMs - b.release.startedAtMs)
     .flatMap(task => logOf(task.release.behaviour, listeningPort(task.release), NEEDED_VARIABLE))
   return lines.slice(-tail).join('\n')
 }
@@ -131,11 +136,16 @@ export const deploymentRoutes = {
     },
   ),
   'application.readLogs': query(
-    object({ applicationId: id, tail: optional(queryNumber), since: optional(text()), search: optional(text()) }),
-    (context, { applicationId, tail }) => {
+    object({
+      applicationId: id,
+      tail: optional(queryNumber),
+      since: optional(matching(/^(all|\d+[smhd])$/)),
+      search: optional(text()),
+    }),
+    (context, { applicationId, tail, since }) => {
       const row = context.platform.services.get(applicationId)
       return row
-        ? lastLines(context, context.platform.runs.get(row.appName), tail ?? 100)
+        ? lastLines(context, context.platform.runs.get(row.appName), tail ?? 100, since ?? 'all')
         : refuse('NOT_FOUND', 'Application not found')
     },
   ),

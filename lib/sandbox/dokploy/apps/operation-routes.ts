@@ -1,95 +1,11 @@
 /** Schedules, databases, buckets and backups, registries, SSH keys, notifications. Many creates answer 200 with nothing. */
 
-import { choice, flag, nothing, nullable, number, object, optional, type Reader, text } from '../input.ts'
+import { choice, flag, nothing, nullable, number, object, optional, text } from '../input.ts'
 import { type Context, mutation, query, type Routes } from '../router.ts'
 import { isoOf, randomText } from '../state.ts'
-import { Refusal, refuse } from '../wire.ts'
-import {
-  APP_NAME,
-  anything,
-  id,
-  list,
-  matching,
-  maybeFlag,
-  maybeNumber,
-  maybeText,
-  namedOnly,
-  PASSWORD,
-  words,
-} from './readers.ts'
-import { DATABASES, type DatabaseKind, type WireRow } from './rows.ts'
-import { addService, patchService, serviceOf, toWireService } from './service-routes.ts'
-
-// ── databases ──
-
-const databaseFields = {
-  name: id,
-  appName: optional(matching(APP_NAME, { max: 63 })),
-  dockerImage: optional(text()),
-  environmentId: text(),
-  description: maybeText,
-  serverId: maybeText,
-}
-const password = matching(PASSWORD)
-const DATABASE_INPUTS = {
-  postgres: { ...databaseFields, databaseName: id, databaseUser: id, databasePassword: password },
-  mysql: {
-    ...databaseFields,
-    databaseName: id,
-    databaseUser: id,
-    databasePassword: password,
-    databaseRootPassword: optional(password),
-  },
-  mariadb: {
-    ...databaseFields,
-    databaseName: id,
-    databaseUser: id,
-    databasePassword: password,
-    databaseRootPassword: optional(password),
-  },
-  mongo: { ...databaseFields, databaseUser: id, databasePassword: password },
-  redis: { ...databaseFields, databasePassword: text() },
-} satisfies Record<DatabaseKind, Readonly<Record<string, Reader<unknown>>>>
-
-const backupsOf = ({ platform }: Context, field: string, owner: string): WireRow[] =>
-  platform.backups.all().filter(row => row[field] === owner)
-
-const databaseRoutes = (kind: DatabaseKind): Routes => {
-  const key = `${kind}Id`
-  const named = (raw: unknown): string => {
-    const value = typeof raw === 'object' && raw !== null ? Object.entries(raw).find(([name]) => name === key)?.[1] : undefined
-    return typeof value === 'string' ? value : ''
-  }
-  const find = (context: Context, input: unknown) => serviceOf(context, kind, named(input))
-  const idOnly: Reader<Readonly<Record<string, unknown>>> = object({ [key]: id })
-  const fields: Readonly<Record<string, Reader<unknown>>> = DATABASE_INPUTS[kind]
-  return {
-    [`${kind}.create`]: mutation(object(fields), (context, input) => {
-      const { name, environmentId, appName, description, ...columns } = input
-      const row = addService(
-        context,
-        kind,
-        {
-          name: String(name),
-          environmentId: String(environmentId),
-          appName: typeof appName === 'string' ? appName : undefined,
-          description: typeof description === 'string' ? description : null,
-        },
-        { ...namedOnly(columns), applicationStatus: 'idle' },
-      )
-      return row instanceof Refusal ? row : toWireService(row)
-    }),
-    [`${kind}.one`]: query(idOnly, (context, input) => {
-      const row = find(context, input)
-      return row instanceof Refusal ? row : { ...toWireService(row), mounts: [], backups: backupsOf(context, key, row.id) }
-    }),
-    [`${kind}.deploy`]: mutation(idOnly, (context, input) => {
-      const row = find(context, input)
-      if (row instanceof Refusal) return row
-      return toWireService(patchService(context, row, { applicationStatus: 'done' }))
-    }),
-  }
-}
+import { refuse } from '../wire.ts'
+import { anything, id, matching, maybeFlag, maybeNumber, maybeText, namedOnly, words } from './readers.ts'
+import type { DatabaseKind, WireRow } from './rows.ts'
 
 // ── schedules ──
 
@@ -210,77 +126,6 @@ const manualBackup = (kind: DatabaseKind, suffix: string) =>
     return writeBackup(context, row, owner.appName, `${stamp(context)}.${suffix}`, kind)
   })
 
-// ── notifications ──
-
-const flagsWith = (read: (reader: Reader<boolean>) => Reader<boolean | undefined>) => ({
-  appDeploy: read(flag),
-  appBuildError: read(flag),
-  databaseBackup: read(flag),
-  volumeBackup: read(flag),
-  dokployBackup: read(flag),
-  dokployRestart: read(flag),
-  dockerCleanup: read(flag),
-  serverThreshold: read(flag),
-})
-const needed = flagsWith(reader => reader)
-const left = flagsWith(optional)
-
-const NOTIFICATIONS = {
-  Slack: { type: 'slack', key: 'slackId', fields: { webhookUrl: id, channel: text() }, flags: needed },
-  Discord: { type: 'discord', key: 'discordId', fields: { webhookUrl: id, decoration: flag }, flags: needed },
-  Email: {
-    type: 'email',
-    key: 'emailId',
-    fields: { smtpServer: id, smtpPort: number, username: id, password: id, fromAddress: id, toAddresses: list(text()) },
-    flags: needed,
-  },
-  Custom: { type: 'custom', key: 'customId', fields: { endpoint: id, headers: optional(anything) }, flags: left },
-} as const
-
-const notificationRoutes = (word: keyof typeof NOTIFICATIONS): Routes => {
-  const { type, key, fields, flags } = NOTIFICATIONS[word]
-  const own: Readonly<Record<string, Reader<unknown>>> = fields
-  const parts = (input: Readonly<Record<string, unknown>>) => {
-    const target = Object.fromEntries(Object.entries(input).filter(([name]) => Object.hasOwn(own, name)))
-    const rest = Object.fromEntries(
-      Object.entries(input).filter(([name]) => !Object.hasOwn(own, name) && name !== 'notificationId' && name !== key),
-    )
-    return { target: namedOnly(target), rest: namedOnly(rest) }
-  }
-  const create: Readonly<Record<string, Reader<unknown>>> = { name: text(), ...flags, ...own }
-  const optionals = Object.fromEntries(Object.entries(own).map(([name, reader]) => [name, optional(reader)]))
-  const update: Readonly<Record<string, Reader<unknown>>> = {
-    name: optional(text()),
-    ...left,
-    ...optionals,
-    notificationId: id,
-    [key]: key === 'slackId' ? text() : id,
-  }
-  return {
-    [`notification.create${word}`]: mutation(object(create), ({ platform, clock }, input) => {
-      const { target, rest } = parts(input)
-      const notificationId = randomText(21)
-      platform.notifications.put(notificationId, {
-        notificationId,
-        notificationType: type,
-        createdAt: isoOf(clock.nowMs()),
-        ...rest,
-        [key]: randomText(21),
-        [type]: { ...target, [key]: '' },
-      })
-      return undefined
-    }),
-    [`notification.update${word}`]: mutation(object(update), ({ platform }, input) => {
-      const row = platform.notifications.get(String(input.notificationId))
-      if (!row) return refuse('NOT_FOUND', 'Notification not found')
-      const inner = typeof row[type] === 'object' && row[type] !== null ? row[type] : {}
-      const { target, rest } = parts(input)
-      platform.notifications.put(String(row.notificationId), { ...row, ...rest, [type]: { ...inner, ...target } })
-      return true
-    }),
-  }
-}
-
 const MANUAL: Routes = {
   'backup.manualBackupPostgres': manualBackup('postgres', 'sql.gz'),
   'backup.manualBackupMySql': manualBackup('mysql', 'sql.gz'),
@@ -289,8 +134,6 @@ const MANUAL: Routes = {
 }
 
 export const operationRoutes: Routes = {
-  ...Object.assign({}, ...DATABASES.map(databaseRoutes)),
-  ...Object.assign({}, ...(['Slack', 'Discord', 'Email', 'Custom'] as const).map(notificationRoutes)),
   ...MANUAL,
 
   'schedule.list': query(
@@ -465,16 +308,4 @@ export const operationRoutes: Routes = {
     },
   ),
   'github.githubProviders': query(nothing, ({ platform }) => platform.githubApps.all()),
-  'notification.all': query(nothing, ({ platform }) =>
-    // The target's own id is the foreign key's value.
-    platform.notifications
-      .all()
-      .toReversed()
-      .map(row => {
-        const type = String(row.notificationType)
-        const key = `${type}Id`
-        const inner = typeof row[type] === 'object' && row[type] !== null ? row[type] : {}
-        return { ...row, [type]: { ...inner, [key]: row[key] } }
-      }),
-  ),
 }

@@ -95,4 +95,4 @@ test(`${RUNS} random sets come back byte for byte, or are refused because dotenv
     }),
     { numRuns: RUNS },
   )
-})
+}, 120_000)

@@ -1,0 +1,70 @@
+/** Kill -9 at boundaries, one rerun: a seeded sample of them, and every one that has ever found something. All of them: all.ts --all. */
+
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
+import { isWrite, type Prepared, prepare, runCampaign, sample, titleOf } from './kill/campaign.ts'
+import { createWorlds } from './kill/scenarios.ts'
+import { nameOf } from './kill/trial.ts'
+
+setDefaultTimeout(300_000)
+
+const SEED = 20_260_918
+const COUNT = 30
+
+/** What each of these once left behind, by scenario and boundary. */
+const REGRESSIONS: readonly (readonly [scenario: string, boundary: RegExp, once: string])[] = [
+  [
+    'setup in the empty world',
+    /^api hetzner DELETE \/firewalls\/\d+#1:before$/,
+    'a finished run that died with its lock left it for good',
+  ],
+  [
+    'destroy in the full world',
+    /^api hetzner DELETE \/firewalls\/\d+#1:before$/,
+    'a firewall or the lock of a destroyed estate stayed',
+  ],
+  [
+    'setup in the empty world',
+    /^api dokploy POST \/api\/settings\.assignDomainServer#4:effect$/,
+    'the rerun refused: the panel had changed since its own first look',
+  ],
+  ['setup in the empty world', /^file handle\.appendFile \.landfall\/example\/journal\.ndjson#\d+:torn$/, 'half a journal line'],
+  [
+    'setup in the empty world',
+    /^file renameSync \.landfall\/example\/known_hosts\/<target>\.new#\d+:after$/,
+    'the rerun refused: a machine had booted since its own first look',
+  ],
+  ['setup in the empty world', /^program \S+ rotate-host-key#1:effect$/, 'a host key that no label names'],
+]
+
+const worlds = createWorlds()
+let prepared: Prepared
+beforeAll(async () => {
+  prepared = await prepare(worlds)
+})
+afterAll(() => worlds.remove())
+
+describe('after kill -9 at any boundary, one rerun ends in the same world', () => {
+  test('every scenario was run undisturbed, and has boundaries to be cut at', () => {
+    expect(prepared.undisturbed.size).toBeGreaterThan(20)
+    expect(prepared.points.length).toBeGreaterThan(2_500)
+    expect(prepared.points.filter(isWrite).length).toBeGreaterThan(1_500)
+  })
+
+  test(`${COUNT} of them, by seed ${SEED}: no duplicate, no orphan, no lock left, no stranger touched`, async () => {
+    const points = sample(prepared.points.filter(isWrite), COUNT, SEED)
+    const { failed, passed, unreached } = await runCampaign({ worlds, prepared, points })
+    expect(failed.map(({ point, why }) => `${point}: ${why.join('; ')}`)).toEqual([])
+    // A request more or less, by timing; most of them must have been reached, or this test says nothing.
+    expect(passed).toBeGreaterThan(COUNT * 0.8)
+    expect(passed + unreached.length).toBe(COUNT)
+  })
+
+  for (const [scenario, boundary, once] of REGRESSIONS)
+    test(`${scenario}, ${boundary.source}: not again what it once found (${once})`, async () => {
+      const matching = prepared.points.filter(point => point.scenario.name === scenario && boundary.test(nameOf(point.boundary)))
+      const point = matching[matching.length >> 1]
+      if (!point) throw new Error(`no boundary of ${scenario} is called that any more`)
+      const { failed } = await runCampaign({ worlds, prepared, points: [point] })
+      expect(failed.map(({ why }) => `${titleOf(point)}: ${why.join('; ')}`)).toEqual([])
+    })
+})

@@ -1,0 +1,236 @@
+/** Applications through the adapter, against a stand-in that has Dokploy's traps: no unique names, lost answers, `done` that is not running. */
+
+import { describe, expect, test } from 'bun:test'
+import fc from 'fast-check'
+import { hasCode } from '../../../lib/errors.ts'
+import { envProblem, envValue } from '../../../lib/providers/dokploy/dotenv.ts'
+import type { EnvSet } from '../../../lib/providers/ports/dokploy-apps.ts'
+import { Secret } from '../../../lib/secret.ts'
+import { openRig, withApplication } from './rig.ts'
+
+const names = (env: EnvSet) => Object.fromEntries(env.map(([name, value]) => [name, value.reveal()]))
+const DOMAIN = { host: 'www.example.com', path: '/', port: 3000, https: false, certificate: 'none', stripPath: false } as const
+
+describe('a create whose answer is lost makes exactly one thing', () => {
+  test('a project', async () => {
+    const rig = await openRig()
+    rig.loseAnswer('project.create')
+    const made = await rig.api.createProject({ name: 'shop', description: 'nonce 1' })
+    const projects = await rig.api.listProjects()
+    expect(projects.map(each => each.id)).toEqual([made.projectId])
+  })
+
+  test('an application, a domain, a deploy', async () => {
+    const rig = await openRig()
+    const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
+    rig.loseAnswer('application.create')
+    const ref = await rig.api.createService({ kind: 'application', environmentId, name: 'web', description: 'nonce 2' })
+    await rig.api.setSource(ref.id, { kind: 'image', image: 'web:1' })
+    rig.loseAnswer('domain.create')
+    await rig.api.createDomain(ref, DOMAIN)
+    rig.loseAnswer('application.deploy')
+    await rig.api.startDeploy(ref, { title: 't', description: '' })
+    rig.sleep(5_000)
+    const service = await rig.api.readService(ref)
+    expect([service.domains.length, service.deployments.length]).toEqual([1, 1])
+    expect((await rig.api.listProjects())[0]?.environments[0]?.services).toHaveLength(1)
+  })
+
+  test('a namesake of somebody else is not taken for it', async () => {
+    const rig = await openRig()
+    const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
+    await rig.raw('POST', '/api/application.create', { name: 'web', environmentId, description: 'by hand' })
+    rig.loseAnswer('application.create')
+    let error: unknown
+    try {
+      await rig.api.createService({ kind: 'application', environmentId, name: 'web', description: 'nonce 3' })
+    } catch (caught) {
+      error = caught
+    }
+    expect(hasCode(error, 'name_taken')).toBe(true)
+  })
+})
+
+describe('the stand-in has the traps of the real one', () => {
+  test('nothing is unique by name, and the name in Swarm cannot be chosen', async () => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    const made = await rig.raw('POST', '/api/application.create', { name: 'web', appName: 'web', environmentId })
+    expect(made.status).toBe(200)
+    expect((made.json as { appName: string }).appName).toMatch(/^web-[a-z0-9]{6}$/)
+    expect((await rig.api.listProjects())[0]?.environments[0]?.services.map(each => each.name)).toEqual(['web', 'web'])
+  })
+
+  test.each([
+    ['application.saveDockerProvider', { applicationId: 'x', dockerImage: 'a' }],
+    ['application.saveBuildType', { applicationId: 'x', buildType: 'nixpacks' }],
+    ['application.saveEnvironment', { applicationId: 'x', env: 'A=1' }],
+    ['application.saveGitProvider', { applicationId: 'x', customGitUrl: 'u', customGitBranch: 'main' }],
+    ['notification.createSlack', { name: 'n', webhookUrl: 'https://x', channel: 'c' }],
+  ])('%s wants every field', async (procedure, body) => {
+    expect((await (await openRig()).raw('POST', `/api/${procedure}`, body)).status).toBe(400)
+  })
+
+  test('an update with nothing to set is a 500, an unknown environment a 404, a second production a 400', async () => {
+    const rig = await openRig()
+    const { ref, projectId } = await withApplication(rig)
+    const statuses = [
+      await rig.raw('POST', '/api/application.update', { applicationId: ref.id }),
+      await rig.raw('POST', '/api/application.create', { name: 'x', environmentId: 'nowhere' }),
+      await rig.raw('POST', '/api/environment.create', { name: 'production', projectId }),
+    ]
+    expect(statuses.map(each => each.status)).toEqual([500, 404, 400])
+  })
+
+  test('deploy answers 200 with nothing, and is done although every task fails', async () => {
+    const rig = await openRig()
+    const { ref } = await withApplication(rig, 'web:1-crash-loop')
+    expect(await rig.raw('POST', '/api/application.deploy', { applicationId: ref.id })).toEqual({ status: 200, json: undefined })
+    rig.sleep(5_000)
+    const service = await rig.api.readService(ref)
+    expect([service.status, service.deployments[0]?.status]).toEqual(['done', 'done'])
+    const tasks = await rig.api.listTasks(service.appName)
+    expect(tasks.filter(task => task.error.includes('non-zero exit (1)')).length).toBeGreaterThanOrEqual(3)
+  })
+
+  test('an application’s route is there at once, a stack’s with its next deploy; one without a service fails the deploy', async () => {
+    const rig = await openRig()
+    const { ref, environmentId } = await withApplication(rig)
+    await rig.api.createDomain(ref, DOMAIN)
+    expect(JSON.stringify(rig.control.traefik().dynamic)).toContain('www.example.com')
+    const file = new Secret('f', 'services:\n  web:\n    image: web:1\n', 'unlisted')
+    const stack = await rig.api.createService({
+      kind: 'compose',
+      environmentId,
+      name: 's',
+      description: 'm',
+      compose: { type: 'docker-compose', file },
+    })
+    await rig.api.createDomain(stack, { ...DOMAIN, host: 'stack.example.com', service: 'web' })
+    expect(JSON.stringify(rig.control.traefik().dynamic)).not.toContain('stack.example.com')
+    await rig.api.startDeploy(stack, { title: 't', description: '' })
+    rig.sleep(1_000)
+    await rig.api.listProjects()
+    expect(JSON.stringify(rig.control.traefik().dynamic)).toContain('stack.example.com')
+    await rig.raw('POST', '/api/domain.create', { host: 'x.example.com', composeId: stack.id })
+    const failed = await rig.api.startDeploy(stack, { title: 't', description: '' })
+    rig.sleep(1_000)
+    expect((await rig.api.listDeployments(stack)).find(each => each.id === failed.id)?.status).toBe('error')
+  })
+
+  test.each([
+    ['a pipe', 'exec -T cache sh -c a|b'],
+    ['a semicolon', 'exec -T cache a; b'],
+    ['a substitution', 'exec -T cache $(a)'],
+  ])('a compose command with %s fails the deploy', async (_name, tail) => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    const file = new Secret('f', 'services:\n  cache:\n    image: redis:8\n', 'unlisted')
+    const stack = await rig.api.createService({
+      kind: 'compose',
+      environmentId,
+      name: 's',
+      description: 'm',
+      compose: { type: 'docker-compose', file },
+    })
+    await rig.api.setCompose(stack.id, { command: `${await rig.api.readCommand(stack.id)} && docker compose ${tail}` })
+    const started = await rig.api.startDeploy(stack, { title: 't', description: '' })
+    rig.sleep(1_000)
+    expect((await rig.api.listDeployments(stack)).find(each => each.id === started.id)?.status).toBe('error')
+  })
+
+  test('a chained action runs after a deploy that a push started', async () => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    const file = new Secret('f', 'services:\n  cache:\n    image: redis:8\n', 'unlisted')
+    const stack = await rig.api.createService({
+      kind: 'compose',
+      environmentId,
+      name: 's',
+      description: 'm',
+      compose: { type: 'docker-compose', file },
+    })
+    const { appName, refreshToken } = await rig.api.readService(stack)
+    await rig.api.setCompose(stack.id, {
+      command: `${await rig.api.readCommand(stack.id)} && docker compose -p ${appName} exec -T cache redis-cli FLUSHALL`,
+    })
+    expect(await rig.push(`/api/deploy/compose/${refreshToken.reveal()}`, {})).toBe(200)
+    rig.sleep(2_000)
+    await rig.api.listProjects()
+    expect(rig.control.apps.execs()).toMatchObject([{ service: 'cache', command: 'redis-cli FLUSHALL', by: 'compose_command' }])
+  })
+
+  test('the deploy webhook looks at branch and paths, not at signatures', async () => {
+    const rig = await openRig()
+    const { ref } = await withApplication(rig)
+    await rig.api.setSource(ref.id, {
+      kind: 'git',
+      url: 'https://github.com/acme/shop.git',
+      branch: 'main',
+      path: '/',
+      watch: ['web/**'],
+    })
+    const token = (await rig.api.readService(ref)).refreshToken.reveal()
+    const push = (branch: string, file: string) =>
+      rig.push(
+        `/api/deploy/${token}`,
+        { ref: `refs/heads/${branch}`, commits: [{ modified: [file] }] },
+        { 'x-github-event': 'push' },
+      )
+    expect([
+      await push('main', 'web/a.ts'),
+      await push('dev', 'web/a.ts'),
+      await push('main', 'docs/a.md'),
+      await rig.push('/api/deploy/wrong', {}),
+    ]).toEqual([200, 301, 301, 404])
+    await rig.raw('POST', '/api/application.update', { applicationId: ref.id, autoDeploy: false })
+    expect(await push('main', 'web/a.ts')).toBe(400)
+  })
+
+  test('ten deployments are kept, and a rollback needs a registry', async () => {
+    const rig = await openRig()
+    const { ref } = await withApplication(rig)
+    for (let n = 0; n < 12; n++) {
+      await rig.api.startDeploy(ref, { title: `t${n}`, description: '' })
+      rig.sleep(1_000)
+    }
+    const deployments = await rig.api.listDeployments(ref)
+    expect(deployments).toHaveLength(10)
+    expect(deployments.some(each => each.rollback)).toBe(false)
+  })
+})
+
+const RUNS = Number(process.env.LANDFALL_RUNS ?? 300)
+const key = fc.stringMatching(/^[A-Z_][A-Z0-9_]{0,12}$/)
+const text = fc.oneof(
+  fc.string({ maxLength: 40 }),
+  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.stringMatching(/^[ \t'"`$#=\\nr\n{}a-c]{0,16}$/),
+)
+
+test(`${RUNS} random sets of variables go into Dokploy and come back byte for byte, in its answers and inside the container`, async () => {
+  const rig = await openRig()
+  const { ref } = await withApplication(rig)
+  let refused = 0
+  await fc.assert(
+    fc.asyncProperty(fc.dictionary(key, text, { maxKeys: 6 }), async values => {
+      const wanted = { ...values }
+      const all = new Set(Object.keys(wanted))
+      for (const [name, value] of Object.entries(wanted))
+        if (envProblem(name, value, all) !== undefined) {
+          refused += 1
+          delete wanted[name]
+        }
+      const env = Object.entries(wanted).map(([name, value]) => envValue(name, value))
+      await rig.api.setEnv(ref, env)
+      expect(names((await rig.api.readService(ref)).env)).toEqual({ ...wanted })
+      await rig.api.startDeploy(ref, { title: 't', description: '' })
+      rig.sleep(1_000)
+      // A value that refers to another is resolved on its way into the container.
+      if (!Object.values(wanted).some(value => value.includes('{{')))
+        expect({ ...rig.control.apps.envInside('web') }).toEqual({ ...wanted })
+    }),
+    { numRuns: RUNS },
+  )
+  expect(refused).toBeLessThan(RUNS * 3)
+}, 120_000)

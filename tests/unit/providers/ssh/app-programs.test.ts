@@ -1,0 +1,149 @@
+/** The programs about applications, run by a real shell on a pretended server. */
+
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { PROGRAM_TEXTS } from '../../../../lib/providers/ssh/programs.ts'
+import { Secret } from '../../../../lib/secret.ts'
+import { createStage, type Stage } from './stage.ts'
+
+let stage: Stage
+beforeEach(() => {
+  stage = createStage()
+})
+afterEach(() => stage.remove())
+
+describe('the releases of an app', () => {
+  const append = PROGRAM_TEXTS['append-app-history']
+  const read = PROGRAM_TEXTS['read-app-history']
+  const add = (app: string, entry: string) => stage.run(append, { APP: app, ENTRY: new Secret('entry', entry, 'unlisted') })
+  const entries = (app: string) =>
+    stage
+      .run(read, { APP: app })
+      .stdout.split('\n')
+      .slice(0, -1)
+      .map(line => Buffer.from(line, 'base64').toString('utf8'))
+
+  test('are absent with exit code 4', () => {
+    expect(stage.run(read, { APP: 'web' })).toEqual({ exitCode: 4, stdout: '', stderr: '' })
+  })
+
+  test('come back byte for byte, newest last, each app’s own, for root alone', () => {
+    const odd = `{"env":[["A","p'w\\"$(id)"]]}\n\n`
+    expect(add('web', odd)).toEqual({ exitCode: 0, stdout: 'ok=1\n', stderr: '' })
+    add('web', 'two')
+    add('api', 'other')
+    expect([entries('web'), entries('api')]).toEqual([[odd, 'two'], ['other']])
+    expect(statSync(join(stage.root, 'etc/landfall/apps')).mode & 0o777).toBe(0o700)
+    expect(statSync(join(stage.root, 'etc/landfall/apps/web')).mode & 0o777).toBe(0o600)
+    expect(stage.list('etc/landfall/apps')).toEqual(['api', 'web'])
+  })
+
+  test('are at most twenty, and a large one fits', () => {
+    for (let n = 0; n < 23; n++) add('web', `entry ${n}`)
+    expect(entries('web')).toEqual(Array.from({ length: 20 }, (_, index) => `entry ${index + 3}`))
+    const large = 'x'.repeat(300_000)
+    add('web', large)
+    expect(entries('web').at(-1)).toBe(large)
+  })
+
+  test.each(['../../etc/passwd', '.hidden', 'a b', '', '$(id)'])('the name %p is refused', name => {
+    expect(add(name, 'x').exitCode).toBe(65)
+    expect(stage.run(read, { APP: name }).exitCode).toBe(65)
+  })
+})
+
+describe('the image of an app', () => {
+  const program = PROGRAM_TEXTS['app-image']
+  const id = `sha256:${'a1'.repeat(32)}`
+  const run = (action: string, image = id, name = 'web-abc123') =>
+    stage.run(program, { ACTION: action, APP_NAME: name, IMAGE: image })
+
+  test('is kept under a second tag, and given its first one again', () => {
+    stage.command('docker', 'exit 0')
+    expect([run('keep').stdout, run('restore').stdout]).toEqual(['image=present\n', 'image=present\n'])
+    expect(stage.calls('docker').filter(call => call.startsWith('image tag'))).toEqual([
+      `image tag ${id} landfall-kept/web-abc123:last-good`,
+      `image tag ${id} web-abc123:latest`,
+    ])
+  })
+
+  test('that is gone is said to be absent, and nothing is tagged', () => {
+    stage.command('docker', 'exit 1')
+    expect(run('restore')).toEqual({ exitCode: 0, stdout: 'image=absent\n', stderr: '' })
+    expect(stage.calls('docker')).toEqual([`image inspect ${id}`])
+  })
+
+  test('is named by its id, its service by its name, and nothing else', () => {
+    stage.command('docker', 'exit 0')
+    const codes = [
+      run('keep', 'web:latest'),
+      run('keep', `${id};id`),
+      run('keep', id, '-rm'),
+      run('keep', id, 'a b'),
+      run('drop'),
+    ].map(each => each.exitCode)
+    expect(codes).toEqual([65, 65, 65, 65, 65])
+    expect(stage.calls('docker').filter(call => call.includes('tag'))).toEqual([])
+  })
+})
+
+describe('a restore drill', () => {
+  const program = PROGRAM_TEXTS['drill-backup']
+  const input = (more: Record<string, string> = {}) => ({
+    KIND: 'postgres',
+    IMAGE: 'postgres:17',
+    BUCKET: 'acme',
+    KEY: 'db/2026.sql.gz',
+    BYTES: '1000',
+    ENDPOINT: 'https://s3.example.net',
+    REGION: 'x',
+    PROVIDER: 'Other',
+    ACCESS_KEY: new Secret('a', 'AKIA-of-the-drill'),
+    SECRET_KEY: new Secret('s', 'secret-of-the-drill'),
+    ...more,
+  })
+  /** A Docker whose Dokploy runs, whose bucket holds `object`, and whose database restores with `restores` and has `tables`. */
+  const pretend = ({ object = 'dump', restores = 0, tables = '3' } = {}) => {
+    stage.command(
+      'docker',
+      `case "$*" in
+  'ps '*) echo 1234567890ab ;;
+  *'rclone cat'*) test "$RCLONE_CONFIG_DRILL_SECRET_ACCESS_KEY" = secret-of-the-drill || exit 1; printf %s '${object}' ;;
+  *'pg_restore'*) cat >/dev/null; exit ${restores} ;;
+  *'psql'*) echo ${tables} ;;
+esac`,
+    )
+    stage.command('gzip', object === 'damaged' ? 'exit 1' : 'case $1 in -dc) cat "$2" ;; esac')
+  }
+
+  test('restores into a container without a network, counts, and leaves nothing behind', () => {
+    pretend()
+    expect(stage.run(program, input())).toEqual({ exitCode: 0, stdout: 'bytes=4\nitems=3\nok=1\n', stderr: '' })
+    const calls = stage.calls('docker')
+    const made = calls.find(call => call.startsWith('run '))
+    expect(made).toContain('--network none')
+    expect(made).not.toMatch(/-v |--volume|--mount|-p /)
+    const name = / --name (\S+)/.exec(made ?? '')?.[1] ?? 'nothing'
+    expect(calls.at(-1)).toBe(`rm -f -v ${name}`)
+    expect(calls.join('\n')).not.toContain('of-the-drill')
+  })
+
+  test.each([
+    ['an empty object', { object: '' }, 'The backup is empty.'],
+    ['a damaged archive', { object: 'damaged' }, 'The backup is damaged'],
+    ['a dump that does not restore', { restores: 1 }, 'The dump does not restore.'],
+    ['a dump without a table', { tables: '0' }, 'What came back is empty.'],
+  ])('%s is no good backup', (_name, what, says) => {
+    pretend(what)
+    const ended = stage.run(program, input())
+    expect([ended.exitCode, ended.stdout.includes('ok=1')]).toEqual([1, false])
+    expect(ended.stderr).toContain(says)
+  })
+
+  test('a kind that is none is refused before anything is asked', () => {
+    pretend()
+    expect(stage.run(program, input({ KIND: 'oracle' })).exitCode).toBe(65)
+    expect(stage.calls('docker')).toEqual([])
+  })
+})
