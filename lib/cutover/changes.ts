@@ -3,7 +3,6 @@
 import { parseRecordMark, renderRecordMark } from '../estate/naming.ts'
 import type { DnsRecord, RecordBatch, WantedRecord } from '../providers/ports/dns.ts'
 import { addressRecordsOf, type Move } from './move.ts'
-import { liveTtlS } from './ttl.ts'
 
 const EMPTY: RecordBatch = { deletes: [], patches: [], posts: [] }
 
@@ -167,7 +166,3 @@ export function findLeftovers(move: Pick<Move, 'name'>, records: readonly DnsRec
       .map(record => `${challenge} leads to ${record.content}, where a certificate's proof can not be put`),
   ]
 }
-
-/** How long answers from `records` may live on, in words for a plan. */
-export const ttlText = (records: readonly DnsRecord[]): string =>
-  records.length === 0 ? 'no record' : `${Math.max(...records.map(liveTtlS))} s`

@@ -4,10 +4,6 @@ import type { DnsRecord } from '../providers/ports/dns.ts'
 
 /** What Cloudflare serves for "automatic", and for everything behind its proxy (facts/reliability C.4). */
 export const AUTOMATIC_TTL_S = 300
-/** Cloudflare's least for a record without proxy, on every plan. */
-export const LEAST_TTL_S = 60
-/** The most that is allowed, and what an unknown zone may have handed out. */
-export const MOST_TTL_S = 86_400
 
 /** How long a resolver may keep what this record answers, in seconds. */
 export const liveTtlS = (record: Pick<DnsRecord, 'ttl' | 'proxied'>): number =>

@@ -27,14 +27,14 @@ export RCLONE_CONFIG_DRILL_TYPE RCLONE_CONFIG_DRILL_PROVIDER RCLONE_CONFIG_DRILL
   RCLONE_CONFIG_DRILL_ACCESS_KEY_ID RCLONE_CONFIG_DRILL_SECRET_ACCESS_KEY RCLONE_CONFIG_DRILL_FORCE_PATH_STYLE \
   RCLONE_CONFIG_DRILL_NO_CHECK_BUCKET
 free_kb=$(df -Pk "$work" | awk 'NR == 2 { print $4 }')
-if [ "$free_kb" -lt $((BYTES / 1024 * 8 + 1048576)) ]; then fail "Only $((free_kb / 1024)) MB are free: a drill needs eight times the backup and 1 GB."; fi
+if [ "$free_kb" -lt $((BYTES * 8 / 1024 + 1048576)) ]; then fail "Only $((free_kb / 1024)) MB are free: a drill needs eight times the backup and 1 GB."; fi
 docker exec -e RCLONE_CONFIG_DRILL_TYPE -e RCLONE_CONFIG_DRILL_PROVIDER -e RCLONE_CONFIG_DRILL_ENDPOINT -e RCLONE_CONFIG_DRILL_REGION \
   -e RCLONE_CONFIG_DRILL_ACCESS_KEY_ID -e RCLONE_CONFIG_DRILL_SECRET_ACCESS_KEY -e RCLONE_CONFIG_DRILL_FORCE_PATH_STYLE \
   -e RCLONE_CONFIG_DRILL_NO_CHECK_BUCKET "$dokploy" rclone cat "drill:$BUCKET/$KEY" </dev/null >"$work/backup" ||
   fail 'The backup cannot be read out of the bucket.'
-bytes=$(wc -c <"$work/backup")
-if [ "$bytes" -eq 0 ]; then fail 'The backup is empty.'; fi
-echo "bytes=$bytes"
+size=$(wc -c <"$work/backup")
+if [ "$size" -eq 0 ]; then fail 'The backup is empty.'; fi
+echo "bytes=$size"
 
 throwaway() {
   # No network and no volume of anybody's: what is restored can harm nobody and is reached by nobody.
