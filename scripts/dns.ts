@@ -3,8 +3,9 @@
 import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
 import { LandfallError } from '../lib/errors.ts'
+import { decommission, watch } from '../lib/leaving.ts'
 import { main } from '../lib/main.ts'
-import { certificates, cutover, decommission, MOVE_FLAGS, rollback, watch } from '../lib/moving.ts'
+import { certificates, cutover, MOVE_FLAGS, rollback } from '../lib/moving.ts'
 import { defineScript } from '../lib/script.ts'
 import { estateSteps } from '../lib/steps/estate.ts'
 

@@ -33,6 +33,10 @@ test('the whole migration passes, and each command has nothing to do a second ti
   await done('app --yes --json')
   // Nothing moves in passing.
   expect(movedIn(place.sandbox)).toEqual(before)
+  const compose = 'services:\n  api:\n    image: ghcr.io/example/api:1\n    expose: ["8000"]\n  cache:\n    image: redis:7\n'
+  place.sandbox.controls.machines
+    .dokploy('backend-dokploy')
+    .apps.push('https://github.com/example/shop.git', 'main', { files: { 'backend/core/docker-compose.yml': compose } })
   await done('dns certificate --yes --json')
   expect(movedIn(place.sandbox)).toEqual(before)
   for (const app of ['web', 'api']) await done(`deploy ${app} --yes --json`)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { coming, isEmpty, makePlan, slicesOf, wishOf } from '../../../lib/engine/plan.ts'
+import { coming, isCoveredBy, isEmpty, makePlan, slicesOf, wishOf } from '../../../lib/engine/plan.ts'
 import { blocked, type Change, done, type Finding, refused, type Step, todo } from '../../../lib/engine/step.ts'
 import type { WorldView } from '../../../lib/engine/world.ts'
 
@@ -136,4 +136,33 @@ test('what a finding wants is said in words', () => {
   expect(wishOf(blocked('server prod'))).toBe('waits for server prod')
   expect(wishOf(refused('It is foreign.', 'ask'))).toBe('It is foreign.')
   expect(coming(done(''))).toEqual([])
+})
+
+describe('a plan that was looked at again', () => {
+  const planOf = (...steps: Step<Small>[]) => makePlan(steps, world)
+  const agreed = planOf(
+    step('server', todo(change('create', 'create server prod'), change('wait', 'wait until it runs'))),
+    step('panel', blocked('server', { kind: 'change', summary: 'serve it' })),
+  )
+
+  test('is covered by what was agreed to when it is the same, less, further on, or only waits for something else', () => {
+    expect(isCoveredBy(agreed, agreed)).toBe(true)
+    expect(isCoveredBy(planOf(step('server', done('')), step('panel', done(''))), agreed)).toBe(true)
+    expect(isCoveredBy(planOf(step('server', done('')), step('panel', todo(change('change', 'serve it')))), agreed)).toBe(true)
+    expect(isCoveredBy(planOf(step('server', todo(change('wait', 'wait for SSH')))), agreed)).toBe(true)
+  })
+
+  test('is not covered by a change that was not shown: another one, of another kind, of another step, or announced', () => {
+    for (const finding of [
+      todo(change('create', 'create server dev')),
+      todo(change('destroy', 'create server prod')),
+      todo(change('change', 'serve it')),
+      blocked('key', { kind: 'create', summary: 'create server dev' }),
+    ])
+      expect(isCoveredBy(planOf(step('server', finding)), agreed)).toBe(false)
+  })
+
+  test('is not covered when something is refused now', () => {
+    expect(isCoveredBy(planOf(step('server', refused('It is foreign.', 'ask'))), agreed)).toBe(false)
+  })
 })
