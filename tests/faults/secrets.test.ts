@@ -16,6 +16,7 @@ import { SANDBOX_PROJECT } from '../../lib/sandbox/sandbox.ts'
 import { Secret } from '../../lib/secret.ts'
 import { run, type Start, start } from './harness/product.ts'
 import { openTheatre, type Theatre } from './harness/theatre.ts'
+import { installVirtualTime } from './harness/time.ts'
 import { createWorlds } from './kill/scenarios.ts'
 import { scenarioNamed } from './lock/pauses.ts'
 import { type Canary, canariesIn, findInFiles, formsOf, openToOthers, watchProcesses } from './secrets/canaries.ts'
@@ -205,8 +206,7 @@ describe('every API broken in turn', () => {
 
   test('error objects hold no secret, however they are printed', async () => {
     const theatre = await openTheatre({ from: await worlds.folder('empty') })
-    const sleep = systemClock.sleep
-    Object.assign(systemClock, { sleep: (ms: number, signal?: AbortSignal) => sleep(ms / 1000, signal) })
+    const time = installVirtualTime()
     try {
       const { sandbox } = theatre
       const context: ProviderContext = {
@@ -263,7 +263,7 @@ describe('every API broken in turn', () => {
       }
       expect(failures).toBeGreaterThan(30)
     } finally {
-      Object.assign(systemClock, { sleep })
+      time.restore()
       await theatre.close()
     }
   })
