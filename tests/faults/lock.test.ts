@@ -61,7 +61,7 @@ describe('two processes that want one estate', () => {
 describe('a holder that is stopped, taken over and resumed', () => {
   for (const event of [
     'api hetzner POST /firewalls#2',
-    // The second: while the first is answered the other is under way already, and nothing calls it back.
+    'api hetzner POST /servers#1',
     'api hetzner POST /servers#2',
     'program prod-dokploy rotate-host-key#1',
     'api dokploy POST /api/auth/sign-up/email#1',

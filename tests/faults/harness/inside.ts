@@ -117,6 +117,19 @@ if (logFile || killAt) {
   for (const name of ['open', 'rename', 'rm', 'mkdir', 'chmod']) wrapAsync(name)
 }
 
+// ── requests ──
+
+const sentLog = text('HARNESS_SENT_LOG')
+if (sentLog) {
+  const original = globalThis.fetch
+  const noting = (input: Parameters<typeof fetch>[0], init?: Parameters<typeof fetch>[1]) => {
+    const url = input instanceof Request ? input.url : String(input)
+    appendLog(sentLog, `${init?.method ?? 'GET'} ${new URL(url).pathname}\n`)
+    return original(input, init)
+  }
+  globalThis.fetch = Object.assign(noting, original)
+}
+
 // ── place ──
 
 const place = text('HARNESS_HOSTNAME')

@@ -1,6 +1,6 @@
 /** Holders that stop, vanish or sleep, and clocks that are wrong: what becomes of the estate, and who writes. */
 
-import { writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LoggedRequest } from '../../../lib/sandbox/kit.ts'
 import { lookAtWorld, type Truth } from '../harness/oracle.ts'
@@ -58,9 +58,23 @@ export const scenarioNamed = (name: string): Scenario => {
 export interface Resumed {
   readonly taker: Ended
   readonly holder: Ended
-  /** Requests that could change something, and programs, after the holder was woken. */
+  /** Requests that could change something, and programs, after the holder was woken; without those that it had given to the network before. */
   readonly writesAfterResume: readonly string[]
   readonly truth: Truth
+}
+
+/** What was given to the network and had not arrived: nothing calls it back, and the next holder's read-back has to bear it. */
+function underWay(sent: readonly string[], arrived: readonly LoggedRequest[]): string[] {
+  const left = [...sent]
+  for (const request of arrived) strike(left, request)
+  return left
+}
+
+/** Takes one such request off the list; whether there was one. */
+function strike(list: string[], { method, path }: LoggedRequest): boolean {
+  const at = list.findIndex(each => each.startsWith(`${method} `) && each.endsWith(path))
+  if (at >= 0) list.splice(at, 1)
+  return at >= 0
 }
 
 /** Stops a run with SIGSTOP when `event` was answered, lets another host take over and finish, and wakes the first again. */
@@ -76,12 +90,15 @@ export async function pauseAndResume(worlds: Worlds, scenario: Scenario, event: 
       stopped.resolve()
     })
     const start1 = { command: scenario.command, cwd: theatre.cwd, env: theatre.sandbox.environment }
-    holder = start({ ...start1, inside })
+    const sentLog = join(theatre.cwd, 'sent.log')
+    holder = start({ ...start1, inside: { ...inside, SENT_LOG: sentLog } })
     await Promise.race([
       stopped.promise,
       holder.ended.then(({ exitCode }) => Promise.reject(new Error(`it ended with ${exitCode} before ${event}`))),
     ])
     theatre.hooks = {}
+    const sent = existsSync(sentLog) ? readFileSync(sentLog, 'utf8').split('\n').filter(Boolean) : []
+    const pending = underWay(sent, theatre.sandbox.requests())
     jump(PAST_TAKEOVER_MS)
     const taker = await run({ ...start1, inside: { ...inside, HOSTNAME: 'another-laptop' } })
     const last = theatre.sandbox.requests().at(-1)?.n ?? 0
@@ -94,7 +111,7 @@ export async function pauseAndResume(worlds: Worlds, scenario: Scenario, event: 
     const ended = await holder.ended
     const writes = theatre.sandbox
       .requests()
-      .filter(each => each.n > last && isWrite(each))
+      .filter(each => each.n > last && isWrite(each) && !strike(pending, each))
       .map(each => `${each.vendor} ${each.method} ${each.path}`)
     return { taker, holder: ended, writesAfterResume: [...writes, ...programs], truth: lookAtWorld(theatre.sandbox) }
   } finally {
