@@ -7,6 +7,13 @@ export interface OrderOptions {
   readonly partial?: boolean
 }
 
+/** A step, its place in the list, and how many of its needs are not yet ordered. */
+interface Waiting<S> {
+  readonly step: S
+  readonly place: number
+  open: number
+}
+
 type Node = Pick<Step<never>, 'id' | 'needs'>
 
 /**
@@ -15,21 +22,21 @@ type Node = Pick<Step<never>, 'id' | 'needs'>
  */
 export function orderSteps<S extends Node>(steps: readonly S[], options: OrderOptions = {}): S[] {
   const places = placesOf(steps)
-  const open = steps.map(step => needsOf(step, places, options).length)
-  const followers = new Map<string, number[]>()
-  steps.forEach((step, place) => {
-    for (const need of needsOf(step, places, options)) followers.set(need, [...(followers.get(need) ?? []), place])
+  const followers = new Map<string, Waiting<S>[]>()
+  const waiting = steps.map((step, place) => {
+    const needs = needsOf(step, places, options)
+    const entry = { step, place, open: needs.length }
+    for (const need of needs) followers.set(need, [...(followers.get(need) ?? []), entry])
+    return entry
   })
 
-  const ready = steps.flatMap((_, place) => (open[place] === 0 ? [place] : []))
+  const ready = waiting.filter(({ open }) => open === 0)
   const ordered: S[] = []
-  for (let place = ready.shift(); place !== undefined; place = ready.shift()) {
-    const step = steps[place]
-    if (!step) continue
-    ordered.push(step)
-    for (const follower of followers.get(step.id) ?? []) {
-      open[follower] = (open[follower] ?? 0) - 1
-      if (open[follower] === 0) insert(ready, follower)
+  for (let next = ready.shift(); next !== undefined; next = ready.shift()) {
+    ordered.push(next.step)
+    for (const follower of followers.get(next.step.id) ?? []) {
+      follower.open -= 1
+      if (follower.open === 0) insert(ready, follower)
     }
   }
   if (ordered.length < steps.length) throw new Error(`bug: steps need each other: ${cycleIn(steps, ordered).join(' → ')}`)
@@ -55,9 +62,9 @@ function needsOf(step: Node, places: Map<string, number>, options: OrderOptions)
   return knownNeeds(step, places)
 }
 
-function insert(sorted: number[], value: number): void {
-  const at = sorted.findIndex(other => other > value)
-  sorted.splice(at === -1 ? sorted.length : at, 0, value)
+function insert<S>(sorted: Waiting<S>[], entry: Waiting<S>): void {
+  const at = sorted.findIndex(other => other.place > entry.place)
+  sorted.splice(at === -1 ? sorted.length : at, 0, entry)
 }
 
 /** Every step that was left over needs another one that was left over, so following needs must come round. */
@@ -65,10 +72,10 @@ function cycleIn(steps: readonly Node[], ordered: readonly Node[]): string[] {
   const settled = new Set(ordered.map(step => step.id))
   const left = new Map(steps.filter(step => !settled.has(step.id)).map(step => [step.id, step]))
   const path: string[] = []
-  let id = [...left.keys()][0]
-  while (id !== undefined && !path.includes(id)) {
-    path.push(id)
-    id = left.get(id)?.needs.find(need => left.has(need))
-  }
-  return id === undefined ? path : [...path.slice(path.indexOf(id)), id]
+  const [first] = left.keys()
+  for (let id = first; id !== undefined; id = path.indexOf(id) < path.length - 1 ? undefined : nextOf(id, left)) path.push(id)
+  return path.slice(path.findIndex(id => id === path.at(-1)))
 }
+
+const nextOf = (id: string, left: ReadonlyMap<string, Node>): string | undefined =>
+  left.get(id)?.needs.find(need => left.has(need))

@@ -1,6 +1,6 @@
 /**
- * The whole: `bun tests/faults/all.ts --all [--part kills|seeds|processes|races|strings] [--progress DIR] [--parallel N]`. Goes on where an
- * earlier call stopped. Without `--all`: what there is, and how much.
+ * `bun run test:faults`: the bounded part, as CI runs it. `bun run test:faults --all [--part kills|seeds|processes|races|strings]
+ * [--progress DIR] [--parallel N]`: the whole, which goes on where an earlier call stopped.
  */
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
@@ -136,10 +136,8 @@ if (import.meta.main) {
     return at < 0 ? undefined : process.argv[at + 1]
   }
   if (!process.argv.includes('--all')) {
-    say(
-      `${SEEDS} fault seeds, ${PROCESS_SEEDS} as processes, ${RACES} lock races, ${STRINGS} strings, every kill point: add --all, or run  bun run test:faults`,
-    )
-    process.exit(0)
+    const bounded = Bun.spawn([process.execPath, 'test', import.meta.dir], { stdio: ['ignore', 'inherit', 'inherit'] })
+    process.exit(await bounded.exited)
   }
   const directory = value('--progress') ?? join(tmpdir(), 'landfall-faults')
   mkdirSync(directory, { recursive: true })

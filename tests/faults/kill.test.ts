@@ -1,4 +1,4 @@
-/** Kill -9 at boundaries, one rerun: a seeded sample of them, and every one that has ever found something. All of them: all.ts --all. */
+/** Kill -9 at boundaries, one rerun: a seeded sample of them, and every one that has ever found something. All of them: `bun run test:faults --all`. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { isWrite, type Prepared, prepare, runCampaign, sample, titleOf } from './kill/campaign.ts'

@@ -1,4 +1,4 @@
-/** Fault schedules, each from one number: a bounded range, and every seed that has ever found something. More: all.ts --all. */
+/** Fault schedules, each from one number: a bounded range, and every seed that has ever found something. More: `bun run test:faults --all`. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import type { Truth } from './harness/oracle.ts'

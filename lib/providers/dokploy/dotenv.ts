@@ -36,23 +36,23 @@ const WRITINGS: readonly ((value: string) => string)[] = [
 
 /** What may stand in the next line: a quote that stays open would swallow everything up to one of its kind at a line's end. */
 const NEIGHBOURS = ['"', "'", '`'].flatMap(quote => [
-  { line: `Z_=${quote}1${quote}`, value: '1' },
-  { line: `Z_=x${quote}`, value: `x${quote}` },
+  { written: `${quote}1${quote}`, value: '1' },
+  { written: `x${quote}`, value: `x${quote}` },
 ])
 
-const comesBack = (line: string, name: string, value: string): boolean =>
-  NEIGHBOURS.every(next => {
-    const read = parse(`${line}\n${next.line}\n`)
-    return name === 'Z_'
-      ? parse(line)[name] === value
-      : read[name] === value && read.Z_ === next.value && Object.keys(read).length === 2
+const comesBack = (line: string, name: string, value: string): boolean => {
+  const other = `${name}_`
+  return NEIGHBOURS.every(next => {
+    const read = parse(`${line}\n${other}=${next.written}\n`)
+    return read[name] === value && read[other] === next.value && Object.keys(read).length === 2
   })
+}
 
 const lineOf = (name: string, value: string): string | undefined =>
   WRITINGS.map(write => `${name}=${write(value)}`).find(line => comesBack(line, name, value))
 
 /** What stands in the double braces after a dollar: "project.X" and its kin. */
-const REFERENCE = /\$\{\{(.*?)\}\}/g
+const REFERENCE = /(?<=\$\{\{).*?(?=\}\})/g
 const isReference = (target: string, names: ReadonlySet<string>): boolean =>
   /^(?:project|environment)\.[A-Za-z_][A-Za-z0-9_]*$/.test(target) || /^vault\.[\w.\-/]+$/.test(target) || names.has(target)
 
@@ -61,7 +61,7 @@ export function envProblem(name: string, value: string, names: ReadonlySet<strin
   if (!NAME.test(name) || FORBIDDEN.has(name)) return 'its name is no name of a variable'
   if (value.includes('\0')) return 'its value holds a NUL'
   if (!value.isWellFormed()) return 'its value is no valid text'
-  for (const [, target = ''] of value.matchAll(REFERENCE))
+  for (const target of value.match(REFERENCE) ?? [])
     if (!isReference(target, names))
       return 'its value holds a reference in double braces that leads nowhere, which would fail each deploy'
   return lineOf(name, value) === undefined
@@ -75,6 +75,7 @@ export function envProblem(name: string, value: string, names: ReadonlySet<strin
  */
 export function renderEnv(env: EnvSet): string {
   const names = new Set(env.map(([name]) => name))
+  const lines = env.map(([name, value]) => lineOf(name, value.reveal()))
   const problems = env.flatMap(([name, value]) => {
     const problem = envProblem(name, value.reveal(), names)
     return problem === undefined ? [] : [`${JSON.stringify(name)}: ${problem}`]
@@ -83,5 +84,5 @@ export function renderEnv(env: EnvSet): string {
     throw new LandfallError('config', `Dokploy cannot keep these variables byte for byte: ${problems.join('; ')}.`, {
       hint: 'Encode such a value (base64, for example) and decode it in the application.',
     })
-  return env.map(([name, value]) => `${lineOf(name, value.reveal()) ?? ''}\n`).join('')
+  return lines.map(line => `${line}\n`).join('')
 }

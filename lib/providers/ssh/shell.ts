@@ -3,6 +3,7 @@
 import { env } from 'node:process'
 import { LandfallError } from '../../errors.ts'
 import { OUTPUT_LIMIT_BYTES, parseOutput } from './protocol.ts'
+import { quoteForSh } from './quote.ts'
 
 /** All that a child sees of our environment: no token can leak into it, and nothing of it can change what ssh does. */
 const ENVIRONMENT = ['PATH', 'HOME', 'SSH_AUTH_SOCK', 'LANG'] as const
@@ -135,6 +136,3 @@ const notInstalled = (why: string) =>
     hint: 'Install OpenSSH (package openssh-client) and run the same command again.',
     cause: why,
   })
-
-/** Single quotes hold for every POSIX shell; zx's own quoting is bash's, and dash would add a dollar sign. */
-export const quoteForSh = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`

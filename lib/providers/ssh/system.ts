@@ -11,7 +11,8 @@ import type { Target } from '../ports/machine.ts'
 import { CONNECT_TIMEOUT_MS, KEEP_ALIVE, type SshClient } from './client.ts'
 import { classifyStderr, connectionError } from './failures.ts'
 import { PROBE, REMOTE_COMMAND, renderRequest } from './protocol.ts'
-import { type HeldProgram, holdLocal, type LocalOutcome, quoteForSh, runLocal } from './shell.ts'
+import { quoteForSh } from './quote.ts'
+import { type HeldProgram, holdLocal, type LocalOutcome, runLocal } from './shell.ts'
 import { checkTarget, connectionId } from './target.ts'
 
 export interface SystemClientOptions {

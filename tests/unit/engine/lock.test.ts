@@ -231,6 +231,16 @@ describe('taking the lock', () => {
     expect(locks.calls.length).toBeLessThan(20)
   })
 
+  test('a dead lock that comes back however often it is deleted is said to be held, within bounds', async () => {
+    const clock = fakeClock()
+    const locks = vendor(clock)
+    await holdLock(settings(locks, clock, 'b'))
+    clock.advance(DAY_MS)
+    const stuck = { ...locks, delete: () => Promise.resolve() }
+    await expect(holdLock(settings(stuck, clock, 'a'))).rejects.toThrow('Another run is at work: ann@laptop-b')
+    expect(locks.calls.length).toBeLessThan(25)
+  })
+
   test("the vendor's other failures come through", async () => {
     const clock = fakeClock()
     const locks = vendor(clock)
@@ -367,6 +377,28 @@ describe('confirming before a write', () => {
     await expect(held.confirm()).rejects.toMatchObject({ code: 'locked' })
   })
 
+  test('its own timer keeps no process alive that ends without a release', () => {
+    const root = new URL('../../../', import.meta.url).pathname
+    const program = `
+      import { systemClock as clock } from '${root}lib/engine/clock.ts'
+      import { holdLock } from '${root}lib/engine/lock.ts'
+      const nothing = async () => undefined
+      const locks = { create: async () => ({ id: '1' }), find: nothing, beat: nothing, delete: nothing }
+      const host = { hostId: 'here', pid: 1, who: 'ann@here', isPidAlive: () => true }
+      await holdLock({ locks, estate: 'demo', runId: 'a', command: 'setup', host, clock, signal: AbortSignal.any([]) })
+      console.log('held')`
+    const child = Bun.spawnSync([process.execPath, '--no-env-file', '-e', program], { timeout: 15_000 })
+    expect([child.stdout.toString(), child.exitCode]).toEqual(['held\n', 0])
+  })
+
+  test('with its own timer, a released lock sends nothing more', async () => {
+    const { every: _, ...own } = settings(vendor(fakeClock()), fakeClock(), 'a')
+    const locks = vendor(own.clock)
+    const held = await holdLock({ ...own, locks })
+    await held.release()
+    expect(locks.calls).toEqual(['create', 'delete'])
+  })
+
   test('beats in the background, reports a failing beat, and stops with the lock', async () => {
     const ticks: (() => void)[] = []
     let stopped = 0
@@ -382,7 +414,7 @@ describe('confirming before a write', () => {
     const tick = async () => {
       clock.advance(20_000)
       for (const task of ticks) task()
-      await Bun.sleep(1)
+      for (let turn = 0; turn < 20; turn++) await new Promise(resolve => setImmediate(resolve))
     }
     for (let beat = 0; beat < 10; beat++) await tick()
     expect(locks.calls).toEqual(Array(10).fill('beat'))

@@ -173,6 +173,11 @@ describe('text in pieces', () => {
       ),
     ).toBe('a *** b'))
 
+  test('without a secret to look for, only the last word waits: it may be a shape', () => {
+    const stream = redactor().cleanStream()
+    expect([stream.push('no secret is known yet'), stream.end()]).toEqual(['no secret is known ', 'yet'])
+  })
+
   test('is passed on as soon as nothing in it can be a secret', () => {
     const stream = redactor(SECRET).cleanStream()
     expect(stream.push('one line\n')).toBe('one line\n')

@@ -3,7 +3,7 @@ import { hasCode } from '../../../../lib/errors.ts'
 import type { Program, Target } from '../../../../lib/providers/ports/machine.ts'
 import { effectOf, PROGRAM_TEXTS } from '../../../../lib/providers/ssh/programs.ts'
 import { parseOutput, REMOTE_COMMAND, renderRequest } from '../../../../lib/providers/ssh/protocol.ts'
-import { quoteForSh } from '../../../../lib/providers/ssh/shell.ts'
+import { quoteForSh } from '../../../../lib/providers/ssh/quote.ts'
 import { checkTarget, connectionId } from '../../../../lib/providers/ssh/target.ts'
 import { Secret } from '../../../../lib/secret.ts'
 
