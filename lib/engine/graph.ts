@@ -74,7 +74,7 @@ function cycleIn(steps: readonly Node[], ordered: readonly Node[]): string[] {
   const path: string[] = []
   const [first] = left.keys()
   for (let id = first; id !== undefined; id = path.indexOf(id) < path.length - 1 ? undefined : nextOf(id, left)) path.push(id)
-  return path.slice(path.findIndex(id => id === path.at(-1)))
+  return path.slice(path.indexOf(String(path.at(-1))))
 }
 
 const nextOf = (id: string, left: ReadonlyMap<string, Node>): string | undefined =>
