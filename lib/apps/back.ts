@@ -5,8 +5,7 @@ import type { AppSpec } from '../estate/apps.ts'
 import type { Compose, DokployApps, Service } from '../providers/ports/dokploy-apps.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
-import type { Deps } from '../steps/deps.ts'
-import { parseFactLines, runProgram } from '../steps/machine.ts'
+import { type ProgramDeps, parseFactLines, runProgram } from '../steps/machine.ts'
 import type { Release } from './history.ts'
 
 export type Way =
@@ -61,7 +60,7 @@ export function wayBack(service: Service, release: Release): Way {
 
 export interface BackContext {
   readonly api: DokployApps
-  readonly deps: Pick<Deps, 'machines' | 'programs'>
+  readonly deps: ProgramDeps
   readonly target: Target
   readonly signal: AbortSignal
   readonly title: string

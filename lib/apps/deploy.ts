@@ -15,7 +15,7 @@ import { idsNow, type Rollout, staysUp, type WatchContext, waitRolledOut } from 
 
 export interface DeployContext extends WatchContext, BackContext {
   readonly outside: Pick<Outside, 'fetchPage'>
-  readonly server: Server
+  readonly server: Pick<Server, 'ipv4' | 'ipv6'>
   /** Marks what this run does. */
   readonly runId: string
   readonly who: string

@@ -5,8 +5,7 @@ import { envValue } from '../providers/dokploy/dotenv.ts'
 import type { EnvSet } from '../providers/ports/dokploy-apps.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
-import type { Deps } from '../steps/deps.ts'
-import { runProgram } from '../steps/machine.ts'
+import { type ProgramDeps, runProgram } from '../steps/machine.ts'
 
 export interface Release {
   readonly version: string
@@ -26,12 +25,10 @@ export interface Release {
   readonly deploymentId: string
 }
 
-type HistoryDeps = Pick<Deps, 'machines' | 'programs'>
-
 const NO_HISTORY = 4
 
 /** Newest last. A line that is damaged is left out. */
-export async function readHistory(deps: HistoryDeps, target: Target, app: string): Promise<readonly Release[]> {
+export async function readHistory(deps: ProgramDeps, target: Target, app: string): Promise<readonly Release[]> {
   const result = await deps.machines.run(target, deps.programs['read-app-history'], { APP: app })
   if (result.exitCode === NO_HISTORY) return []
   if (result.exitCode !== 0)
@@ -42,7 +39,7 @@ export async function readHistory(deps: HistoryDeps, target: Target, app: string
   return result.stdout.split('\n').flatMap(line => (line === '' ? [] : fromLine(line)))
 }
 
-export async function appendHistory(deps: HistoryDeps, target: Target, app: string, release: Release): Promise<void> {
+export async function appendHistory(deps: ProgramDeps, target: Target, app: string, release: Release): Promise<void> {
   const entry = new Secret(`release of ${app}`, JSON.stringify(toJson(release)), 'unlisted')
   await runProgram(deps, target, 'append-app-history', { APP: app, ENTRY: entry })
 }

@@ -54,7 +54,7 @@ export async function lookPublic(
   outside: Pick<Outside, 'fetchPage'>,
   app: AppSpec,
   domain: DomainSpec,
-  server: Server,
+  server: Pick<Server, 'ipv4' | 'ipv6'>,
 ): Promise<Seen> {
   const path = app.version?.in === 'path' ? app.version.name : (app.health?.path ?? '/')
   const url = urlOf(domain, path)
@@ -74,7 +74,7 @@ export async function lookPublic(
 export async function waitPublic(
   context: Omit<WatchContext, 'api'> & { readonly outside: Pick<Outside, 'fetchPage'> },
   app: AppSpec,
-  server: Server,
+  server: Pick<Server, 'ipv4' | 'ipv6'>,
   version: string | undefined,
 ): Promise<{ readonly state: 'seen'; readonly urls: readonly string[] } | Unseen> {
   const { clock, signal, timing } = context

@@ -54,9 +54,12 @@ export function targetOf(estate: string, server: Server, label: string = LABEL_K
   return { name: server.name, address, port: 22, user: 'root', hostKeyAlias: hostKeyAlias(estate, server.id), hostKey }
 }
 
+/** What running a program on a machine takes. */
+export type ProgramDeps = Pick<Deps, 'programs'> & { readonly machines: Pick<Deps['machines'], 'run'> }
+
 /** Runs a program that has to succeed; its own last words become the error. @throws LandfallError vendor */
 export async function runProgram(
-  deps: Pick<Deps, 'machines' | 'programs'>,
+  deps: ProgramDeps,
   target: Target,
   name: ProgramName,
   input: ProgramInput = {},

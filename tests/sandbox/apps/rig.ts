@@ -1,9 +1,11 @@
 /** The adapter for applications, joined to a stand-in panel in memory, with a clock that a test moves. */
 
+import type { Clock } from '../../../lib/engine/clock.ts'
 import { createMeter } from '../../../lib/engine/meter.ts'
 import { createDokployApps } from '../../../lib/providers/dokploy/apps.ts'
 import type { DokployContext } from '../../../lib/providers/dokploy/client.ts'
 import type { DokployApps } from '../../../lib/providers/ports/dokploy-apps.ts'
+import type { StandInResponse } from '../../../lib/sandbox/kit.ts'
 import { createDokployStandIn, type DokployControl } from '../../../lib/sandbox/dokploy/standin.ts'
 import { openStore } from '../../../lib/sandbox/store.ts'
 import { Secret } from '../../../lib/secret.ts'
@@ -28,9 +30,16 @@ export interface Rig {
   sleep(ms: number): void
 }
 
-export async function openRig(): Promise<Rig> {
+export interface RigOptions {
+  /** One that moves by itself; else the test moves it. */
+  readonly clock?: Clock
+  /** Sees each call of the adapter, and may answer in the stand-in's place. */
+  readonly intercept?: (call: Call, ask: () => Promise<StandInResponse>, raw: Rig['raw']) => Promise<StandInResponse>
+}
+
+export async function openRig(options: RigOptions = {}): Promise<Rig> {
   let nowMs = Date.parse('2026-11-20T12:00:00Z')
-  const clock = {
+  const clock: Clock = options.clock ?? {
     nowMs: () => nowMs,
     monotonicMs: () => nowMs,
     async sleep(ms: number) {
@@ -48,7 +57,7 @@ export async function openRig(): Promise<Rig> {
       query: url.searchParams,
       headers: new Headers(headers),
       bodyText,
-      atMs: nowMs,
+      atMs: clock.nowMs(),
     })
   }
   const signedUp = await ask(
@@ -67,6 +76,10 @@ export async function openRig(): Promise<Rig> {
   )
   const key = (made.json as { key: string }).key
 
+  const raw: Rig['raw'] = async (method, path, body) => {
+    const answer = await ask(method, path, body, { ...json, 'x-api-key': key })
+    return { status: answer.status, json: answer.json }
+  }
   const calls: Call[] = []
   let lost: string | undefined
   const context: DokployContext = {
@@ -86,15 +99,18 @@ export async function openRig(): Promise<Rig> {
       const url = new URL(address)
       const bodyText = typeof init.body === 'string' ? init.body : ''
       const body: unknown = bodyText === '' ? undefined : JSON.parse(bodyText)
-      calls.push({ method: init.method ?? 'GET', path: url.pathname, query: url.searchParams, body })
-      const answer = await standIn.handle({
-        method: init.method ?? 'GET',
-        path: url.pathname,
-        query: url.searchParams,
+      const call = { method: init.method ?? 'GET', path: url.pathname, query: url.searchParams, body }
+      calls.push(call)
+      const request = {
+        method: call.method,
+        path: call.path,
+        query: call.query,
         headers: new Headers(init.headers),
         bodyText,
-        atMs: nowMs,
-      })
+        atMs: clock.nowMs(),
+      }
+      const pass = async () => standIn.handle(request)
+      const answer = await (options.intercept?.(call, pass, raw) ?? pass())
       if (lost !== undefined && url.pathname.includes(lost)) {
         lost = undefined
         throw Object.assign(new Error('closed'), { code: 'ECONNRESET' })
@@ -110,10 +126,7 @@ export async function openRig(): Promise<Rig> {
     loseAnswer: path => {
       lost = path
     },
-    async raw(method, path, body) {
-      const answer = await ask(method, path, body, { ...json, 'x-api-key': key })
-      return { status: answer.status, json: answer.json }
-    },
+    raw,
     push: async (path, body, headers = {}) => (await ask('POST', path, body, { ...json, ...headers })).status,
     sleep: ms => {
       nowMs += ms
