@@ -229,13 +229,20 @@ async function failed(failure: Failure): Promise<DeployResult> {
     .trimEnd()
     .split('\n')
     .filter(line => line.trim() !== '')
+  const checked = lastLine(hideValues(report?.healthOutput ?? '', service.env))
   const diagnosis = diagnose({
     app,
     stage,
     log: lines,
     taskErrors: rollout?.state === 'failed' ? rollout.errors : [],
     oomKilled: report?.oomKilled ?? false,
-    ...(report ? { exitCode: report.exitCode } : {}),
+    ...(report
+      ? {
+          exitCode: report.exitCode,
+          healthFailures: report.healthFailures,
+          healthOutput: hideValues(report.healthOutput, service.env),
+        }
+      : {}),
     ...(seen?.status === undefined ? {} : { status: seen.status }),
     ...(seen ? { outside: seen.kind, outsideError: seen.why } : {}),
   })
@@ -246,10 +253,16 @@ async function failed(failure: Failure): Promise<DeployResult> {
     [
       `${app.name} was not deployed: ${diagnosis.says}; ${SAID[outcome]}.`,
       ...lines.slice(-LINES).map(line => `  | ${line}`),
+      ...(checked === undefined ? [] : [`  health check | ${checked}`]),
     ].join('\n'),
     { hint: diagnosis.hint },
   )
   return { state: 'failed', cause: diagnosis.cause, error, before: outcome }
+}
+
+const lastLine = (text: string): string | undefined => {
+  const line = text.trim().split('\n').at(-1)?.slice(0, 300)
+  return line === '' ? undefined : line
 }
 
 /** Makes Dokploy want again what ran before, and runs it again when it is gone. */

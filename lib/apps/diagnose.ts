@@ -24,6 +24,9 @@ export interface Symptoms {
   readonly taskErrors: readonly string[]
   readonly oomKilled: boolean
   readonly exitCode?: number
+  /** Health checks that failed in a row, and what the last one wrote. */
+  readonly healthFailures?: number
+  readonly healthOutput?: string
   /** What the public address answered. */
   readonly status?: number
   readonly outside?: 'unreachable' | 'wrong_answer'
@@ -53,10 +56,14 @@ const find = (lines: readonly string[], pattern: RegExp): RegExpExecArray | unde
   return undefined
 }
 
+/** Whether it ended because somebody stopped it, as Swarm does with what is unhealthy; not by itself. */
+const wasStopped = (exitCode: number | undefined): boolean => exitCode === undefined || [0, 137, 143].includes(exitCode)
+
 export function diagnose(symptoms: Symptoms): Diagnosis {
-  const { app, log, taskErrors, stage } = symptoms
-  const lines = [...log, ...taskErrors]
-  const unhealthy = taskErrors.some(error => /unhealthy/i.test(error))
+  const { app, log, taskErrors, stage, healthOutput = '', healthFailures = 0 } = symptoms
+  const lines = [...log, ...taskErrors, healthOutput]
+  // One that ends well when it is stopped leaves no error behind: then only its checks tell.
+  const unhealthy = taskErrors.some(error => /unhealthy/i.test(error)) || (healthFailures > 0 && wasStopped(symptoms.exitCode))
 
   if (find(lines, NO_IMAGE))
     return {

@@ -123,7 +123,7 @@ export function deployContext(app: AppSession, look: DeployContext['look']): Dep
       pollMs: simulated ? 100 : 2_000,
       stableMs: seconds(session, 'stable', simulated ? 500 : STABLE_MS),
       startTimeoutMs: seconds(session, 'timeout', startTimeoutOf(app.app)),
-      outsideTimeoutMs: seconds(session, 'timeout', simulated ? 10_000 : OUTSIDE_TIMEOUT_MS),
+      outsideTimeoutMs: seconds(session, 'timeout', simulated ? 30_000 : OUTSIDE_TIMEOUT_MS),
     },
   }
 }

@@ -114,7 +114,7 @@ async function lookAtContainers(
   const reports = await Promise.all(containers.map(async each => ({ ...each, report: await api.inspectContainer(each.id) })))
   // A service that does its work and ends well (a migration) is no failure.
   const failed = reports.filter(
-    ({ state, report }) => state === 'restarting' || report.health === 'unhealthy' || (!report.running && report.exitCode !== 0),
+    ({ state, report }) => state === 'restarting' || (report.running ? report.health === 'unhealthy' : report.exitCode !== 0),
   )
   const waiting = reports.filter(({ report }) => report.health === 'starting')
   const up = reports.filter(each => !failed.includes(each) && !waiting.includes(each))

@@ -61,7 +61,10 @@ export interface DomainSpec {
   readonly stripPath: boolean
 }
 
-/** `via`: how it also happens after a deploy that a push started; `deploy` means only after deploy.ts. */
+/**
+ * `via`: `compose_command` and `compose_script` are chained to the stack's own deploys, so a push runs them too; the script is for what a
+ * chained command may not hold. `deploy` happens only after deploy.ts.
+ */
 export type PostDeploy =
   | { readonly action: 'none' }
   | { readonly action: 'versioned' }
@@ -70,7 +73,7 @@ export type PostDeploy =
       readonly what: 'flush' | 'selective' | 'command'
       readonly service: string
       readonly command: string
-      readonly via: 'compose_command' | 'deploy'
+      readonly via: 'compose_command' | 'compose_script' | 'deploy'
     }
   | { readonly action: 'call'; readonly urlVariable: string }
 

@@ -2,7 +2,7 @@
 
 import type { Say } from './check.ts'
 import { projectOf } from './derive.ts'
-import { type AppConfig, commandOf, DEFAULT_PORT, dokployGroupsOf, platformOf, serverNamed } from './derive-apps.ts'
+import { type AppConfig, DEFAULT_PORT, dokployGroupsOf, platformOf, serverNamed } from './derive-apps.ts'
 import type { Path } from './json.ts'
 import type { Config } from './schema.ts'
 import { didYouMean, listed, quoted } from './words.ts'
@@ -45,6 +45,8 @@ const checkSource = (path: Path, app: AppConfig, say: Say) => {
     say(at, 'is missing: say where it comes from, with github, git or image', at, [...path, 'compose'], ...causes)
   if (image !== undefined && app.compose !== undefined)
     say([...at, 'image'], 'is not used by a compose stack, whose file names its images', [...path, 'compose'])
+  if (folder !== undefined && app.compose !== undefined)
+    say([...at, 'path'], 'is not used by a compose stack: compose.file says where it lies', [...path, 'compose'])
   if (image !== undefined && app.build !== undefined) say([...path, 'build'], 'builds nothing: source names a finished image')
   if (app.compose !== undefined && app.build !== undefined)
     say([...path, 'build'], 'builds nothing: a compose file says itself how its services are built')
@@ -134,17 +136,16 @@ const checkPostDeploy = (path: Path, app: AppConfig, say: Say) => {
     ])
   const pushes =
     app.deploy_on === 'push' || (app.deploy_on === undefined && (app.source?.github ?? app.source?.git) !== undefined)
-  if (acts && url === undefined && pushes && app.compose !== undefined && isDeployOnly(app))
+  if (acts && url === undefined && pushes && app.compose?.type === 'stack')
     say(
       at,
-      `cannot run after a push: Dokploy's compose command takes neither pipes nor quotes; use "flush", a command without them, or deploy_on "command"`,
+      'cannot run after a push: Dokploy runs nothing after a deploy of the type "stack"; use url_env, the type "docker-compose", or deploy_on "command"',
       [...path, 'deploy_on'],
+      [...path, 'compose', 'type'],
     )
   if (acts && url === undefined && pushes && app.compose === undefined && action === 'command')
     say(at, 'cannot run after a push: use url_env, or deploy_on "command"', [...path, 'deploy_on'])
 }
-
-const isDeployOnly = (app: AppConfig): boolean => app.compose?.type === 'stack' || /[;|`$(){}<>\n\\&"]/.test(commandOf(app))
 
 const checkBackups = (config: Config, say: Say) => {
   for (const [name, backup] of Object.entries(config.backups ?? {})) {

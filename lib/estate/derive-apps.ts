@@ -94,7 +94,11 @@ const healthFrom = (app: AppConfig, port: number): HealthSpec | undefined => {
   const url = `http://127.0.0.1:${port}${path}`
   return {
     path,
-    command: command ?? ['CMD-SHELL', `wget -q -O /dev/null ${url} || curl -fsS -o /dev/null ${url}`],
+    // Docker's own first word for "as it stands" says nothing.
+    command: (command?.[0] === 'CMD' ? command.slice(1) : command) ?? [
+      'CMD-SHELL',
+      `wget -q -O /dev/null ${url} || curl -fsS -o /dev/null ${url}`,
+    ],
     intervalMs: interval_s * 1000,
     timeoutMs: timeout_s * 1000,
     startMs: start_s * 1000,
@@ -116,14 +120,15 @@ const domainFrom = (port: number, domain: NonNullable<AppConfig['domains']>[numb
   }
 }
 
-/** What Dokploy refuses in a compose command: then a chain cannot carry it (facts/dokploy 13). */
+/** What Dokploy refuses in a compose command (facts/dokploy 13): such an action travels as a file. */
 const REFUSED_IN_CHAIN = /[;|`$(){}<>\n\\&"]/
 
 /** The command that an action runs inside a container. Pure. */
-export const commandOf = (app: AppConfig): string => {
+const commandOf = (app: AppConfig): string => {
   const { action, pattern = '', command = '' } = app.post_deploy ?? {}
   if (action === 'flush') return 'redis-cli FLUSHALL'
-  if (action === 'selective') return `redis-cli --scan --pattern '${pattern}' | xargs -r redis-cli DEL`
+  // A key may hold spaces: split at them, other keys than the meant ones would go.
+  if (action === 'selective') return `redis-cli --scan --pattern '${pattern}' | tr '\\n' '\\000' | xargs -0 -r redis-cli UNLINK`
   return command
 }
 
@@ -132,13 +137,13 @@ const postDeployFrom = (app: AppConfig): PostDeploy => {
   if (action === 'none' || action === 'versioned') return { action }
   if (urlVariable !== undefined) return { action: 'call', urlVariable }
   const command = commandOf(app)
-  const chained = app.compose !== undefined && app.compose.type !== 'stack' && !REFUSED_IN_CHAIN.test(command)
+  const chained = app.compose !== undefined && app.compose.type !== 'stack'
   return {
     action: 'exec',
     what: action,
     service: app.compose === undefined ? '' : (service ?? 'cache'),
     command,
-    via: chained ? 'compose_command' : 'deploy',
+    via: !chained ? 'deploy' : REFUSED_IN_CHAIN.test(command) ? 'compose_script' : 'compose_command',
   }
 }
 

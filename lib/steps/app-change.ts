@@ -11,12 +11,15 @@ import {
   desiredCommand,
   desiredEnv,
   desiredMark,
+  desiredScript,
   desiredSettings,
   desiredSource,
   diffService,
+  HOOK_FILE,
   HOOK_SCHEDULE,
   NEVER,
   type ServiceDiff,
+  scriptOf,
 } from './app-diff.ts'
 import { type AppDeps, panelApi, updateView } from './app-place.ts'
 import type { AppsView } from './app-world.ts'
@@ -44,6 +47,11 @@ export async function applyDiff(
   const input = deps.inputOf(app.name)
   const ref: ServiceRef = { kind: service.kind, id: service.id }
   if (service.kind === 'compose' && app.source.kind === 'compose') {
+    const script = desiredScript(app)
+    const kept = scriptOf(service)
+    // Before the command that copies it.
+    if (script !== undefined && kept?.file?.text !== script)
+      await api.setFile(service.id, { ...(kept ? { id: kept.id } : {}), name: HOOK_FILE, text: script })
     if (diff.source.length + diff.compose.length > 0)
       await api.setCompose(service.id, {
         type: app.source.type,

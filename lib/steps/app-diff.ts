@@ -137,7 +137,7 @@ export const desiredEnv = (wanted: EnvSet, current: EnvSet): EnvSet => {
 
 const domainKey = (domain: Pick<Domain, 'host' | 'path' | 'service'>): string =>
   `${domain.host}${domain.path} ${domain.service ?? ''}`
-const DOMAIN_FIELDS = ['port', 'https', 'certificate', 'resolver', 'stripPath'] as const
+const DOMAIN_FIELDS = ['port', 'https', 'certificate', 'resolver', 'stripPath', 'enabled'] as const
 
 export interface DomainDiff {
   readonly creates: readonly DomainSpec[]
@@ -156,8 +156,7 @@ export function domainDiff(before: readonly Domain[], after: readonly DomainSpec
     creates: pairs.filter(pair => !pair.found).map(pair => pair.domain),
     updates: pairs.flatMap(({ domain, found }) => {
       if (!found) return []
-      const have = { ...found, id: '', enabled: true }
-      const lines = fieldDiff<Omit<Domain, 'id' | 'enabled'>>(have, domain, [...DOMAIN_FIELDS])
+      const lines = fieldDiff<Omit<Domain, 'id'>>(found, { ...domain, enabled: true }, [...DOMAIN_FIELDS])
       return lines.length > 0 ? [{ id: found.id, domain, lines }] : []
     }),
     // Made twice by hand, or not in the file any more.
@@ -175,13 +174,27 @@ export const describeDomain = ({
   `${https ? 'https' : 'http'}://${host}${path === '/' ? '' : path} → ${service === undefined ? '' : `${service}:`}${port}`
 
 /** The command that a stack's deploys run, when a cache action is chained to it; undefined: Dokploy's own. */
-export function desiredCommand(app: AppSpec, stack: Pick<Compose, 'appName' | 'source' | 'path'>): string | undefined {
+export function desiredCommand(app: AppSpec, stack: Pick<Compose, 'appName'>): string | undefined {
   const { postDeploy, source } = app
-  if (postDeploy.action !== 'exec' || postDeploy.via !== 'compose_command' || source.kind !== 'compose') return undefined
+  if (postDeploy.action !== 'exec' || postDeploy.via === 'deploy' || source.kind !== 'compose') return undefined
   const file = source.repository ? source.file : 'docker-compose.yml'
   const project = `compose -p ${stack.appName} -f ${file}`
-  return `${project} up -d --build --remove-orphans && docker ${project} exec -T ${postDeploy.service} ${postDeploy.command}`
+  const up = `${project} up -d --build --remove-orphans`
+  const exec = `docker ${project} exec -T ${postDeploy.service}`
+  if (postDeploy.via === 'compose_command') return `${up} && ${exec} ${postDeploy.command}`
+  const inside = `/tmp/${HOOK_FILE}`
+  return `${up} && docker ${project} cp ../files/${HOOK_FILE} ${postDeploy.service}:${inside} && ${exec} sh ${inside}`
 }
+
+/** The file beside a stack's code that holds an action which no command may hold. */
+export const HOOK_FILE = 'landfall-post-deploy.sh'
+
+/** Its text; undefined when the action needs none. */
+export const desiredScript = ({ postDeploy }: Pick<AppSpec, 'postDeploy'>): string | undefined =>
+  postDeploy.action === 'exec' && postDeploy.via === 'compose_script' ? `set -e\n${postDeploy.command}\n` : undefined
+
+export const scriptOf = (service: Pick<Service, 'mounts'>): Service['mounts'][number] | undefined =>
+  service.mounts.find(each => each.file?.name === HOOK_FILE)
 
 /** The schedule that holds an action which only our own deploys run; never due by itself. */
 export const HOOK_SCHEDULE = 'landfall post-deploy'
@@ -225,12 +238,14 @@ const barePath = (path: string): string => path.replace(/^\.?\//, '')
 function diffCompose(app: AppSpec, input: AppInput, service: Compose): string[] {
   if (app.source.kind !== 'compose') return []
   const command = desiredCommand(app, service) ?? ''
+  const script = desiredScript(app)
   return [
     ...(service.type === app.source.type ? [] : [`type: ${service.type} → ${app.source.type}`]),
     ...(input.file !== undefined && input.file.reveal() !== service.file.reveal() ? ['compose file: changed'] : []),
     ...(app.source.repository && barePath(service.path) !== barePath(app.source.file)
       ? [`path: ${service.path} → ${app.source.file}`]
       : []),
+    ...(script === undefined || scriptOf(service)?.file?.text === script ? [] : [`post-deploy: ${script.split('\n')[1] ?? ''}`]),
     ...(service.command === command ? [] : [`command: ${command === '' ? "Dokploy's own" : command}`]),
     ...(service.autoDeploy === (app.deployOn === 'push')
       ? []

@@ -7,7 +7,7 @@ import { hasCode, LandfallError } from '../../errors.ts'
 import type { ContainerReport, Deployment, DokployApps, ServiceRef, Task } from '../ports/dokploy-apps.ts'
 import { fromWireDeployment } from './apps-wire.ts'
 import type { DokployContext } from './client.ts'
-import { flagIn, given, idIn, numberIn, objectIn, type Requests, type Row, rowOf, rowsOf, textIn } from './requests.ts'
+import { flagIn, given, idIn, listIn, numberIn, objectIn, type Requests, type Row, rowOf, rowsOf, textIn } from './requests.ts'
 
 /** A queued deploy waits behind the others of its server, one at a time. */
 const QUEUE_TIMEOUT_MS = 15 * 60_000
@@ -71,7 +71,7 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
       textOf(await requests.get('deployment.readLogs', { deploymentId, tail: lines })),
     async readLog(applicationId, lines, sinceMs) {
       const since = sinceMs === undefined ? {} : { since: `${Math.max(1, Math.ceil(sinceMs / 1000))}s` }
-      return textOf(await requests.get('application.readLogs', { applicationId, tail: lines, ...since }))
+      return bareLines(textOf(await requests.get('application.readLogs', { applicationId, tail: lines, ...since })))
     },
     readComposeLog: async (composeId, containerId, lines) =>
       textOf(await requests.get('compose.readLogs', { composeId, containerId, tail: lines })),
@@ -125,6 +125,9 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
   }
 }
 
+/** Swarm puts time and task before each line. */
+const bareLines = (text: string): string => text.replace(/^(?:\d{4}-\d\d-\d\dT\S+Z )?\S+\.\d+\.[a-z0-9]{12,25}@\S+\s*\| ?/gm, '')
+
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 
 const fromWireTask = (row: Row): Task => ({
@@ -135,11 +138,14 @@ const fromWireTask = (row: Row): Task => ({
   error: textIn(row, 'error'),
 })
 
+const HEALTH_OUTPUT_LIMIT = 4096
 const HEALTHS = ['starting', 'healthy', 'unhealthy'] as const
 
 function fromWireContainer(row: Row): ContainerReport {
   const state = objectIn(row, 'State')
   const health = textIn(objectIn(state, 'Health'), 'Status')
+  const healthFailures = numberIn(objectIn(state, 'Health'), 'FailingStreak')
+  const lastCheck = listIn(objectIn(state, 'Health'), 'Log').at(-1)
   // The same answer holds the container's variables: nothing else is taken out of it.
   const service = textIn(objectIn(objectIn(row, 'Config'), 'Labels'), 'com.docker.compose.service')
   return {
@@ -147,6 +153,8 @@ function fromWireContainer(row: Row): ContainerReport {
     imageId: textIn(row, 'Image'),
     running: flagIn(state, 'Running'),
     health: HEALTHS.find(each => each === health) ?? 'none',
+    healthOutput: lastCheck ? textIn(lastCheck, 'Output').slice(0, HEALTH_OUTPUT_LIMIT) : '',
+    healthFailures,
     exitCode: numberIn(state, 'ExitCode'),
     oomKilled: flagIn(state, 'OOMKilled'),
     restarts: numberIn(row, 'RestartCount'),
@@ -161,6 +169,8 @@ const fromWireTaskStatus = (task: Row, status: Row): ContainerReport => ({
   imageId: '',
   running: textIn(objectIn(task, 'Status'), 'State') === 'running',
   health: 'none',
+  healthOutput: '',
+  healthFailures: 0,
   exitCode: numberIn(status, 'ExitCode'),
   oomKilled: false,
   restarts: 0,

@@ -36,6 +36,7 @@ type Calls = Pick<
   | 'createDomain'
   | 'setDomain'
   | 'deleteDomain'
+  | 'setFile'
   | 'createVolume'
 >
 
@@ -193,7 +194,7 @@ export const serviceCalls = (requests: Requests): Calls => {
       )
     },
     async setDomain(domainId, domain) {
-      await requests.set('domain.update', { domainId, ...toWireDomain(domain) })
+      await requests.set('domain.update', { domainId, ...toWireDomain(domain), enabled: true })
     },
     async deleteDomain(domainId) {
       try {
@@ -202,6 +203,28 @@ export const serviceCalls = (requests: Requests): Calls => {
         // Gone is what was wanted.
         if (!(error instanceof LandfallError) || error.code !== 'not_found') throw error
       }
+    },
+    async setFile(composeId, { id, name, text }) {
+      const body = {
+        type: 'file',
+        content: text,
+        filePath: name,
+        // Wanted by Dokploy and without effect for a stack, whose file says what is mounted.
+        mountPath: `/${name}`,
+        serviceType: 'compose',
+      }
+      if (id !== undefined) await requests.set('mounts.update', { mountId: id, composeId, ...body })
+      else
+        await requests.create(
+          `file ${name}`,
+          'mounts.create',
+          { ...body, serviceId: composeId },
+          () => true,
+          async () => {
+            const { mounts } = await readService({ kind: 'compose', id: composeId })
+            return mounts.some(each => each.file?.name === name) || undefined
+          },
+        )
     },
     async createVolume(applicationId, { volume, path }) {
       await requests.create(

@@ -169,6 +169,7 @@ const fromWireMount = (row: Row): Mount => ({
   type: row.type === 'bind' || row.type === 'file' ? row.type : 'volume',
   ...given('volume', nonEmpty(row, 'volumeName')),
   path: textIn(row, 'mountPath'),
+  ...(row.type === 'file' ? { file: { name: textIn(row, 'filePath'), text: textIn(row, 'content') } } : {}),
 })
 
 export function fromWireDeployment(row: Row): Deployment {

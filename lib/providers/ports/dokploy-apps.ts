@@ -109,6 +109,8 @@ export interface Mount {
   readonly type: 'volume' | 'bind' | 'file'
   readonly volume?: string
   readonly path: string
+  /** For `file`: its name beside the code, and its text. */
+  readonly file?: { readonly name: string; readonly text: string }
 }
 
 export interface Deployment {
@@ -191,6 +193,10 @@ export interface ContainerReport {
   readonly imageId: string
   readonly running: boolean
   readonly health: 'none' | 'starting' | 'healthy' | 'unhealthy'
+  /** What the last health check wrote: it stands in no log of the container. */
+  readonly healthOutput: string
+  /** Health checks that failed in a row; a container that stopped is "unhealthy" whatever its checks said. */
+  readonly healthFailures: number
   readonly exitCode: number
   readonly oomKilled: boolean
   readonly restarts: number
@@ -333,6 +339,8 @@ export interface DokployApps {
   createDomain(ref: ServiceRef, domain: Omit<Domain, 'id' | 'enabled'>): Promise<void>
   setDomain(id: string, domain: Omit<Domain, 'id' | 'enabled'>): Promise<void>
   deleteDomain(id: string): Promise<void>
+  /** A text that Dokploy keeps beside a stack's code, as `../files/<name>`. */
+  setFile(composeId: string, file: { id?: string; name: string; text: string }): Promise<void>
   createVolume(applicationId: string, mount: { volume: string; path: string }): Promise<void>
 
   /** Queued; answers with the deployment that came of it. */

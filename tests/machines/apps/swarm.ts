@@ -169,7 +169,10 @@ export async function openSwarm(docker: TestDocker): Promise<Swarm> {
     },
     route: front.route,
     running: appName =>
-      sh('ps', '-q', '--no-trunc', '--filter', `label=com.docker.swarm.service.name=${appName}`).trim().split('\n').filter(Boolean),
+      sh('ps', '-q', '--no-trunc', '--filter', `label=com.docker.swarm.service.name=${appName}`)
+        .trim()
+        .split('\n')
+        .filter(Boolean),
   }
 }
 
@@ -204,7 +207,9 @@ ${servers.join('\n')} }\n`,
   }
   write()
   const options = ['--name', 'front', '--network', NETWORK, '-p', '80:80', '-v', `${folder}:/front`]
-  must(['docker', 'run', '-d', ...options, 'landfall-example/base:1', 'nginx', '-c', '/front/nginx.conf'], { env: docker.environment })
+  must(['docker', 'run', '-d', ...options, 'landfall-example/base:1', 'nginx', '-c', '/front/nginx.conf'], {
+    env: docker.environment,
+  })
   return {
     route(host: string, appName: string, port: number) {
       routes.set(host, `${appName}:${port}`)

@@ -57,7 +57,24 @@ const CASES: [string, Partial<Symptoms>, string, string][] = [
     'unhealthy',
     'health check',
   ],
-  ['a check that cannot run', { log: ['/bin/sh: wget: not found'], taskErrors: [UNHEALTHY] }, 'path', 'wget'],
+  [
+    'a check that cannot run, which only its own output says',
+    { healthOutput: '/bin/sh: 1: wget: not found\n/bin/sh: 1: curl: not found', healthFailures: 3, exitCode: 137 },
+    'path',
+    'wget',
+  ],
+  [
+    'a service that ends well when it is stopped for being unhealthy',
+    { log: ['listening on port 3000'], healthFailures: 3, healthOutput: 'HTTP Error 503', exitCode: 0 },
+    'unhealthy',
+    'health check',
+  ],
+  [
+    'one that ends by itself while its check fails',
+    { log: ['TypeError: x is undefined'], healthFailures: 1, exitCode: 1 },
+    'crash',
+    'exit code 1',
+  ],
   ['a crash without a word', { log: ['TypeError: x is undefined'], exitCode: 1 }, 'crash', 'exit code 1'],
   ['a build', { stage: 'build' as const, log: ['npm ERR! missing script: build'] }, 'build', 'build'],
   [

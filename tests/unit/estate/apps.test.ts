@@ -77,13 +77,13 @@ describe('cache actions', () => {
     })
   })
 
-  test('selective needs a pipe, which Dokploy’s command refuses: it runs after our own deploys', () => {
-    expect(stack({ action: 'selective', pattern: 'user:*' }, { deploy_on: 'command' })).toEqual({
+  test('selective needs a pipe, which Dokploy’s command refuses: it travels as a file, and runs after a push too', () => {
+    expect(stack({ action: 'selective', pattern: 'user:*' })).toEqual({
       action: 'exec',
       what: 'selective',
       service: 'cache',
-      command: "redis-cli --scan --pattern 'user:*' | xargs -r redis-cli DEL",
-      via: 'deploy',
+      command: "redis-cli --scan --pattern 'user:*' | tr '\\n' '\\000' | xargs -0 -r redis-cli UNLINK",
+      via: 'compose_script',
     })
   })
 
@@ -175,11 +175,11 @@ describe('mistakes are told with their place, all at once', () => {
         s: {
           server: 'prod',
           source: { github: 'a/b' },
-          compose: { file: 'c.yml' },
+          compose: { file: 'c.yml', type: 'stack' },
           post_deploy: { action: 'selective', pattern: 'u:*' },
         },
       }),
-      'apps.s.post_deploy: cannot run after a push: Dokploy\'s compose command takes neither pipes nor quotes; use "flush", a command without them, or deploy_on "command"',
+      'apps.s.post_deploy: cannot run after a push: Dokploy runs nothing after a deploy of the type "stack"; use url_env, the type "docker-compose", or deploy_on "command"',
     ],
     [
       'a flush that reaches nothing',

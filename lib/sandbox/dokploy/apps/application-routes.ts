@@ -247,7 +247,27 @@ export const applicationRoutes = {
     }),
     (context, { serviceId, ...input }) => {
       const mountId = randomText(21)
-      const row = { mountId, ...namedOnly(input), applicationId: serviceId }
+      const owner = input.serviceType === 'compose' ? { composeId: serviceId } : { applicationId: serviceId }
+      const row = { mountId, ...namedOnly(input), ...owner }
+      context.platform.mounts.put(mountId, row)
+      return row
+    },
+  ),
+  'mounts.update': mutation(
+    object({
+      mountId: id,
+      type: optional(choice(['bind', 'volume', 'file'])),
+      mountPath: optional(id),
+      serviceType: optional(choice(['application', 'compose'])),
+      volumeName: maybeText,
+      content: maybeText,
+      filePath: maybeText,
+      composeId: maybeText,
+    }),
+    (context, { mountId, ...input }) => {
+      const before = context.platform.mounts.get(mountId)
+      if (!before) return refuse('NOT_FOUND', 'Mount not found')
+      const row = { ...before, ...namedOnly(input) }
       context.platform.mounts.put(mountId, row)
       return row
     },

@@ -71,7 +71,7 @@ export const composeRoutes = {
     withCompose(context, composeId, row => ({
       ...toWireService(row),
       domains: domainsOf(context, row.id),
-      mounts: [],
+      mounts: context.platform.mounts.all().filter(mount => mount.composeId === row.id),
       backups: [],
       deployments: deploymentsOf(context.platform, row.id).map(each => toWireDeployment(context, each)),
     })),

@@ -61,6 +61,16 @@ const taskId = (release: Release): string => sha256(`task ${release.containerId}
 const runsNamed = ({ platform }: Context, appName: string): RunRow[] =>
   platform.runs.all().filter(run => run.id === appName || run.id.startsWith(`${appName}.`))
 
+/** What stopped is "unhealthy" whatever its checks said; how many failed in a row is told apart. */
+const healthOf = (status: string, isDead: boolean, error: string) => {
+  const failing = isDead && error.includes('unhealthy')
+  return {
+    Status: isDead ? 'unhealthy' : status,
+    FailingStreak: failing ? 3 : 0,
+    Log: failing ? [{ ExitCode: 1, Output: 'wget: server returned error: HTTP/1.1 503 Service Unavailable' }] : [],
+  }
+}
+
 /** `docker inspect`, with everything that a container was given, as the real one answers. */
 const inspect = (context: Context, containerId: string): unknown => {
   for (const run of context.platform.runs.all())
@@ -97,7 +107,7 @@ const inspect = (context: Context, containerId: string): unknown => {
             ExitCode: exitCode,
             OOMKilled: isDead && release.behaviour === 'oom',
             StartedAt: isoOf(release.startedAtMs),
-            ...(run.checked && { Health: { Status: health } }),
+            ...(run.checked && { Health: healthOf(health, isDead, task.error) }),
           },
         }
       }

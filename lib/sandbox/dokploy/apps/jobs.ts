@@ -262,14 +262,22 @@ const deployCompose = (state: PlatformState, service: ServiceRow, atMs: number, 
       },
     )
   effects.setLabels(service.appName, domainLabels(service.appName, domains))
-  const chained = [...text(service, 'command').matchAll(/&& docker compose .*?exec -T (\S+) (.+?)(?= &&|$)/g)]
-  for (const [, container = '', command = ''] of chained) {
+  const copied = new Map<string, string>()
+  for (const part of text(service, 'command').split(' && ').slice(1)) {
+    const [, name = '', target = ''] = / cp \.\.\/files\/(\S+) (\S+)$/.exec(part) ?? []
+    const file = state.mounts.all().find(mount => mount.composeId === service.id && mount.filePath === name)
+    if (name !== '' && !file)
+      return { log: [], error: `lstat ../files/${name}: no such file or directory`, ...(commit ? { commit } : {}) }
+    if (file) copied.set(target, String(file.content ?? ''))
+    const [, container = '', command = ''] = / exec -T (\S+) (.+)$/.exec(part) ?? []
+    if (command === '') continue
+    const script = copied.get(`${container}:${command.replace(/^sh /, '')}`)
     const n = state.nextId('execs')
     state.execs.put(String(n), {
       id: String(n),
       appName: service.appName,
       service: container,
-      command,
+      command: script?.replace(/^set -e\n/, '').trim() ?? command,
       by: 'compose_command',
       atMs,
     })
