@@ -82,6 +82,9 @@ async function rehearse(): Promise<{ rig: Rig; seen: Record<string, unknown> }> 
     type: 'docker-compose',
   })
   await api.setEnv(stack, [['B', secret('$x')]])
+  await api.setFile(stack.id, { name: 'hook.sh', text: 'true\n' })
+  const kept = (await api.readService(stack)).mounts.find(mount => mount.file?.name === 'hook.sh')
+  await api.setFile(stack.id, { id: kept?.id ?? '', name: 'hook.sh', text: 'false\n' })
   await api.createDomain(stack, { ...DOMAIN, host: 'stack.example.com', service: 'web' })
   await api.startDeploy(stack, { title: 'three', description: '' })
   rig.sleep(1000)
@@ -199,7 +202,12 @@ describe('calls about applications', () => {
       domains: [{ host: 'www.example.com', port: 8080, https: true }],
       mounts: [{ type: 'volume', volume: 'data', path: '/data' }],
     })
-    expect(seen.stack).toMatchObject({ type: 'docker-compose', source: { kind: 'raw' }, autoDeploy: true })
+    expect(seen.stack).toMatchObject({
+      type: 'docker-compose',
+      source: { kind: 'raw' },
+      autoDeploy: true,
+      mounts: [{ type: 'file', file: { name: 'hook.sh', text: 'false\n' } }],
+    })
     expect(seen.notifications).toEqual(
       expect.arrayContaining([
         ['email', 'email', ['deploy']],
