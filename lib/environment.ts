@@ -12,6 +12,8 @@ export interface Environment {
   readonly acmeDirectoryUrl?: string
   readonly githubToken?: Secret
   readonly githubApiUrl?: string
+  /** Where repositories are cloned from: GitHub. */
+  readonly gitCloneBase?: string
   readonly vercelToken?: Secret
   readonly vercelEndpoint?: string
   /** Team whose projects are read. */
@@ -59,6 +61,7 @@ export function readEnvironment(source: Readonly<Record<string, string | undefin
     ...optional('digitaloceanToken', secret('DIGITALOCEAN_TOKEN')),
     ...optional('githubToken', secret('GITHUB_TOKEN')),
     ...optional('githubApiUrl', text('GITHUB_API_URL')),
+    ...optional('gitCloneBase', text('LANDFALL_CLONE_URL')),
     ...optional('vercelToken', secret('VERCEL_TOKEN')),
     ...optional('vercelEndpoint', text('VERCEL_ENDPOINT')),
     ...optional('vercelTeamId', text('VERCEL_TEAM_ID')),

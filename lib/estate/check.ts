@@ -21,6 +21,7 @@ import type { Mistake, Path } from './json.ts'
 import { checkMigration } from './migration.ts'
 import { adminFirewallName, bareKey, ESTATE_NAME_LIMIT, LABEL_PATTERN } from './naming.ts'
 import { nearest } from './near.ts'
+import { checkPreviews } from './previews.ts'
 import type { Config } from './schema.ts'
 import { didYouMean, quoted } from './words.ts'
 
@@ -236,5 +237,6 @@ export const checkConfig = (config: Config): readonly Mistake[] => {
   checkDokploy(config, groups, say)
   checkApps(config, say)
   checkMigration(config, say)
+  checkPreviews(config, say)
   return mistakes
 }

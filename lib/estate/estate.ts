@@ -2,6 +2,7 @@
 
 import type { Platform } from './apps.ts'
 import type { MigrationSpec } from './migration.ts'
+import type { PreviewSpec } from './previews.ts'
 
 export interface Estate {
   /** Names and labels start with it: RFC 1123 label, at most 30 characters. */
@@ -26,6 +27,8 @@ export interface Estate {
   readonly monthlyCapNet?: number
   /** What lives inside Dokploy: applications and what belongs to them; absent when the file has no such section. */
   readonly platform?: Platform
+  /** An environment for each open pull request. */
+  readonly previews?: PreviewSpec
 }
 
 export interface ServerSpec {
@@ -46,6 +49,8 @@ export interface ServerSpec {
   readonly dokploy?: DokploySpec
   /** Named in `--confirm` before it is destroyed or replaced. */
   readonly protected: boolean
+  /** The pull request that it is a preview of; labels the server. */
+  readonly pullRequest?: number
 }
 
 export type ImageSpec =

@@ -14,6 +14,8 @@ export const LABEL_KEYS = {
   nextHostKey: 'landfall/hostkey-next',
   /** `bootstrap`: the pinned key travelled in cloud-init. `pinned`: only the machine has its private half. */
   trust: 'landfall/trust',
+  /** On servers: the number of the pull request that it is a preview of. */
+  pullRequest: 'landfall/pr',
   /** On snapshots: what the image was built for. */
   image: 'landfall/image',
   /** On snapshots: hash of everything that the image was made of. */

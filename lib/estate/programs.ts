@@ -29,6 +29,21 @@ export const PROGRAMS = {
   /** KIND, IMAGE, BUCKET, KEY, BYTES, ENDPOINT, REGION, PROVIDER, ACCESS_KEY, SECRET_KEY → reads a backup and restores it into a
    *    throw-away container; prints bytes, items (tables, collections or files), for a panel key (present|absent), and `ok=1` */
   'drill-backup': { timeoutMs: 30 * 60_000 },
+  /** → docker (ready|absent), caddyfile (sha256|none), certificate (base64 of PEM), and a line
+   *    `preview <number> <head> <generation> <up|down|failed|partial> <since, s> <why, base64>` for each */
+  'preview-look': { timeoutMs: 60_000 },
+  /** RANGE → Docker, Compose and git are there, containers reach neither the metadata service nor RANGE; prints `ok=1` */
+  'preview-host': { timeoutMs: 10 * 60_000 },
+  /** NUMBER, HEAD, GENERATION, REPOSITORY, FILE, TOKEN (optional) → the commit is in the preview's folder; prints checkout, file (base64|absent|large) */
+  'preview-fetch': { timeoutMs: 5 * 60_000 },
+  /** NUMBER, HEAD, GENERATION and COMPOSE, PATHS, SERVICES, VARIABLES, LIMIT, or WHY it cannot be → prints state (up|failed) */
+  'preview-up': { timeoutMs: 20 * 60_000 },
+  /** NUMBER → nothing of it is left; prints `ok=1` */
+  'preview-down': { timeoutMs: 3 * 60_000 },
+  /** CERTIFICATE, KEY, CADDYFILE, IMAGE (all optional) → kept, and served; prints `ok=1` */
+  'preview-edge': { timeoutMs: 5 * 60_000 },
+  /** NUMBER → the last lines of its deploy and of its containers */
+  'preview-logs': { timeoutMs: 30_000 },
 } satisfies Record<string, { timeoutMs: number }>
 
 export type ProgramName = keyof typeof PROGRAMS

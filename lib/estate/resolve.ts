@@ -21,6 +21,7 @@ import type { DnsSpec, Estate, KeySpec, ServerSpec } from './estate.ts'
 import { expandFrom } from './firewall.ts'
 import { migrationOf } from './migration.ts'
 import { bareKey, networkName, sshKeyName } from './naming.ts'
+import { previewsOf } from './previews.ts'
 import type { Config } from './schema.ts'
 import { quoted, renderPath } from './words.ts'
 
@@ -117,6 +118,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
   const network = networkOf(config)
   const dns = dnsOf(config, servers)
   const migration = migrationOf(config)
+  const previews = previewsOf(config)
   const imageBuildType = imageBuildTypeOf(config)
   const baseUrl = config.cloudflare?.api_base_url
   const adminAddresses = adminAddressesOf(config, inputs)
@@ -148,6 +150,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     ...(baseUrl === undefined ? {} : { cloudflareBaseUrl: baseUrl.replace(/\/+$/, '') }),
     ...(cap === undefined ? {} : { monthlyCapNet: cap }),
     ...(hasPlatform(config) ? { platform: platformOf(config) } : {}),
+    ...(previews === undefined ? {} : { previews }),
   }
   return frozen(estate)
 }

@@ -9,6 +9,7 @@ import type { Path } from './json.ts'
 import { appEntries } from './schema-apps.ts'
 import { flag, integer, type KeyDoc, key, label, list, mustBe, named, section, text } from './schema-kit.ts'
 import { migrationEntries } from './schema-migration.ts'
+import { previewEntries } from './schema-previews.ts'
 
 export type { KeyDoc } from './schema-kit.ts'
 
@@ -262,6 +263,7 @@ export const configSchema = section({
   ),
   ...appEntries,
   ...migrationEntries,
+  ...previewEntries,
 })
 
 /** config.json as it stands in the file: nothing filled in. */

@@ -25,7 +25,8 @@ export interface RestAnswer {
 }
 
 export interface Rest {
-  get(path: string): Promise<RestAnswer>
+  /** With `headers` that make it conditional, an answer 304 is a result too. */
+  get(path: string, headers?: Readonly<Record<string, string>>): Promise<RestAnswer>
   /** Sent once. @throws LandfallError network | timeout when its effect is unknown */
   send(method: 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<RestAnswer>
 }
@@ -51,7 +52,12 @@ export function createRest(options: RestOptions): Rest {
   const endpoint = checkedEndpoint(options.endpoint, vendor)
   const waits = new WeakMap<LandfallError, number>()
 
-  const exchange = async (method: string, path: string, body: unknown): Promise<RestAnswer> => {
+  const exchange = async (
+    method: string,
+    path: string,
+    body: unknown,
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<RestAnswer> => {
     const writes = method !== 'GET'
     if (writes) await context.beforeWrite({ provider, method, path })
     context.meter.count(provider, writes ? 'write' : 'read')
@@ -67,6 +73,7 @@ export function createRest(options: RestOptions): Rest {
           'user-agent': 'landfall',
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...options.headers,
+          ...more,
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         redirect: 'manual',
@@ -85,7 +92,9 @@ export function createRest(options: RestOptions): Rest {
       )
     }
     const json = jsonIn(text)
-    if (response.status >= 200 && response.status < 300) return { status: response.status, headers: response.headers, json }
+    const unchanged = response.status === 304 && 'if-none-match' in more
+    if ((response.status >= 200 && response.status < 300) || unchanged)
+      return { status: response.status, headers: response.headers, json }
     throw failure(method, path, response, json)
   }
 
@@ -110,8 +119,8 @@ export function createRest(options: RestOptions): Rest {
   }
 
   return {
-    get: path =>
-      retry(() => exchange('GET', path, undefined), {
+    get: (path, headers) =>
+      retry(() => exchange('GET', path, undefined, headers), {
         clock: context.clock,
         signal: context.signal,
         random: context.random,

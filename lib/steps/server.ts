@@ -124,6 +124,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
             ...(group ? { placementGroupId: group.id } : {}),
             labels: {
               ...labelsFor(estate.name, spec.role, deps.runId),
+              ...(spec.pullRequest === undefined ? {} : { [LABEL_KEYS.pullRequest]: String(spec.pullRequest) }),
               [LABEL_KEYS.hostKey]: encodeHostKey(hostKey.publicKey),
               [LABEL_KEYS.trust]: 'bootstrap',
             },

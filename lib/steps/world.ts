@@ -10,6 +10,7 @@ import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
 import type { OutsideReader, OutsideState } from './outside.ts'
 import type { PanelReader, PanelState } from './panel.ts'
+import type { PreviewsState, PullsState } from './preview-world.ts'
 
 export interface EstateWorld {
   locations: readonly cloud.Location[]
@@ -38,6 +39,9 @@ export interface EstateWorld {
   apps: Readonly<Record<string, AppsState>>
   /** Webhooks at GitHub, by "owner/name". */
   hooks: Readonly<Record<string, HooksState>>
+  /** Pull requests and what runs for them, by server name; empty except in the commands about previews. */
+  pulls: PullsState
+  previews: Readonly<Record<string, PreviewsState>>
   /** By server name. */
   certificates: Readonly<Record<string, CertificateFacts>>
 }
@@ -86,5 +90,7 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     moves: async () => ({}),
     arrivals: async () => ({}),
     certificates: async () => ({}),
+    pulls: async () => ({ nowMs: 0, pulls: [] }),
+    previews: async () => ({}),
   }
 }

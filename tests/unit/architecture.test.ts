@@ -14,9 +14,11 @@ const MAY_IMPORT = {
   'lib/engine/': ['lib/providers/ports/', 'lib/providers/context.ts'],
   'lib/estate/': ['lib/providers/ports/'],
   'lib/cutover/': ['lib/estate/', 'lib/engine/files.ts', 'lib/providers/ports/'],
+  'lib/preview/': [],
   'lib/stack/': ['lib/estate/near.ts', 'lib/estate/words.ts', 'lib/estate/json.ts'],
   'lib/steps/': [
     'lib/cutover/',
+    'lib/preview/',
     'lib/stack/',
     'lib/estate/',
     'lib/engine/step.ts',

@@ -1,4 +1,4 @@
-/** GitHub's API, as far as deploys need it. */
+/** GitHub's API, as far as deploys and previews need it. */
 
 import type { Secret } from '../../secret.ts'
 
@@ -31,4 +31,45 @@ export interface GitHub {
   createHook(repository: Repository, hook: WantedHook): Promise<void>
   setHook(repository: Repository, id: number, hook: WantedHook): Promise<void>
   deleteHook(repository: Repository, id: number): Promise<void>
+}
+
+export interface PullRequest {
+  readonly number: number
+  readonly state: 'open' | 'closed'
+  readonly draft: boolean
+  /** Commit at its head. */
+  readonly head: string
+  readonly author: string
+  /** From another repository, or from one that is gone. */
+  readonly fork: boolean
+  readonly labels: readonly string[]
+  /** ISO times. */
+  readonly createdAt: string
+  readonly closedAt?: string
+}
+
+export interface IssueComment {
+  /** Grows with time. */
+  readonly id: number
+  readonly author: string
+  readonly body: string
+}
+
+/** What previews need of GitHub. Lists are whole, all pages. */
+export interface PullRequests {
+  listPulls(repository: Repository): Promise<readonly PullRequest[]>
+  /** The hundred that changed last. */
+  listClosedPulls(repository: Repository): Promise<readonly PullRequest[]>
+  findPull(repository: Repository, number: number): Promise<PullRequest | undefined>
+  listComments(repository: Repository, number: number): Promise<readonly IssueComment[]>
+  /** Who put which label on, oldest first. */
+  listLabelings(repository: Repository, number: number): Promise<readonly { readonly label: string; readonly who: string }[]>
+  /** Whether somebody may write to the repository; strangers may not. */
+  mayWrite(repository: Repository, login: string): Promise<boolean>
+  /** Whose comments this token's are. */
+  readSelf(): Promise<string>
+  createComment(repository: Repository, number: number, body: string): Promise<IssueComment>
+  setComment(repository: Repository, id: number, body: string): Promise<void>
+  /** A label that is not there counts as removed. */
+  removeLabel(repository: Repository, number: number, label: string): Promise<void>
 }

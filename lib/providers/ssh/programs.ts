@@ -16,6 +16,14 @@ import installDockerText from './programs/install-docker.sh' with { type: 'text'
 import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
 import installHostText from './programs/install-host.sh' with { type: 'text' }
 import preludeText from './programs/prelude.sh' with { type: 'text' }
+import previewText from './programs/preview.sh' with { type: 'text' }
+import previewDownText from './programs/preview-down.sh' with { type: 'text' }
+import previewEdgeText from './programs/preview-edge.sh' with { type: 'text' }
+import previewFetchText from './programs/preview-fetch.sh' with { type: 'text' }
+import previewHostText from './programs/preview-host.sh' with { type: 'text' }
+import previewLogsText from './programs/preview-logs.sh' with { type: 'text' }
+import previewLookText from './programs/preview-look.sh' with { type: 'text' }
+import previewUpText from './programs/preview-up.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
@@ -59,6 +67,21 @@ const PARTS = {
     effect: 'write',
     text: drillText,
   },
+  'preview-look': { accepts: [], effect: 'read', text: previewText + previewLookText },
+  'preview-host': { accepts: ['RANGE'], effect: 'write', text: previewText + previewHostText },
+  'preview-fetch': {
+    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'FILE', 'TOKEN'],
+    effect: 'write',
+    text: previewText + previewFetchText,
+  },
+  'preview-up': {
+    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'],
+    effect: 'write',
+    text: previewText + previewUpText,
+  },
+  'preview-down': { accepts: ['NUMBER'], effect: 'write', text: previewText + previewDownText },
+  'preview-edge': { accepts: ['CERTIFICATE', 'KEY', 'CADDYFILE', 'IMAGE'], effect: 'write', text: previewText + previewEdgeText },
+  'preview-logs': { accepts: ['NUMBER'], effect: 'read', text: previewText + previewLogsText },
 } satisfies Record<ProgramName, Part>
 
 /** A complete program: reads the values called `accepts` into variables of these names, then runs `text`. */
@@ -83,6 +106,13 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'append-app-history': program('append-app-history'),
   'app-image': program('app-image'),
   'drill-backup': program('drill-backup'),
+  'preview-look': program('preview-look'),
+  'preview-host': program('preview-host'),
+  'preview-fetch': program('preview-fetch'),
+  'preview-up': program('preview-up'),
+  'preview-down': program('preview-down'),
+  'preview-edge': program('preview-edge'),
+  'preview-logs': program('preview-logs'),
 }
 
 /** Whether running `name` may change the machine; a program that is not listed is taken to. */

@@ -57,6 +57,8 @@ class Problem extends Error {
   }
 }
 
+const baseOf = (name: string): string => name.replace(/^\*\./, '')
+
 export function createAcmeStandIn(deps: AcmeDeps): StandIn & { readonly control: AcmeControl } {
   const { store, clock } = deps
   const accounts: Collection<AccountRow> = store.collection('acme.accounts')
@@ -113,7 +115,7 @@ export function createAcmeStandIn(deps: AcmeDeps): StandIn & { readonly control:
     const name = order.names[i] ?? ''
     const thumbprint = digest(JSON.stringify(members(account?.jwk ?? {})))
     const wanted = digest(`${order.tokens[i]}.${thumbprint}`)
-    const found = deps.ask(`_acme-challenge.${name}`, 'TXT')
+    const found = deps.ask(`_acme-challenge.${baseOf(name)}`, 'TXT')
     const why =
       found === 'broken'
         ? `DNS problem: SERVFAIL looking up TXT for _acme-challenge.${name}`
@@ -132,7 +134,7 @@ export function createAcmeStandIn(deps: AcmeDeps): StandIn & { readonly control:
   }
 
   const refusedByCaa = (name: string): string | undefined => {
-    const labels = name.split('.')
+    const labels = baseOf(name).split('.')
     for (const at of labels.map((_, i) => labels.slice(i).join('.'))) {
       const found = deps.ask(at, 'CAA')
       if (found === 'broken') return `DNS problem: SERVFAIL looking up CAA for ${at}`
@@ -176,7 +178,9 @@ export function createAcmeStandIn(deps: AcmeDeps): StandIn & { readonly control:
           status: 200,
           json: {
             status: order.states[i],
-            identifier: { type: 'dns', value: order.names[i] },
+            identifier: { type: 'dns', value: baseOf(order.names[i] ?? '') },
+            // RFC 8555, 7.1.4: a wildcard is proved for the name that it is below.
+            ...(order.names[i]?.startsWith('*.') ? { wildcard: true } : {}),
             challenges: [renderChallenge(base, order, i)],
           },
         }

@@ -66,5 +66,7 @@ export const createControl = ({ servers, settled, exec, fabric, asleep }: Contro
     reviveDokploy: refuse('reviveDokploy'),
     forgetInstallFailure: refuse('forgetInstallFailure'),
     dokploy: refuse('dokploy'),
+    previews: refuse('previews'),
+    setRepositoryFiles: refuse('setRepositoryFiles'),
   }
 }

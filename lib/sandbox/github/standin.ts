@@ -1,10 +1,12 @@
 /**
- * A stand-in for GitHub's API: a table of routes over the store. Webhooks so far; every noun is one more table. Repositories exist when
+ * A stand-in for GitHub's API: a table of routes over the store. Every noun is one more table. Repositories exist when
  * a test or the sandbox's seed has added them, and a token sees them by its right.
  */
 
+import { createHash } from 'node:crypto'
 import type { Collection, SandboxClock, StandIn, StandInRequest, StandInResponse, Store } from '../kit.ts'
 import { hookRoutes } from './hooks.ts'
+import { type CommentRow, type PersonRow, type PullRow, pullRoutes } from './pulls.ts'
 
 export interface RepositoryRow {
   /** "owner/name", in lower case. */
@@ -28,7 +30,9 @@ export interface HookRow {
 
 export interface TokenRow {
   readonly value: string
-  readonly right: 'none' | 'read' | 'admin'
+  readonly right: 'none' | 'read' | 'write' | 'admin'
+  /** Whose it is; a workflow's own token when absent, which may not ask who it is. */
+  readonly login?: string
   /** A rehearsal's own token: a repository that it asks for comes into being, as the operator's own would be there. */
   readonly makes?: true
 }
@@ -37,6 +41,9 @@ export interface GitHubState {
   readonly repositories: Collection<RepositoryRow>
   readonly hooks: Collection<HookRow>
   readonly tokens: Collection<TokenRow>
+  readonly pulls: Collection<PullRow>
+  readonly comments: Collection<CommentRow>
+  readonly people: Collection<PersonRow>
   readonly nextId: (sequence: string) => number
 }
 
@@ -46,6 +53,8 @@ export interface RouteContext {
   readonly clock: SandboxClock
   readonly request: StandInRequest
   readonly repository: RepositoryRow
+  /** Who asks. */
+  readonly login: string
   readonly body: Readonly<Record<string, unknown>>
   /** What the path's further placeholders stood for. */
   readonly parameters: Readonly<Record<string, string>>
@@ -55,7 +64,7 @@ export interface Route {
   readonly method: string
   /** Below `/repos/{owner}/{repo}`; `{name}` is a placeholder. */
   readonly path: string
-  readonly right: 'read' | 'admin'
+  readonly right: 'read' | 'write' | 'admin'
   answer(context: RouteContext): StandInResponse
 }
 
@@ -63,10 +72,23 @@ export interface GitHubControl {
   addToken(token: TokenRow): void
   addRepository(fullName: string, more?: { readonly private?: boolean }): void
   hooks(fullName: string): readonly HookRow[]
+  /** Opens a pull request, or changes the one of that number, as people and their pushes do. */
+  setPull(fullName: string, number: number, change?: PullChange): void
+  /** Puts a label on or takes it off, in somebody's name. */
+  setLabel(fullName: string, number: number, label: string, who: string, to: 'on' | 'off'): void
+  addComment(fullName: string, number: number, author: string, body: string): number
+  setPermission(fullName: string, login: string, permission: PersonRow['permission']): void
+  pulls(fullName: string): readonly PullRow[]
+  comments(fullName: string, number: number): readonly CommentRow[]
   dump(): unknown
 }
 
-const ROUTES: readonly Route[] = [...hookRoutes]
+/** What people may do with a pull request. `fork` names the repository that it comes from. */
+export type PullChange = Partial<Pick<PullRow, 'state' | 'draft' | 'title' | 'author' | 'ref' | 'sha'>> & { readonly fork?: string | null }
+
+const ROUTES: readonly Route[] = [...hookRoutes, ...pullRoutes]
+const RIGHTS = ['none', 'read', 'write', 'admin'] as const
+const WORKFLOW_LOGIN = 'github-actions[bot]'
 
 export const json = (status: number, body?: unknown): StandInResponse => ({
   status,
@@ -85,6 +107,9 @@ export function createGitHubStandIn(deps: {
     repositories: store.collection('github.repositories'),
     hooks: store.collection('github.hooks'),
     tokens: store.collection('github.tokens'),
+    pulls: store.collection('github.pulls'),
+    comments: store.collection('github.comments'),
+    people: store.collection('github.people'),
     nextId: sequence => store.nextId(`github.${sequence}`, 1000),
   }
 
@@ -92,6 +117,10 @@ export function createGitHubStandIn(deps: {
     const token = state.tokens.get((request.headers.get('authorization') ?? '').replace(/^(?:Bearer|token) /i, ''))
     if (!request.headers.get('user-agent')) return { status: 403, text: 'Request forbidden by administrative rules.' }
     if (!token) return refusal(401, 'Bad credentials')
+    if (request.path === '/user')
+      return token.login === undefined
+        ? refusal(403, 'Resource not accessible by integration')
+        : json(200, { login: token.login, id: 1, type: 'User' })
     const [, owner = '', name = '', rest = ''] = /^\/repos\/([^/]+)\/([^/]+)(\/.*)?$/.exec(request.path) ?? []
     const id = `${owner}/${name}`.toLowerCase()
     if (token.makes && owner !== '' && name !== '' && !state.repositories.get(id))
@@ -102,20 +131,26 @@ export function createGitHubStandIn(deps: {
     for (const route of ROUTES) {
       const parameters = match(route.path, rest)
       if (!parameters || route.method !== request.method) continue
-      if (route.right === 'admin' && token.right !== 'admin') return refusal(404, 'Not Found')
+      if (RIGHTS.indexOf(token.right) < RIGHTS.indexOf(route.right))
+        return route.right === 'admin' ? refusal(404, 'Not Found') : refusal(403, 'Resource not accessible by personal access token')
       const body = bodyOf(request)
       if (body === undefined) return refusal(400, 'Problems parsing JSON')
-      return route.answer({ state, clock, request, repository, body, parameters })
+      return route.answer({ state, clock, request, repository, login: token.login ?? WORKFLOW_LOGIN, body, parameters })
     }
     return refusal(404, 'Not Found')
   }
 
   return {
     vendor: 'github',
-    handle: request => ({
-      ...store.transaction(() => answer(request)),
-      headers: { 'x-github-request-id': `SAND:${state.nextId('requests')}`, 'content-type': 'application/json; charset=utf-8' },
-    }),
+    handle(request) {
+      const answered = store.transaction(() => answer(request))
+      const base = { 'x-github-request-id': `SAND:${state.nextId('requests')}`, 'content-type': 'application/json; charset=utf-8' }
+      if (request.method !== 'GET' || answered.status !== 200) return { ...answered, headers: { ...answered.headers, ...base } }
+      const etag = `W/"${createHash('sha256').update(JSON.stringify(answered.json)).digest('hex')}"`
+      // The answer to a conditional request that found nothing new has no body (RFC 9110, 15.4.5).
+      if (request.headers.get('if-none-match') === etag) return { status: 304, headers: { ...base, etag } }
+      return { ...answered, headers: { ...answered.headers, ...base, etag } }
+    },
     control: {
       addToken: token => state.tokens.put(token.value, token),
       addRepository(fullName, more = {}) {
@@ -128,6 +163,54 @@ export function createGitHubStandIn(deps: {
         })
       },
       hooks: fullName => state.hooks.all().filter(hook => hook.repository === fullName.toLowerCase()),
+      setPull(fullName, number, { fork, ...change } = {}) {
+        const repository = fullName.toLowerCase()
+        const id = `${repository} ${number}`
+        const nowMs = clock.nowMs()
+        const before: PullRow = state.pulls.get(id) ?? {
+          id,
+          repository,
+          number,
+          state: 'open',
+          draft: false,
+          title: `Change ${number}`,
+          author: 'octocat',
+          ref: `change-${number}`,
+          sha: createHash('sha1').update(`${id} 1`).digest('hex'),
+          headRepository: fullName,
+          labels: [],
+          events: [],
+          createdAtMs: nowMs,
+          updatedAtMs: nowMs,
+          closedAtMs: null,
+        }
+        const next = { ...before, ...change, updatedAtMs: nowMs, ...(fork === undefined ? {} : { headRepository: fork }) }
+        state.pulls.put(id, { ...next, closedAtMs: next.state === 'closed' ? (before.closedAtMs ?? nowMs) : null })
+      },
+      setLabel(fullName, number, label, who, to) {
+        const id = `${fullName.toLowerCase()} ${number}`
+        const row = state.pulls.get(id)
+        if (!row) return
+        const others = row.labels.filter(each => each !== label)
+        const atMs = clock.nowMs()
+        const event = to === 'on' ? 'labeled' : 'unlabeled'
+        const labels = to === 'on' ? [...others, label] : others
+        state.pulls.put(id, { ...row, labels, updatedAtMs: atMs, events: [...row.events, { event, label, actor: who, atMs }] })
+      },
+      addComment(fullName, number, author, body) {
+        const id = state.nextId('comments')
+        const nowMs = clock.nowMs()
+        const row = { id, repository: fullName.toLowerCase(), number, author, body, createdAtMs: nowMs, updatedAtMs: nowMs }
+        state.comments.put(String(id), row)
+        return id
+      },
+      setPermission(fullName, login, permission) {
+        const id = `${fullName.toLowerCase()} ${login.toLowerCase()}`
+        state.people.put(id, { id, permission })
+      },
+      pulls: fullName => state.pulls.all().filter(each => each.repository === fullName.toLowerCase()),
+      comments: (fullName, number) =>
+        state.comments.all().filter(each => each.repository === fullName.toLowerCase() && each.number === number),
       dump: () => ({
         repositories: state.repositories.all().map(({ id }) => id),
         hooks: state.hooks.all().map(({ id, repository, active, events }) => ({ id, repository, active, events })),

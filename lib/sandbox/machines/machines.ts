@@ -12,8 +12,9 @@ import { parseCloudConfig } from './cloud-config.ts'
 import { createDisks, generateHostKey } from './disks.ts'
 import { createFaults, type MachineFaults } from './faults.ts'
 import type { Launch } from './launcher.ts'
-import { type Listener, LOOPBACK, listenTcp } from './listen.ts'
+import { type Listener, LOOPBACK, listenHttp, listenTcp } from './listen.ts'
 import { createPlatform } from './platform.ts'
+import { DEFAULT_COMPOSE, EMPTY_PREVIEWS, type PreviewsDisk, type RepositoryFiles, wayIn } from './preview-programs.ts'
 import { type Outcome, runProgram } from './programs.ts'
 import { createSshAcceptor } from './ssh.ts'
 import { type HostKey, hasAddress, isGolden, lookAt, type MachineServer, type Moment, openMachineState } from './state.ts'
@@ -46,6 +47,10 @@ export interface MachinesControl extends MachineFaults {
   changeHostKey(name: string): Promise<void>
   /** The panel behind a server, for assertions and for its own faults. @throws not_found */
   dokploy(name: string): DokployControl
+  /** What a machine has of previews. @throws not_found */
+  previews(name: string): PreviewsDisk
+  /** The files of the repository that previews are made from, by commit and path; until the process ends. */
+  setRepositoryFiles(files: RepositoryFiles): void
 }
 
 export interface SimulatedMachines {
@@ -76,6 +81,8 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
   const disks = createDisks(state.disks)
   const lives = new Map<string, Live>()
   const closing = new Set<Promise<void>>()
+
+  let repositoryFiles: RepositoryFiles = (_head, path) => (path.endsWith('.yml') ? DEFAULT_COMPOSE : undefined)
 
   const findNamed = (name: string): MachineServer | undefined => deps.servers().find(server => server.name === name)
 
@@ -141,6 +148,14 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       login: disk?.login,
       history: disk?.history ?? {},
       setHistory: (history: Readonly<Record<string, readonly string[]>>) => disks.change(server, { history }),
+      previews: disk?.previews ?? EMPTY_PREVIEWS,
+      setPreviews: (previews: PreviewsDisk) => {
+        const live = lives.get(server.id)
+        // A new certificate is shown to those who come from now on.
+        if (live && previews.certificate !== disks.get(server)?.previews?.certificate) closeListener(live, 443)
+        disks.change(server, { previews })
+      },
+      repositoryFile: (head: string, path: string) => repositoryFiles(head, path),
       apps: () => platform.panelOf(server).apps,
       setLogin: (login: Readonly<Record<string, string>>) => disks.change(server, { login }),
       setHostKey: (hostKey: HostKey) => disks.change(server, { hostKey }),
@@ -174,7 +189,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     const opener = openers[port]
     if (!server || !opener) return 'closed'
     const live = liveOf(server)
-    if (!opener.isUp(momentOf(server))) {
+    if (!opener.isUp(momentOf(server), server)) {
       closeListener(live, port)
       return 'closed'
     }
@@ -203,10 +218,38 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     reach,
   })
 
-  const openers: Readonly<Record<number, { isUp(moment: Moment): boolean; open(server: MachineServer): Promise<Listener> }>> = {
+  /** Behind the edge of a machine: the app of a preview, here or on the machine that has the private address. */
+  const previewAt = (server: MachineServer, host: string): Response | undefined => {
+    const own = disks.get(server)?.previews
+    const way = wayIn(own?.caddyfile ?? '', host)
+    if (way === undefined) return undefined
+    const [address = ''] = way.split(':')
+    const number = /^pr-(\d+)\./.exec(host)?.[1] ?? ''
+    const owner = address.startsWith('pr-') ? server : deps.servers().find(each => each.privateIps?.includes(address))
+    const preview = owner && owner.status === 'running' ? disks.get(owner)?.previews?.previews[number] : undefined
+    if (preview?.state !== 'up' || (preview.published !== undefined && preview.published !== way)) return new Response('Bad Gateway', { status: 502 })
+    return new Response(`preview ${number} at ${preview.head}\n`, { headers: { 'content-type': 'text/plain', 'x-robots-tag': 'noindex, nofollow' } })
+  }
+
+  const hasEdge = (server: MachineServer): boolean => disks.get(server)?.previews?.certificate !== undefined
+
+  /** An edge for previews and a Traefik never share a machine. */
+  const openSecure = async (server: MachineServer): Promise<Listener> => {
+    const edge = disks.get(server)?.previews
+    if (!edge?.certificate || !edge.key) return platform.openWebSecure(server)
+    return listenHttp(
+      request => {
+        const host = (request.headers.get('host') ?? '').replace(/:\d+$/, '').toLowerCase()
+        return Promise.resolve(previewAt(server, host) ?? new Response('There is no such preview.', { status: 404 }))
+      },
+      { cert: edge.certificate, key: edge.key },
+    )
+  }
+
+  const openers: Readonly<Record<number, { isUp(moment: Moment, server: MachineServer): boolean; open(server: MachineServer): Promise<Listener> }>> = {
     22: { isUp: moment => moment.booted, open: openSsh },
     80: { isUp: moment => moment.traefikUp, open: platform.openWeb },
-    443: { isUp: moment => moment.traefikUp, open: platform.openWebSecure },
+    443: { isUp: (moment, server) => moment.traefikUp || (moment.booted && hasEdge(server)), open: openSecure },
     3000: { isUp: moment => moment.dokployUp, open: platform.openDokploy },
   }
 
@@ -216,7 +259,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     const live = server && lives.get(server.id)
     if (!server || !live) return
     const moment = momentOf(server)
-    for (const port of [...live.listeners.keys()]) if (!openers[port]?.isUp(moment)) closeListener(live, port)
+    for (const port of [...live.listeners.keys()]) if (!openers[port]?.isUp(moment, server)) closeListener(live, port)
   }
 
   const control: MachinesControl = {
@@ -227,6 +270,10 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       disks.change(server, { hostKey: await generateHostKey() })
     },
     dokploy: name => platform.panelOf(serverNamed(name)),
+    previews: name => disks.get(serverNamed(name))?.previews ?? EMPTY_PREVIEWS,
+    setRepositoryFiles: files => {
+      repositoryFiles = files
+    },
   }
 
   const dumpOne = (server: MachineServer): unknown => {

@@ -3,6 +3,7 @@
 import { PROGRAMS, type ProgramName } from '../../estate/programs.ts'
 import type { AppsControl } from '../dokploy/apps/apps.ts'
 import { APP_PROGRAMS } from './app-programs.ts'
+import { PREVIEW_PROGRAMS, type PreviewsDisk } from './preview-programs.ts'
 import { type HostKey, hasReached, type InstallRow, isGolden, type MachineServer, type Moment } from './state.ts'
 
 /** One machine at one moment, as a program sees and changes it. */
@@ -19,6 +20,10 @@ export interface ProgramMachine {
   readonly login: Readonly<Record<string, string>> | undefined
   readonly history: Readonly<Record<string, readonly string[]>>
   setHistory(history: Readonly<Record<string, readonly string[]>>): void
+  readonly previews: PreviewsDisk
+  setPreviews(previews: PreviewsDisk): void
+  /** A file of the previews' repository; undefined: it has none. */
+  repositoryFile(head: string, path: string): string | undefined
   /** What lives in the machine's Dokploy. */
   apps(): AppsControl
   setLogin(login: Readonly<Record<string, string>>): void
@@ -146,6 +151,7 @@ const EMULATIONS = {
   'watch-dokploy-install': { accepts: [], run: watchInstall },
   inspect: { accepts: [], run: inspect },
   ...APP_PROGRAMS,
+  ...PREVIEW_PROGRAMS,
 } satisfies Record<ProgramName, Emulation>
 
 const isKnown = (name: string): name is ProgramName => Object.hasOwn(PROGRAMS, name)

@@ -4,6 +4,7 @@
  */
 
 import type { Collection, Store } from '../kit.ts'
+import type { PreviewsDisk } from './preview-programs.ts'
 
 /** A server of a cloud stand-in, as far as its machine depends on it. */
 export interface MachineServer {
@@ -15,6 +16,8 @@ export interface MachineServer {
   /** An address, or the /64 it is given, whose first host it has. */
   readonly ipv6?: string
   readonly userData?: string
+  /** In the private networks. */
+  readonly privateIps?: readonly string[]
   /** Public key lines that may log in as root. */
   readonly sshKeys: readonly string[]
   readonly image: { readonly name?: string; readonly labels: Readonly<Record<string, string>> }
@@ -37,6 +40,7 @@ export interface DiskRow {
   readonly install?: InstallRow
   /** Releases of applications, by app: lines of base64. */
   readonly history?: Readonly<Record<string, readonly string[]>>
+  readonly previews?: PreviewsDisk
 }
 
 export interface HostKey {

@@ -1,0 +1,123 @@
+/**
+ * The one comment that a pull request gets: how its preview stands, in words, and what Landfall has to remember, in a mark that
+ * people do not see. Nothing of the pull request but its number and its commit is repeated: titles and branches are strangers' texts.
+ */
+
+import { createHash } from 'node:crypto'
+import type { PreviewRecord, Verdict } from './desired.ts'
+
+export interface Told {
+  readonly estate: string
+  readonly url: string
+  readonly max: number
+  readonly label: string
+  readonly logs: string
+  /** How what runs is; absent when nothing does. */
+  readonly run?: { readonly state: 'up' | 'failed'; readonly head: string; readonly why: string }
+  /** "0.12 EUR so far", when something was billed. */
+  readonly cost?: string
+}
+
+export interface Remembered {
+  readonly record: PreviewRecord
+  /** Of everything that was said, the cost excepted. */
+  readonly said: string
+  /** Day on which the cost was told, "2026-11-26". */
+  readonly day: string
+}
+
+const MARK =
+  /<!-- landfall preview estate=([a-z0-9-]+) pr=(\d+) head=([0-9a-f]{40}) place=(held|none) since=(\d+) turn=([co]?\d+) generation=([co]?\d+) word=(run|stop) after=(\d+) said=([0-9a-f]{12}) day=(\d{4}-\d{2}-\d{2}) -->/
+
+const DAY = 10
+const dayOf = (nowMs: number): string => new Date(nowMs).toISOString().slice(0, DAY)
+const minuteOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+const short = (head: string): string => head.slice(0, 7)
+
+/** What the comment of this estate remembers; undefined for any other comment. */
+export function parseComment(body: string, estate: string, number: number): Remembered | undefined {
+  const match = MARK.exec(body.slice(-600))
+  if (!match || match[1] !== estate || Number(match[2]) !== number) return undefined
+  const [, , , head = '', place, since, turn = '0', generation = '0', word, after, said = '', day = ''] = match
+  return {
+    record: {
+      head,
+      place: place === 'held' ? 'held' : 'none',
+      sinceMs: Number(since),
+      turn,
+      generation,
+      word: word === 'stop' ? 'stop' : 'run',
+      after: Number(after),
+    },
+    said,
+    day,
+  }
+}
+
+/** Words of a machine, as a block that they cannot leave. */
+export const quoteBlock = (text: string): string => {
+  const plain = text
+    .replace(/[^\P{C}\n\t]/gu, '')
+    .replaceAll('`', "'")
+    .slice(-1_500)
+  return `\`\`\`\n${plain.trim()}\n\`\`\``
+}
+
+function headline(verdict: Verdict, told: Told): string[] {
+  const { standing, head } = verdict
+  const { run } = told
+  if (standing === 'wanted') {
+    if (run?.state === 'failed' && run.head === head)
+      return [`❌ **The preview of ${short(head)} could not be deployed.**`, '', quoteBlock(run.why), '', 'Push a commit, or comment `/redeploy`.']
+    if (run?.state === 'up' && run.head === head) return [`✅ **Preview of ${short(head)}: ${told.url}**`]
+    return [`⏳ **The preview of ${short(head)} is being deployed.**`]
+  }
+  if (standing === 'queued')
+    return [
+      `⏸️ **Queued at place ${verdict.queue}: all ${told.max} previews are taken.**`,
+      '',
+      'It is deployed when another pull request is closed, becomes a draft, or gets the comment `/destroy`.',
+    ]
+  if (standing === 'unapproved')
+    return [
+      verdict.staleLabel
+        ? `🔒 **Commit ${short(head)} came after the label; it was taken off.**`
+        : `🔒 **This comes from a fork: commit ${short(head)} has to be approved.**`,
+      '',
+      `Somebody with write access who has read ${short(head)} may put the label \`${told.label}\`. The preview gets no variables of this repository.`,
+    ]
+  if (standing === 'draft') return ['📝 **Drafts have no preview.** It is deployed when the pull request is ready for review.']
+  if (standing === 'stopped') return ['🗑️ **Destroyed on request.** `/deploy` brings it back.']
+  if (standing === 'expired') return ['⌛ **Destroyed: nothing was pushed for too long.** `/deploy` brings it back.']
+  return ['🗑️ **Destroyed: the pull request is closed.**']
+}
+
+function body(verdict: Verdict, told: Told): string {
+  const { ignored, standing, endsAtMs } = verdict
+  const lines = headline(verdict, told)
+  if (standing === 'wanted' && endsAtMs !== undefined) lines.push('', `It ends by itself on ${minuteOf(endsAtMs)}; a push or \`/deploy\` starts that anew.`)
+  const names = [...new Set(ignored.map(each => each.author))].filter(name => /^[A-Za-z0-9[\]-]{1,50}$/.test(name))
+  if (names.length > 0) lines.push('', `Commands count from people with write access; those of ${names.map(name => `\`${name}\``).join(', ')} were not followed.`)
+  if (standing !== 'closed') lines.push('', '<sub>`/deploy` `/redeploy` `/destroy`, each as the first line of a comment</sub>')
+  return lines.join('\n')
+}
+
+export interface Comment {
+  readonly body: string
+  readonly said: string
+}
+
+/** The comment as it shall be. `said` tells whether it differs from one that is there, but for the cost. Pure. */
+export function renderComment(verdict: Verdict, told: Told, nowMs: number): Comment {
+  const words = body(verdict, told)
+  const { record } = verdict
+  const memory = `head=${record.head} place=${record.place} since=${record.sinceMs} turn=${record.turn} generation=${record.generation} word=${record.word} after=${record.after}`
+  const said = createHash('sha256').update(`${words}\n${memory}`).digest('hex').slice(0, 12)
+  const cost = told.cost === undefined ? [] : ['', `Cost so far: ${told.cost} (${dayOf(nowMs)}).`]
+  const mark = `<!-- landfall preview estate=${told.estate} pr=${verdict.number} ${memory} said=${said} day=${dayOf(nowMs)} -->`
+  return { body: [words, ...cost, '', mark].join('\n'), said }
+}
+
+/** Whether the comment has to be written: it says something else, or its cost is of another day. */
+export const isOutdated = (have: Remembered | undefined, want: Comment, hasCost: boolean, nowMs: number): boolean =>
+  have === undefined || have.said !== want.said || (hasCost && have.day !== dayOf(nowMs))
