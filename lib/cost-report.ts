@@ -1,38 +1,133 @@
-/** The estate's bill at today's prices: what exists, and what config.json still wants. */
+/** The estate's bill at today's prices: what exists, what config.json still wants, by environment, and what is billed and nobody's. */
 
 import { World } from './engine/world.ts'
 import { chooseOffer } from './estate/choose.ts'
 import { type Cost, type CostLine, costOf, renderAmount } from './estate/cost.ts'
+import {
+  ASSUMED_ALTERNATIVES,
+  type Comparison,
+  compareWith,
+  costTable,
+  type EnvironmentCost,
+  environmentCosts,
+  type TableRow,
+  type Unowned,
+  unownedServers,
+} from './estate/cost-environments.ts'
+import { rateOf } from './estate/cost-months.ts'
+import type { Estate } from './estate/estate.ts'
 import { isOurs, LABEL_KEYS } from './estate/labels.ts'
+import { previewServerSpec } from './estate/previews.ts'
 import type { Opened } from './script.ts'
 import { GOLDEN } from './steps/image.ts'
+import type { EstateWorld } from './steps/world.ts'
 
-export async function readCost({ estate, composition }: Opened): Promise<Cost> {
+export interface CostReport extends Cost {
+  readonly atMs: number
+  readonly environments: readonly EnvironmentCost[]
+  /** The whole estate as config.json has it, with as many previews as are usual and as are allowed. */
+  readonly table: readonly TableRow[]
+  readonly comparison: readonly Comparison[]
+  /** Whether the alternatives are the operator's, or ours. */
+  readonly assumption: 'config' | 'default'
+  readonly unowned: readonly Unowned[]
+  readonly capNet?: number
+}
+
+export async function readCost({ estate, composition }: Opened): Promise<CostReport> {
   const world = new World(composition.readers)
   await world.look(['servers', 'serverTypes', 'pricing', 'primaryIps', 'images'])
   const existing = world.get('servers').filter(each => isOurs(each.labels, estate.name))
-  const serverTypes = world.get('serverTypes')
+  const prices = { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') }
   const planned = estate.servers
     .filter(spec => !existing.some(server => server.name === spec.name))
-    .flatMap(spec => {
-      const offer = chooseOffer(spec, serverTypes)
-      if ('problem' in offer) return []
-      const address = spec.ipv4 ? { ipv4: 'planned' } : {}
-      return [{ name: spec.name, type: offer.type, location: offer.location, status: 'planned' as const, ...address }]
-    })
-  return costOf({
+    .flatMap(spec => planOf(spec, world))
+  const cost = costOf({
     servers: [...existing, ...planned],
-    serverTypes,
-    pricing: world.get('pricing'),
+    ...prices,
     primaryIps: world.get('primaryIps').filter(each => isOurs(each.labels, estate.name)),
     images: world.get('images').filter(each => each.labels[LABEL_KEYS.image] === GOLDEN),
   })
+  const atMs = composition.deps.clock.nowMs()
+  return {
+    ...cost,
+    atMs,
+    environments: environmentCosts(existing, prices, atMs),
+    table: tableFor(estate, world),
+    comparison: compareWith(cost.monthly.net, estate.alternatives ?? ASSUMED_ALTERNATIVES),
+    assumption: estate.alternatives ? 'config' : 'default',
+    unowned: [
+      ...unownedServers(world.get('servers'), { name: estate.name, wanted: estate.servers.map(each => each.name) }, prices),
+      ...strayAddresses(world, estate.name),
+    ],
+    ...(estate.monthlyCapNet === undefined ? {} : { capNet: estate.monthlyCapNet }),
+  }
+}
+
+type Spec = Pick<Estate['servers'][number], 'name' | 'types' | 'locations' | 'ipv4'>
+
+const planOf = (spec: Spec, world: World<EstateWorld>) => {
+  const offer = chooseOffer(spec, world.get('serverTypes'))
+  if ('problem' in offer) return []
+  const address = spec.ipv4 ? { ipv4: 'planned' } : {}
+  return [{ name: spec.name, type: offer.type, location: offer.location, status: 'planned' as const, ...address }]
+}
+
+const NOTHING = { net: 0, gross: 0 }
+
+/** config.json's environments by role, at the price of what would be ordered now. */
+function tableFor(estate: Estate, world: World<EstateWorld>): readonly TableRow[] {
+  const prices = { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') }
+  const monthlyOf = (spec: Spec) => planOf(spec, world).map(each => rateOf(each, prices)?.monthly ?? NOTHING)[0] ?? NOTHING
+  const groups = Map.groupBy(estate.servers, spec => `${spec.role} ${spec.types.join()}`)
+  const fixed = [...groups.values()].flatMap(specs => {
+    const [first] = specs
+    return first ? [{ name: first.role, servers: specs.length, each: monthlyOf(first) }] : []
+  })
+  const { previews } = estate
+  const preview =
+    previews === undefined
+      ? undefined
+      : {
+          each: previews.substrate === 'shared' ? NOTHING : monthlyOf(previewServerSpec(estate, previews, 0)),
+          max: previews.max,
+        }
+  return costTable({ fixed, ...(preview ? { preview } : {}) })
+}
+
+/** Addresses that are billed without a server, and no estate's. */
+const strayAddresses = (world: World<EstateWorld>, estate: string): Unowned[] =>
+  world
+    .get('primaryIps')
+    .filter(each => each.serverId === undefined && !isOurs(each.labels, estate))
+    .map(each => ({
+      name: `address ${each.name} (${each.ip})`,
+      why: 'belongs to no server',
+      monthly:
+        world.get('pricing').primaryIps.find(price => price.type === each.type && price.location === each.location)?.monthly ??
+        NOTHING,
+    }))
+    .filter(each => each.monthly.net > 0)
+
+/** Columns of at most 80 characters together: the first `left` to the left, the others to the right. */
+function columns(rows: readonly (readonly string[])[], left: number): string[] {
+  const count = Math.max(...rows.map(each => each.length))
+  const widths = Array.from({ length: count }, (_, column) =>
+    Math.min(column < left ? 30 : 12, Math.max(...rows.map(cells => cells[column]?.length ?? 0))),
+  )
+  const cell = (text: string, column: number): string => {
+    const width = widths[column] ?? 0
+    const cut = text.length > width ? `${text.slice(0, width - 1)}…` : text
+    return column < left ? cut.padEnd(width) : cut.padStart(width)
+  }
+  return rows.map(cells => cells.map(cell).join('  ').trimEnd())
 }
 
 const HEAD = ['what', 'details', 'hour net', 'month net', 'month gross'] as const
 
-/** A table of at most 80 columns. Pure. */
-export function renderCost({ currency, lines, hourly, monthly, leftovers }: Cost): string {
+/** Tables of at most 80 columns. Pure. */
+export function renderCost(report: CostReport): string {
+  const { currency, lines, hourly, monthly, leftovers, environments, table, comparison, unowned, capNet } = report
   const row = ({ kind, name, detail, hourly: hour, monthly: month, priced }: CostLine): string[] => [
     kind === 'server' ? name : `${kind} ${name}`,
     priced ? detail : `${detail} (no price)`,
@@ -40,22 +135,68 @@ export function renderCost({ currency, lines, hourly, monthly, leftovers }: Cost
     renderAmount(month.net),
     renderAmount(month.gross),
   ]
-  const rows = [
-    [...HEAD],
-    ...lines.map(row),
-    ['total', currency, hourly.net.toFixed(4), renderAmount(monthly.net), renderAmount(monthly.gross)],
-  ]
-  const widths = HEAD.map((_, column) =>
-    Math.min(column < 2 ? 30 : 12, Math.max(...rows.map(cells => cells[column]?.length ?? 0))),
-  )
-  const cell = (text: string, column: number): string => {
-    const width = widths[column] ?? 0
-    const cut = text.length > width ? `${text.slice(0, width - 1)}…` : text
-    return column < 2 ? cut.padEnd(width) : cut.padStart(width)
-  }
-  const table = rows.map(cells => cells.map(cell).join('  ').trimEnd())
-  const left = leftovers.map(
-    each => `billed and of no use: ${each.name} (${each.why}), ${renderAmount(each.monthly.net)} ${currency} a month net`,
-  )
-  return [...table, ...(left.length > 0 ? ['', ...left] : [])].join('\n')
+  const total = ['total', currency, hourly.net.toFixed(4), renderAmount(monthly.net), renderAmount(monthly.gross)]
+  const part = (title: string, body: readonly string[]) => (body.length === 0 ? [] : ['', title, ...body])
+  const byEnvironment = environments.map(({ name, servers, monthly: each, month }) => [
+    name,
+    String(servers.length),
+    renderAmount(month.soFar.net),
+    renderAmount(month.forecast.net),
+    renderAmount(each.net),
+  ])
+  const sum = (of: (each: EnvironmentCost) => number) => renderAmount(environments.reduce((all, each) => all + of(each), 0))
+  return [
+    ...columns([HEAD, ...lines.map(row), total], 2),
+    ...part(
+      `by environment, with addresses, ${currency} net (${new Date(report.atMs).toISOString().slice(0, 7)})`,
+      environments.length === 0
+        ? []
+        : columns(
+            [
+              ['environment', 'servers', 'so far', 'forecast', 'full month'],
+              ...byEnvironment,
+              [
+                'together',
+                String(environments.reduce((all, each) => all + each.servers.length, 0)),
+                sum(each => each.month.soFar.net),
+                sum(each => each.month.forecast.net),
+                sum(each => each.monthly.net),
+              ],
+            ],
+            1,
+          ),
+    ),
+    ...part(
+      `as config.json has it, ${currency} net`,
+      columns(
+        [
+          ['environment', 'servers', 'month', 'year'],
+          ...table.map(each => [each.name, String(each.servers), renderAmount(each.monthly.net), renderAmount(each.annual.net)]),
+        ],
+        1,
+      ),
+    ),
+    ...part(
+      report.assumption === 'config'
+        ? 'held against (your assumption, cost.compare)'
+        : 'held against (an assumption: correct it under cost.compare in config.json)',
+      comparison.map(
+        ({ name, monthly: theirs, saved, how }) =>
+          `${name}: ${renderAmount(theirs)} ${currency} a month (${how}), ${renderAmount(Math.abs(saved))} ${saved >= 0 ? 'more' : 'less'} than here`,
+      ),
+    ),
+    ...part(
+      'billed and of no use',
+      leftovers.map(each => `${each.name} (${each.why}), ${renderAmount(each.monthly.net)} ${currency} a month net`),
+    ),
+    ...part(
+      'billed and accounted for by nobody here',
+      unowned.map(each => `${each.name} ${each.why}: ${renderAmount(each.monthly.net)} ${currency} a month net`),
+    ),
+    ...(capNet === undefined
+      ? []
+      : ['', `cap: ${renderAmount(capNet)} ${currency} a month net; a plan that passes it is refused`]),
+    '',
+    'What was deleted earlier this month is on the invoice, but the vendor’s API no longer knows it.',
+  ].join('\n')
 }

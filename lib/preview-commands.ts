@@ -36,16 +36,25 @@ export async function listPreviews(session: Session, opened: Opened): Promise<nu
   })
   const lines = rows.flatMap(row => {
     const what = row.standing === 'queued' ? `queued at place ${row.queue}` : row.standing
-    const first = `#${String(row.number).padEnd(6)} ${what.padEnd(12)} ${row.state.padEnd(8)} ${row.head.slice(0, 7).padEnd(7)}  ${row.url ?? ''}`.trimEnd()
-    const more = [row.endsAt && row.state === 'up' ? `ends ${iso(Date.parse(row.endsAt))} UTC` : '', row.cost ? `cost ${row.cost}` : ''].filter(each => each !== '')
+    const first =
+      `#${String(row.number).padEnd(6)} ${what.padEnd(12)} ${row.state.padEnd(8)} ${row.head.slice(0, 7).padEnd(7)}  ${row.url ?? ''}`.trimEnd()
+    const more = [
+      row.endsAt && row.state === 'up' ? `ends ${iso(Date.parse(row.endsAt))} UTC` : '',
+      row.cost ? `cost ${row.cost}` : '',
+    ].filter(each => each !== '')
     return more.length > 0 ? [first, `        ${more.join(', ')}`] : [first]
   })
   const up = runs.filter(each => each.state === 'up').length
-  session.reporter.page([`${spec.owner}/${spec.repository}: ${up} of at most ${spec.max} previews`, ...(lines.length > 0 ? ['', ...lines] : [])].join('\n'), {
-    repository: `${spec.owner}/${spec.repository}`,
-    max: spec.max,
-    previews: rows,
-  })
+  session.reporter.page(
+    [`${spec.owner}/${spec.repository}: ${up} of at most ${spec.max} previews`, ...(lines.length > 0 ? ['', ...lines] : [])].join(
+      '\n',
+    ),
+    {
+      repository: `${spec.owner}/${spec.repository}`,
+      max: spec.max,
+      previews: rows,
+    },
+  )
   return 0
 }
 
@@ -53,14 +62,19 @@ export async function listPreviews(session: Session, opened: Opened): Promise<nu
 export async function showPreviewLogs(session: Session, opened: Opened): Promise<number> {
   const { spec } = await openPreviews(opened)
   const [number] = numbersIn(session.args.names)
-  if (number === undefined) throw new LandfallError('usage', 'logs needs the number of a pull request.', { hint: 'For example: bun scripts/preview.ts logs 12' })
+  if (number === undefined)
+    throw new LandfallError('usage', 'logs needs the number of a pull request.', {
+      hint: 'For example: bun scripts/preview.ts logs 12',
+    })
   const { deps } = opened.composition
   const name = spec.substrate === 'shared' ? spec.host : previewServerName(opened.estate.name, number)
   const server = findServer(opened.estate.name, name, await deps.cloud.listServers())
   const target = server && targetOf(opened.estate.name, server)
   const text = target ? await runProgram(deps, target, 'preview-logs', { NUMBER: String(number) }) : ''
   if (text.trim() === '')
-    throw new LandfallError('not_found', `There is no preview of pull request ${number}.`, { hint: 'See what there is: bun scripts/preview.ts list' })
+    throw new LandfallError('not_found', `There is no preview of pull request ${number}.`, {
+      hint: 'See what there is: bun scripts/preview.ts list',
+    })
   session.reporter.page(text.trimEnd(), { number, text })
   return 0
 }
@@ -87,7 +101,9 @@ const wholeNumber = (session: Session, flag: string, fallback: number, max: numb
   const [given] = flagValues(session, flag)
   const value = given === undefined ? fallback : Number(given)
   if (!Number.isInteger(value) || value < 1 || value > max)
-    throw new LandfallError('usage', `--${flag} takes a whole number from 1 to ${max}.`, { hint: 'bun scripts/preview.ts --help' })
+    throw new LandfallError('usage', `--${flag} takes a whole number from 1 to ${max}.`, {
+      hint: 'bun scripts/preview.ts --help',
+    })
   return value
 }
 

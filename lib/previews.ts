@@ -6,7 +6,7 @@ import { openMoveStore } from './cutover/store.ts'
 import { World } from './engine/world.ts'
 import { LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
-import { type PreviewSpec, previewHost } from './estate/previews.ts'
+import { type PreviewSpec, previewHost, previewServerSpec } from './estate/previews.ts'
 import type { Command, Words } from './preview/desired.ts'
 import type { PullRequests } from './providers/ports/github.ts'
 import type { Opened, Session } from './script.ts'
@@ -15,7 +15,7 @@ import type { Deps, EstateStep } from './steps/deps.ts'
 import { recordStep, zoneStep } from './steps/dns.ts'
 import { estateSteps } from './steps/estate.ts'
 import { createMachineReader, machineStep } from './steps/machine.ts'
-import { edgeStep, previewHostStep, previewServerSpec, previewStep, removalStep, runsIn, verdictsIn } from './steps/preview.ts'
+import { edgeStep, previewHostStep, previewStep, removalStep, runsIn, verdictsIn } from './steps/preview.ts'
 import { type CertificateDeps, previewCertificateStep } from './steps/preview-certificate.ts'
 import { commentStep } from './steps/preview-comment.ts'
 import { previewServers, readPreviewsOn, readPulls } from './steps/preview-world.ts'
@@ -59,7 +59,12 @@ function readVariables({ opened, spec }: OpenedPreviews, warn: (text: string) =>
   )
 }
 
-async function depsFor(previews: OpenedPreviews, estate: Estate, words: Words, warn: (text: string) => void): Promise<CertificateDeps> {
+async function depsFor(
+  previews: OpenedPreviews,
+  estate: Estate,
+  words: Words,
+  warn: (text: string) => void,
+): Promise<CertificateDeps> {
   const { opened, spec, github } = previews
   const { composition, directory } = opened
   const { context, environment } = composition.parts
@@ -106,13 +111,24 @@ function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, a
     ...estateReaders(estate, { ...deps, machines: createMachineReader(deps), panels: nobody, outside: nobody }),
     pulls: async (get: <K extends keyof EstateWorld>(slice: K) => Promise<EstateWorld[K]>) => {
       const running = [...previewServers(estate.name, await get('servers')).keys()]
-      const known = Object.values(await get('previews')).flatMap(each => (each.state === 'ready' ? each.runs.map(run => run.number) : []))
-      return readPulls({ github, spec, estate: estate.name, nowMs: deps.clock.nowMs, alsoSee: [...running, ...known, ...alsoSee] })
+      const known = Object.values(await get('previews')).flatMap(each =>
+        each.state === 'ready' ? each.runs.map(run => run.number) : [],
+      )
+      return readPulls({
+        github,
+        spec,
+        estate: estate.name,
+        nowMs: deps.clock.nowMs,
+        alsoSee: [...running, ...known, ...alsoSee],
+      })
     },
     previews: async (get: <K extends keyof EstateWorld>(slice: K) => Promise<EstateWorld[K]>) => {
       const servers = await get('servers')
       const host = servers.find(each => each.name === spec.host)
-      const all = [...(host ? [host] : []), ...(spec.substrate === 'servers' ? previewServers(estate.name, servers).values() : [])]
+      const all = [
+        ...(host ? [host] : []),
+        ...(spec.substrate === 'servers' ? previewServers(estate.name, servers).values() : []),
+      ]
       return Object.fromEntries(await Promise.all(all.map(async each => [each.name, await readPreviewsOn(deps, each)] as const)))
     },
   }
@@ -141,7 +157,8 @@ function scopeOf(estate: Estate, spec: PreviewSpec, numbers: readonly number[]):
   const host = estate.servers.find(each => each.name === spec.host)
   if (!host) throw new Error(`bug: no server ${spec.host}`)
   const wall = `${estate.name}-previews`
-  const own = spec.substrate === 'servers' ? numbers.map(number => ({ ...previewServerSpec(estate, spec, number), firewalls: [wall] })) : []
+  const own =
+    spec.substrate === 'servers' ? numbers.map(number => ({ ...previewServerSpec(estate, spec, number), firewalls: [wall] })) : []
   return {
     ...estate,
     servers: [host, ...own],
@@ -181,7 +198,9 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
   const named = Object.keys(words).map(Number)
   const { world, runs } = await lookAtPreviews(previews, named)
   const verdicts = verdictsIn({ spec, words }, world)
-  const unknown = named.filter(number => !verdicts.some(each => each.number === number) && !runs.some(each => each.number === number))
+  const unknown = named.filter(
+    number => !verdicts.some(each => each.number === number) && !runs.some(each => each.number === number),
+  )
   if (unknown.length > 0)
     throw new LandfallError('usage', `${spec.owner}/${spec.repository} has no pull request ${unknown.join(' and ')}.`, {
       hint: 'See them: bun scripts/preview.ts list',
@@ -191,7 +210,11 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
   const scoped = withReaders(previews, estate, [...named, ...verdicts.map(each => each.number)])
   const deps = { ...scoped.composition.deps, ...(await depsFor(previews, estate, words, text => session.reporter.warning(text))) }
   return converge(session, scoped, {
-    steps: () => previewSteps(deps, verdicts.map(each => each.number)),
+    steps: () =>
+      previewSteps(
+        deps,
+        verdicts.map(each => each.number),
+      ),
     partial: true,
     report: live => {
       const now = verdictsIn({ spec, words }, live)
@@ -202,7 +225,9 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
         outputs: Object.fromEntries(up.map(({ number }) => [`pr_${number}_url`, `https://${previewHost(spec.domain, number)}`])),
         notes: [
           { label: 'previews', text: `${up.length} of at most ${spec.max}` },
-          ...(failed.length > 0 ? [{ label: 'failed', text: `${failed.map(each => each.number).join(', ')}: the pull requests say why` }] : []),
+          ...(failed.length > 0
+            ? [{ label: 'failed', text: `${failed.map(each => each.number).join(', ')}: the pull requests say why` }]
+            : []),
           ...(queued.length > 0 ? [{ label: 'queued', text: queued.map(each => each.number).join(', ') }] : []),
         ],
         next: commandLine({ args: { ...session.args, action: 'list', names: [], flags: {} }, manual: session.manual }),
@@ -215,7 +240,10 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
 export function numbersIn(names: readonly string[]): readonly number[] {
   return names.map(name => {
     const match = /^#?([1-9]\d{0,8})$/.exec(name)
-    if (!match?.[1]) throw new LandfallError('usage', `"${name}" is not the number of a pull request.`, { hint: 'For example: bun scripts/preview.ts deploy 12' })
+    if (!match?.[1])
+      throw new LandfallError('usage', `"${name}" is not the number of a pull request.`, {
+        hint: 'For example: bun scripts/preview.ts deploy 12',
+      })
     return Number(match[1])
   })
 }
@@ -224,6 +252,8 @@ export function numbersIn(names: readonly string[]): readonly number[] {
 export function wordsFor(command: Command, names: readonly string[], nowMs: number): Words {
   const numbers = numbersIn(names)
   if (numbers.length === 0 && command !== 'deploy')
-    throw new LandfallError('usage', `${command} needs the number of a pull request.`, { hint: `For example: bun scripts/preview.ts ${command} 12` })
+    throw new LandfallError('usage', `${command} needs the number of a pull request.`, {
+      hint: `For example: bun scripts/preview.ts ${command} 12`,
+    })
   return Object.fromEntries(numbers.map(number => [number, { command, atMs: nowMs }]))
 }

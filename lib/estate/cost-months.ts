@@ -51,7 +51,9 @@ export function monthCost(rate: Rate, createdMs: number, nowMs: number): MonthCo
 }
 
 type Prices = {
-  readonly serverTypes: readonly (Pick<ServerType, 'name'> & { readonly offers: readonly Pick<ServerType['offers'][number], 'location' | 'hourly' | 'monthly'>[] })[]
+  readonly serverTypes: readonly (Pick<ServerType, 'name'> & {
+    readonly offers: readonly Pick<ServerType['offers'][number], 'location' | 'hourly' | 'monthly'>[]
+  })[]
   readonly pricing: Pick<Pricing, 'primaryIps'>
 }
 
@@ -59,7 +61,10 @@ type Prices = {
 export function rateOf(server: Pick<Server, 'type' | 'location' | 'ipv4'>, { serverTypes, pricing }: Prices): Rate | undefined {
   const offer = serverTypes.find(each => each.name === server.type)?.offers.find(each => each.location === server.location)
   if (!offer) return undefined
-  const address = server.ipv4 === undefined ? undefined : pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === server.location)
+  const address =
+    server.ipv4 === undefined
+      ? undefined
+      : pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === server.location)
   return {
     hourly: sumPrices([offer.hourly, address?.hourly ?? NOTHING]),
     monthly: sumPrices([offer.monthly, address?.monthly ?? NOTHING]),

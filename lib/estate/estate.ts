@@ -25,10 +25,22 @@ export interface Estate {
   readonly cloudflareBaseUrl?: string
   /** Refuse a plan whose monthly net price would pass this, in the account's currency. */
   readonly monthlyCapNet?: number
+  /** What the bill is held against. */
+  readonly alternatives?: readonly Alternative[]
   /** What lives inside Dokploy: applications and what belongs to them; absent when the file has no such section. */
   readonly platform?: Platform
   /** An environment for each open pull request. */
   readonly previews?: PreviewSpec
+}
+
+/** An offer of somebody else's, by the operator's assumption. */
+export interface Alternative {
+  readonly name: string
+  readonly monthly: number
+  readonly perSeat: number
+  readonly seats: number
+  /** What one unit of its currency is in the account's. */
+  readonly rate: number
 }
 
 export interface ServerSpec {

@@ -1,6 +1,7 @@
 /** What config.json says about previews, resolved: plain data with every default filled in, and the names that follow from a number. */
 
 import { serverGroupsOf } from './derive.ts'
+import type { Estate, ServerSpec } from './estate.ts'
 import type { Config } from './schema.ts'
 
 export interface PreviewSpec {
@@ -29,6 +30,22 @@ const HOUR_MS = 3_600_000
 /** A number and nothing else of a pull request goes into names: branches and titles are strangers' texts. */
 export const previewHost = (domain: string, number: number): string => `pr-${number}.${domain}`
 export const previewServerName = (estate: string, number: number): string => `${estate}-pr-${number}`
+
+/** The server of one pull request. Small, in the host's place, behind a wall that lets only SSH in. */
+export const previewServerSpec = (estate: Estate, spec: PreviewSpec, number: number): ServerSpec => {
+  const host = estate.servers.find(each => each.name === spec.host)
+  if (!host) throw new Error(`bug: no server ${spec.host}`)
+  const { placementGroup: _, dokploy: __, ...rest } = host
+  return {
+    ...rest,
+    name: previewServerName(estate.name, number),
+    role: 'preview',
+    types: spec.types,
+    protected: false,
+    pullRequest: number,
+    ipv4: true,
+  }
+}
 
 export const previewsOf = (config: Config): PreviewSpec | undefined => {
   const { previews } = config

@@ -17,7 +17,7 @@ import {
   ttlOf,
 } from './derive.ts'
 import { platformOf } from './derive-apps.ts'
-import type { DnsSpec, Estate, KeySpec, ServerSpec } from './estate.ts'
+import type { Alternative, DnsSpec, Estate, KeySpec, ServerSpec } from './estate.ts'
 import { expandFrom } from './firewall.ts'
 import { migrationOf } from './migration.ts'
 import { bareKey, networkName, sshKeyName } from './naming.ts'
@@ -98,6 +98,15 @@ const dnsOf = (config: Config, servers: readonly ServerSpec[]): DnsSpec | undefi
 const hasPlatform = ({ apps, databases, registries, buckets, backups, notifications }: Config): boolean =>
   [apps, databases, registries, buckets, backups, notifications].some(section => section !== undefined)
 
+const alternativesOf = (compare: NonNullable<NonNullable<Config['cost']>['compare']>): readonly Alternative[] =>
+  Object.entries(compare).map(([name, { monthly = 0, per_seat = 0, seats = 1, rate = 1 }]) => ({
+    name,
+    monthly,
+    perSeat: per_seat,
+    seats,
+    rate,
+  }))
+
 const frozen = <T>(value: T): T => {
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value)
@@ -149,6 +158,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     ...(imageBuildType === undefined ? {} : { imageBuildType }),
     ...(baseUrl === undefined ? {} : { cloudflareBaseUrl: baseUrl.replace(/\/+$/, '') }),
     ...(cap === undefined ? {} : { monthlyCapNet: cap }),
+    ...(config.cost?.compare === undefined ? {} : { alternatives: alternativesOf(config.cost.compare) }),
     ...(hasPlatform(config) ? { platform: platformOf(config) } : {}),
     ...(previews === undefined ? {} : { previews }),
   }

@@ -69,7 +69,12 @@ export const previewEntries = {
         'none',
         'Variables given to previews, each read from PREVIEW_<NAME> and from nowhere else. Forks get none of them.',
       ),
-      memory_mb: key(integer('a whole number from 64 to 65536', 64, 65_536), 'number', '512', 'Memory that each service may use.'),
+      memory_mb: key(
+        integer('a whole number from 64 to 65536', 64, 65_536),
+        'number',
+        '512',
+        'Memory that each service may use.',
+      ),
     }),
     'group',
     'no previews',

@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { normaliseCidr } from './address.ts'
 import type { Path } from './json.ts'
 import { appEntries } from './schema-apps.ts'
+import { costCompare } from './schema-cost.ts'
 import { flag, integer, type KeyDoc, key, label, list, mustBe, named, section, text } from './schema-kit.ts'
 import { migrationEntries } from './schema-migration.ts'
 import { previewEntries } from './schema-previews.ts'
@@ -256,6 +257,7 @@ export const configSchema = section({
         'no cap',
         "Refuses a plan whose monthly net price passes this, in the account's currency.",
       ),
+      compare: costCompare,
     }),
     'group',
     '',

@@ -68,7 +68,13 @@ function headline(verdict: Verdict, told: Told): string[] {
   const { run } = told
   if (standing === 'wanted') {
     if (run?.state === 'failed' && run.head === head)
-      return [`❌ **The preview of ${short(head)} could not be deployed.**`, '', quoteBlock(run.why), '', 'Push a commit, or comment `/redeploy`.']
+      return [
+        `❌ **The preview of ${short(head)} could not be deployed.**`,
+        '',
+        quoteBlock(run.why),
+        '',
+        'Push a commit, or comment `/redeploy`.',
+      ]
     if (run?.state === 'up' && run.head === head) return [`✅ **Preview of ${short(head)}: ${told.url}**`]
     return [`⏳ **The preview of ${short(head)} is being deployed.**`]
   }
@@ -95,9 +101,14 @@ function headline(verdict: Verdict, told: Told): string[] {
 function body(verdict: Verdict, told: Told): string {
   const { ignored, standing, endsAtMs } = verdict
   const lines = headline(verdict, told)
-  if (standing === 'wanted' && endsAtMs !== undefined) lines.push('', `It ends by itself on ${minuteOf(endsAtMs)}; a push or \`/deploy\` starts that anew.`)
+  if (standing === 'wanted' && endsAtMs !== undefined)
+    lines.push('', `It ends by itself on ${minuteOf(endsAtMs)}; a push or \`/deploy\` starts that anew.`)
   const names = [...new Set(ignored.map(each => each.author))].filter(name => /^[A-Za-z0-9[\]-]{1,50}$/.test(name))
-  if (names.length > 0) lines.push('', `Commands count from people with write access; those of ${names.map(name => `\`${name}\``).join(', ')} were not followed.`)
+  if (names.length > 0)
+    lines.push(
+      '',
+      `Commands count from people with write access; those of ${names.map(name => `\`${name}\``).join(', ')} were not followed.`,
+    )
   if (standing !== 'closed') lines.push('', '<sub>`/deploy` `/redeploy` `/destroy`, each as the first line of a comment</sub>')
   return lines.join('\n')
 }

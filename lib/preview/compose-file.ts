@@ -33,9 +33,41 @@ const MAX_SERVICES = 20
 const MAX_BYTES = 256 * 1024
 
 /** Carried over as they are. */
-const KEPT = ['image', 'command', 'entrypoint', 'expose', 'healthcheck', 'working_dir', 'user', 'init', 'read_only', 'stop_grace_period', 'stop_signal', 'tty'] as const
+const KEPT = [
+  'image',
+  'command',
+  'entrypoint',
+  'expose',
+  'healthcheck',
+  'working_dir',
+  'user',
+  'init',
+  'read_only',
+  'stop_grace_period',
+  'stop_signal',
+  'tty',
+] as const
 /** Left out without a word: they concern the place where the file is from, or what Landfall decides here. */
-const DROPPED = ['ports', 'labels', 'restart', 'container_name', 'hostname', 'networks', 'deploy', 'logging', 'profiles', 'pull_policy', 'develop', 'mem_limit', 'cpus', 'shm_size', 'annotations', 'platform', 'stdin_open', 'scale']
+const DROPPED = [
+  'ports',
+  'labels',
+  'restart',
+  'container_name',
+  'hostname',
+  'networks',
+  'deploy',
+  'logging',
+  'profiles',
+  'pull_policy',
+  'develop',
+  'mem_limit',
+  'cpus',
+  'shm_size',
+  'annotations',
+  'platform',
+  'stdin_open',
+  'scale',
+]
 const TOP = ['services', 'volumes', 'networks', 'name', 'version']
 
 /** @param text the Compose file as it stands in the repository */
@@ -49,10 +81,13 @@ export function renderPreviewCompose(text: string, preview: PreviewCompose): Ren
     throw error
   }
   if (!isFields(parsed) || !isFields(parsed.services)) return refuse('The Compose file has no services.')
-  const why: string[] = Object.keys(parsed).filter(name => !TOP.includes(name) && !name.startsWith('x-')).map(name => `"${clip(name)}" is not allowed`)
+  const why: string[] = Object.keys(parsed)
+    .filter(name => !TOP.includes(name) && !name.startsWith('x-'))
+    .map(name => `"${clip(name)}" is not allowed`)
   const names = Object.keys(parsed.services)
   if (names.length > MAX_SERVICES) why.push(`${names.length} services are more than ${MAX_SERVICES}`)
-  if (!names.includes(preview.service)) why.push(`there is no service "${preview.service}" for visitors to reach (previews.service)`)
+  if (!names.includes(preview.service))
+    why.push(`there is no service "${preview.service}" for visitors to reach (previews.service)`)
   const volumes = namedVolumes(parsed.volumes, why)
   const paths: string[] = []
   const services: Record<string, unknown> = {}
@@ -62,7 +97,11 @@ export function renderPreviewCompose(text: string, preview: PreviewCompose): Ren
     else services[name] = renderService(name, service, { preview, volumes, names, why, paths })
   }
   if (why.length > 0) return { state: 'refused', why: why.map(each => `${each}.`) }
-  const file = JSON.stringify({ name: `pr-${preview.number}`, services, volumes: Object.fromEntries(volumes.map(each => [each, {}])) })
+  const file = JSON.stringify({
+    name: `pr-${preview.number}`,
+    services,
+    volumes: Object.fromEntries(volumes.map(each => [each, {}])),
+  })
   return { state: 'ready', file, paths }
 }
 
@@ -93,14 +132,29 @@ interface Rendering {
 
 function renderService(name: string, service: Fields, { preview, volumes, names, why, paths }: Rendering): Fields {
   const known = new Set<string>([...KEPT, ...DROPPED, 'build', 'environment', 'volumes', 'depends_on', 'tmpfs'])
-  for (const key of Object.keys(service)) if (!known.has(key) && !key.startsWith('x-')) why.push(`service "${name}" asks for "${clip(key)}", which previews may not have`)
+  for (const key of Object.keys(service))
+    if (!known.has(key) && !key.startsWith('x-'))
+      why.push(`service "${name}" asks for "${clip(key)}", which previews may not have`)
   const mounts = list(service.volumes).map(mount => {
-    const [source = '', target = ''] = typeof mount === 'string' ? mount.split(':') : isFields(mount) && mount.type === 'volume' ? [String(mount.source ?? ''), String(mount.target ?? '')] : []
-    if (!volumes.includes(source) || !target.startsWith('/')) why.push(`service "${name}" mounts "${clip(typeof mount === 'string' ? mount : JSON.stringify(mount))}", which is no volume of this file`)
+    const [source = '', target = ''] =
+      typeof mount === 'string'
+        ? mount.split(':')
+        : isFields(mount) && mount.type === 'volume'
+          ? [String(mount.source ?? ''), String(mount.target ?? '')]
+          : []
+    if (!volumes.includes(source) || !target.startsWith('/'))
+      why.push(
+        `service "${name}" mounts "${clip(typeof mount === 'string' ? mount : JSON.stringify(mount))}", which is no volume of this file`,
+      )
     return { type: 'volume', source, target }
   })
-  const needs = Array.isArray(service.depends_on) ? service.depends_on : isFields(service.depends_on) ? Object.keys(service.depends_on) : []
-  for (const need of needs) if (!names.includes(String(need))) why.push(`service "${name}" depends on "${clip(String(need))}", which is not there`)
+  const needs = Array.isArray(service.depends_on)
+    ? service.depends_on
+    : isFields(service.depends_on)
+      ? Object.keys(service.depends_on)
+      : []
+  for (const need of needs)
+    if (!names.includes(String(need))) why.push(`service "${name}" depends on "${clip(String(need))}", which is not there`)
   const isShown = name === preview.service
   return {
     ...Object.fromEntries(KEPT.flatMap(key => (service[key] === undefined ? [] : [[key, service[key]]]))),
@@ -121,7 +175,8 @@ function renderService(name: string, service: Fields, { preview, volumes, names,
   }
 }
 
-const list = (value: unknown): readonly unknown[] => (value === undefined || value === null ? [] : Array.isArray(value) ? value : [value])
+const list = (value: unknown): readonly unknown[] =>
+  value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]
 
 function renderEnvironment(name: string, value: unknown, preview: PreviewCompose, why: string[]): Fields {
   const entries = Array.isArray(value)
@@ -130,7 +185,9 @@ function renderEnvironment(name: string, value: unknown, preview: PreviewCompose
         return [key, String(each).includes('=') ? rest.join('=') : null] as const
       })
     : Object.entries(isFields(value) ? value : {})
-  for (const [key] of entries) if (!/^[A-Za-z_][A-Za-z0-9_]{0,100}$/.test(key)) why.push(`service "${name}" has a variable "${clip(key)}" without a usable name`)
+  for (const [key] of entries)
+    if (!/^[A-Za-z_][A-Za-z0-9_]{0,100}$/.test(key))
+      why.push(`service "${name}" has a variable "${clip(key)}" without a usable name`)
   const given = Object.fromEntries(preview.variables.map(each => [each, `\${${each}}`]))
   // A key without a value would be taken from the environment of Compose itself.
   const own = entries.map(([key, each]) => [key, each === null ? (given[key] ?? '') : each])
@@ -152,7 +209,8 @@ const inside = (folder: string, path: string): string | undefined => {
 function renderBuild(name: string, value: unknown, preview: PreviewCompose, why: string[], paths: string[]): Fields {
   const build: Fields = typeof value === 'string' ? { context: value } : isFields(value) ? value : {}
   const allowed = ['context', 'dockerfile', 'target', 'args', 'labels', 'tags', 'cache_from', 'cache_to', 'pull', 'no_cache']
-  for (const key of Object.keys(build)) if (!allowed.includes(key)) why.push(`the build of "${name}" asks for "${clip(key)}", which previews may not have`)
+  for (const key of Object.keys(build))
+    if (!allowed.includes(key)) why.push(`the build of "${name}" asks for "${clip(key)}", which previews may not have`)
   const context = inside(preview.folder, String(build.context ?? '.'))
   const dockerfile = context === undefined ? undefined : inside(context, String(build.dockerfile ?? 'Dockerfile'))
   if (context === undefined || dockerfile === undefined) {

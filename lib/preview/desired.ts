@@ -209,6 +209,8 @@ export function diffPreviews(verdicts: readonly Verdict[], runs: readonly Run[])
   return {
     deploy: wanted.filter(each => !isAsWanted(each)),
     keep: wanted.filter(isAsWanted),
-    remove: [...new Set(runs.map(run => run.number))].filter(number => !wanted.some(each => each.number === number)).sort((a, b) => a - b),
+    remove: [...new Set(runs.map(run => run.number))]
+      .filter(number => !wanted.some(each => each.number === number))
+      .sort((a, b) => a - b),
   }
 }

@@ -33,7 +33,8 @@ export function isSigned(body: Uint8Array, signature: string, secret: Secret): b
 
 /** @throws LandfallError usage, when the port is taken */
 export function receiveWebhooks({ port, hostname, secret, onDelivery }: ReceiverOptions): Receiver {
-  const answer = (status: number, text: string) => new Response(`${text}\n`, { status, headers: { 'content-type': 'text/plain', 'cache-control': 'no-store' } })
+  const answer = (status: number, text: string) =>
+    new Response(`${text}\n`, { status, headers: { 'content-type': 'text/plain', 'cache-control': 'no-store' } })
   const respond = async (request: Request): Promise<Response> => {
     const { pathname } = new URL(request.url)
     if (request.method === 'GET' && pathname === '/health') return answer(200, 'ok')
@@ -42,7 +43,8 @@ export function receiveWebhooks({ port, hostname, secret, onDelivery }: Receiver
     const length = Number(request.headers.get('content-length') ?? Number.NaN)
     if (length > BODY_LIMIT_BYTES) return answer(413, 'too large')
     const body = new Uint8Array(await request.arrayBuffer())
-    if (!isSigned(body, request.headers.get('x-hub-signature-256') ?? '', secret)) return answer(401, 'the signature is not right')
+    if (!isSigned(body, request.headers.get('x-hub-signature-256') ?? '', secret))
+      return answer(401, 'the signature is not right')
     const event = request.headers.get('x-github-event') ?? ''
     if (event === 'ping') return answer(200, 'pong')
     if (!EVENTS.has(event)) return answer(202, 'not of interest')
@@ -53,7 +55,10 @@ export function receiveWebhooks({ port, hostname, secret, onDelivery }: Receiver
     const server = Bun.serve({ hostname, port, maxRequestBodySize: BODY_LIMIT_BYTES, idleTimeout: 10, fetch: respond })
     return { url: `http://${hostname}:${server.port}/webhook`, close: () => server.stop(true) }
   } catch (error) {
-    throw new LandfallError('usage', `Port ${port} of this machine is taken.`, { hint: 'Choose another: bun scripts/preview.ts serve --port 8098', cause: error })
+    throw new LandfallError('usage', `Port ${port} of this machine is taken.`, {
+      hint: 'Choose another: bun scripts/preview.ts serve --port 8098',
+      cause: error,
+    })
   }
 }
 

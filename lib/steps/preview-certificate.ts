@@ -3,14 +3,14 @@
  * authority gives a domain in a week. It lies on the host alone, where no pull request's code runs as root.
  */
 
-import { readPem, type MoveStore, type StoredCertificate } from '../cutover/store.ts'
+import { type MoveStore, readPem, type StoredCertificate } from '../cutover/store.ts'
 import { blocked, done, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import { renderRecordMark } from '../estate/naming.ts'
 import type { Acme, AcmeOrder } from '../providers/ports/acme.ts'
 import type { DnsRecord, WantedRecord } from '../providers/ports/dns.ts'
-import { Secret } from '../secret.ts'
+import type { Secret } from '../secret.ts'
 import type { EstateStep } from './deps.ts'
 import { isOurMark } from './dns.ts'
 import { runProgram, targetOf } from './machine.ts'
@@ -34,7 +34,8 @@ type Live = World<EstateWorld>
 
 const proofsIn = (deps: CertificateDeps, records: readonly DnsRecord[]): DnsRecord[] =>
   records.filter(
-    each => each.type === 'TXT' && each.name === `_acme-challenge.${deps.spec.domain}` && isOurMark(each.comment, deps.estate.name),
+    each =>
+      each.type === 'TXT' && each.name === `_acme-challenge.${deps.spec.domain}` && isOurMark(each.comment, deps.estate.name),
   )
 
 /** The host has a certificate for the wildcard that is good for a month more, and no proof is left in the zone. */
@@ -76,7 +77,8 @@ async function obtain(deps: CertificateDeps, live: Live, signal: AbortSignal, lo
   const before = await store.readCertificate(kept)
   // An order that a killed run left is finished; what it was finished with, but not put in place, is used.
   const usable = before?.directory === acme.directory && before.names.join() === names.join() ? before : undefined
-  const found = usable?.orderUrl === undefined || usable.certificate !== undefined ? undefined : await acme.findOrder(usable.orderUrl)
+  const found =
+    usable?.orderUrl === undefined || usable.certificate !== undefined ? undefined : await acme.findOrder(usable.orderUrl)
   let stored: StoredCertificate | undefined = usable
   let pem = usable?.certificate !== undefined && isFresh(usable.certificate, clock.nowMs()) ? usable.certificate : undefined
   if (pem === undefined || !stored) {
@@ -84,7 +86,13 @@ async function obtain(deps: CertificateDeps, live: Live, signal: AbortSignal, lo
     if (order === undefined || !stored) {
       await store.addOrder({ atMs: clock.nowMs(), event: 'ordered', directory: acme.directory, names })
       order = await acme.createOrder(names)
-      stored = { server: kept, names, directory: acme.directory, orderUrl: order.url, privateKey: deps.makeKey('key of the previews’ certificate') }
+      stored = {
+        server: kept,
+        names,
+        directory: acme.directory,
+        orderUrl: order.url,
+        privateKey: deps.makeKey('key of the previews’ certificate'),
+      }
       await store.writeCertificate(stored)
     }
     if (order.state === 'pending') order = await prove(deps, acme, order, live, signal, log)
@@ -103,13 +111,22 @@ async function obtain(deps: CertificateDeps, live: Live, signal: AbortSignal, lo
   live.update('previews', all => {
     const state = all[spec.host]
     // The edge has to be told to take it up.
-    return state?.state === 'ready' ? { ...all, [spec.host]: { ...state, caddyfile: 'none', certificate: { names, notAfterMs: facts?.notAfterMs ?? 0 } } } : all
+    return state?.state === 'ready'
+      ? { ...all, [spec.host]: { ...state, caddyfile: 'none', certificate: { names, notAfterMs: facts?.notAfterMs ?? 0 } } }
+      : all
   })
 }
 
 const isFresh = (pem: string, nowMs: number): boolean => (readPem(pem)?.notAfterMs ?? 0) - nowMs > RENEW_BEFORE_MS
 
-async function prove(deps: CertificateDeps, acme: Acme, order: AcmeOrder, live: Live, signal: AbortSignal, log: (line: string) => void): Promise<AcmeOrder> {
+async function prove(
+  deps: CertificateDeps,
+  acme: Acme,
+  order: AcmeOrder,
+  live: Live,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<AcmeOrder> {
   const { dns, outside, clock, estate, spec } = deps
   const zone = live.get('zone')
   const server = findServer(estate.name, spec.host, live.get('servers'))
@@ -119,9 +136,19 @@ async function prove(deps: CertificateDeps, acme: Acme, order: AcmeOrder, live: 
   const standing = proofsIn(deps, live.get('records'))
   const posts = open
     .filter(each => !standing.some(record => record.content === each.recordValue))
-    .map(({ recordName, recordValue }): WantedRecord => ({ name: recordName, type: 'TXT', content: recordValue, ttl: PROOF_TTL_S, proxied: false, comment }))
+    .map(
+      ({ recordName, recordValue }): WantedRecord => ({
+        name: recordName,
+        type: 'TXT',
+        content: recordValue,
+        ttl: PROOF_TTL_S,
+        proxied: false,
+        comment,
+      }),
+    )
   const stale = standing.filter(record => !open.some(each => each.recordValue === record.content))
-  if (posts.length + stale.length > 0) await dns.changeRecords(zone.id, { deletes: stale.map(({ id }) => ({ id })), patches: [], posts })
+  if (posts.length + stale.length > 0)
+    await dns.changeRecords(zone.id, { deletes: stale.map(({ id }) => ({ id })), patches: [], posts })
   live.touch('records')
   await live.look(['records'])
   const endsAtMs = clock.monotonicMs() + LIMIT_MS
@@ -154,7 +181,13 @@ async function removeProofs(deps: CertificateDeps, live: Live, proofs: readonly 
   live.update('records', all => all.filter(record => !proofs.some(each => each.id === record.id)))
 }
 
-async function waitOrder({ clock }: CertificateDeps, acme: Acme, order: AcmeOrder, states: readonly AcmeOrder['state'][], signal: AbortSignal): Promise<AcmeOrder> {
+async function waitOrder(
+  { clock }: CertificateDeps,
+  acme: Acme,
+  order: AcmeOrder,
+  states: readonly AcmeOrder['state'][],
+  signal: AbortSignal,
+): Promise<AcmeOrder> {
   const endsAtMs = clock.monotonicMs() + LIMIT_MS
   for (;;) {
     const now = await acme.findOrder(order.url)

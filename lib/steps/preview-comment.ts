@@ -1,6 +1,7 @@
 /** Each pull request says how its preview stands, in one comment that is kept up to date. */
 
 import { done, todo } from '../engine/step.ts'
+import type { World } from '../engine/world.ts'
 import { renderAmount } from '../estate/cost.ts'
 import { previewCost } from '../estate/cost-months.ts'
 import { previewHost } from '../estate/previews.ts'
@@ -10,7 +11,6 @@ import type { EstateStep } from './deps.ts'
 import { type PreviewDeps, runsIn, verdictsIn } from './preview.ts'
 import { previewServers } from './preview-world.ts'
 import type { EstateWorld } from './world.ts'
-import type { World } from '../engine/world.ts'
 
 type View = Pick<World<EstateWorld>, 'get'>
 
@@ -20,7 +20,8 @@ export function costSoFar(deps: Pick<PreviewDeps, 'estate' | 'spec'>, world: Vie
   const run = runsIn(deps, world).find(each => each.number === number)
   if (!run || run.sinceMs === 0) return undefined
   const servers = world.get('servers')
-  const server = spec.substrate === 'shared' ? servers.find(each => each.name === spec.host) : previewServers(estate.name, servers).get(number)
+  const server =
+    spec.substrate === 'shared' ? servers.find(each => each.name === spec.host) : previewServers(estate.name, servers).get(number)
   if (!server) return undefined
   const cost = previewCost({
     server,
@@ -69,7 +70,8 @@ export function commentStep(deps: PreviewDeps, number: number): EstateStep {
       const { nowMs } = world.get('pulls')
       const facts = told(deps, verdict, world)
       const want = renderComment(verdict, facts, nowMs)
-      if (!verdict.staleLabel && !isOutdated(pull.comment?.remembered, want, facts.cost !== undefined, nowMs)) return done(verdict.standing)
+      if (!verdict.staleLabel && !isOutdated(pull.comment?.remembered, want, facts.cost !== undefined, nowMs))
+        return done(verdict.standing)
       return todo({
         kind: pull.comment ? 'change' : 'create',
         summary: `${pull.comment ? 'update the' : 'write a'} comment in pull request ${number} (${verdict.standing})`,
@@ -87,7 +89,12 @@ export function commentStep(deps: PreviewDeps, number: number): EstateStep {
             ...all,
             pulls: all.pulls.map(each =>
               each.number === number && remembered
-                ? { ...each, approved: each.approved && !latest.staleLabel, record: remembered.record, comment: { id, remembered } }
+                ? {
+                    ...each,
+                    approved: each.approved && !latest.staleLabel,
+                    record: remembered.record,
+                    comment: { id, remembered },
+                  }
                 : each,
             ),
           }))

@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto'
 import { hasCode } from '../errors.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { PreviewSpec } from '../estate/previews.ts'
-import { type Remembered, parseComment } from '../preview/comment.ts'
+import { parseComment, type Remembered } from '../preview/comment.ts'
 import { type CommandComment, type Pull, parseCommand } from '../preview/desired.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { PullRequest, PullRequests } from '../providers/ports/github.ts'
@@ -65,12 +65,18 @@ export interface PullsReaderOptions {
 /** One list of open pull requests, one of closed ones, and the comments of each that matters. */
 export async function readPulls({ github, spec, estate, nowMs, alsoSee }: PullsReaderOptions): Promise<PullsState> {
   const repository = { owner: spec.owner, name: spec.repository }
-  const [open, closed, self] = await Promise.all([github.listPulls(repository), github.listClosedPulls(repository), github.readSelf()])
+  const [open, closed, self] = await Promise.all([
+    github.listPulls(repository),
+    github.listClosedPulls(repository),
+    github.readSelf(),
+  ])
   const now = nowMs()
   const recent = closed.filter(each => alsoSee.includes(each.number) || now - Date.parse(each.closedAt ?? '') < RECENTLY_MS)
   const known = [...open, ...recent]
   const others = await Promise.all(
-    [...new Set(alsoSee)].filter(number => !known.some(each => each.number === number)).map(number => github.findPull(repository, number)),
+    [...new Set(alsoSee)]
+      .filter(number => !known.some(each => each.number === number))
+      .map(number => github.findPull(repository, number)),
   )
   const writers = new Map<string, Promise<boolean>>()
   const mayWrite = (login: string): Promise<boolean> => {
@@ -159,7 +165,8 @@ export function parsePreviews(text: string): PreviewsState {
       },
     ]
   })
-  const certificate = facts.certificate === undefined ? undefined : readCertificate(Buffer.from(facts.certificate, 'base64').toString('utf8'))
+  const certificate =
+    facts.certificate === undefined ? undefined : readCertificate(Buffer.from(facts.certificate, 'base64').toString('utf8'))
   return { state: 'ready', caddyfile: facts.caddyfile ?? 'none', ...(certificate ? { certificate } : {}), runs }
 }
 

@@ -3,14 +3,13 @@
 import { createHash } from 'node:crypto'
 import { blocked, type Change, done, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
-import type { Estate, ServerSpec } from '../estate/estate.ts'
 import { type PreviewSpec, previewHost, previewServerName } from '../estate/previews.ts'
 import { renderPreviewCompose } from '../preview/compose-file.ts'
 import { desiredPreviews, diffPreviews, type Run, type Verdict, type Words } from '../preview/desired.ts'
 import { renderCaddyfile, type Way } from '../preview/edge.ts'
 import type { Server } from '../providers/ports/cloud.ts'
-import type { Target } from '../providers/ports/machine.ts'
 import type { PullRequests } from '../providers/ports/github.ts'
+import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { parseFactLines, runProgram, targetOf } from './machine.ts'
@@ -55,7 +54,10 @@ const serverOf = ({ estate, spec }: Pick<PreviewDeps, 'estate' | 'spec'>, number
   spec.substrate === 'shared' ? spec.host : previewServerName(estate.name, number)
 
 /** Everything that runs or is left of previews. A server without a deploy on it counts too: it is billed. */
-export function runsIn(deps: Pick<PreviewDeps, 'estate' | 'spec'>, world: View): readonly (Run & Pick<PreviewRun, 'state' | 'why' | 'sinceMs'>)[] {
+export function runsIn(
+  deps: Pick<PreviewDeps, 'estate' | 'spec'>,
+  world: View,
+): readonly (Run & Pick<PreviewRun, 'state' | 'why' | 'sinceMs'>)[] {
   if (deps.spec.substrate === 'shared') return readyOn(world, deps.spec.host)?.runs ?? []
   return [...previewServers(deps.estate.name, world.get('servers'))].map(([number, server]) => {
     const run = readyOn(world, server.name)?.runs.find(each => each.number === number)
@@ -89,7 +91,11 @@ const targetIn = (deps: PreviewDeps, live: Live, name: string): { target: Target
   return { target, server }
 }
 
-const updateReady = (live: Live, server: string, change: (state: Extract<PreviewsState, { state: 'ready' }>) => PreviewsState): void =>
+const updateReady = (
+  live: Live,
+  server: string,
+  change: (state: Extract<PreviewsState, { state: 'ready' }>) => PreviewsState,
+): void =>
   live.update('previews', all => {
     const state = all[server]
     return state?.state === 'ready' ? { ...all, [server]: change(state) } : all
@@ -97,7 +103,10 @@ const updateReady = (live: Live, server: string, change: (state: Extract<Preview
 
 /** The machine can run previews. */
 export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
-  const prepare = { kind: 'change', summary: `prepare ${name} for previews: Docker, Compose, git, walls around containers` } as const
+  const prepare = {
+    kind: 'change',
+    summary: `prepare ${name} for previews: Docker, Compose, git, walls around containers`,
+  } as const
   return {
     id: `preview host ${name}`,
     noun: 'preview',
@@ -108,7 +117,7 @@ export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
     look(world) {
       const state = world.get('previews')[name]
       if (state?.state === 'ready') return done(`${state.runs.length} there`)
-      if (state?.state === 'unknown' && world.get('machines')[name]?.state !== 'ready') return blocked(`machine ${name}`, prepare)
+      if (state?.state !== 'bare' && world.get('machines')[name]?.state !== 'ready') return blocked(`machine ${name}`, prepare)
       return todo({
         ...prepare,
         async apply({ world: live, signal }) {
@@ -116,7 +125,10 @@ export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
           const range = deps.estate.network?.range
           await runProgram(deps, target, 'preview-host', range ? { RANGE: range } : {}, signal)
           const before = live.get('previews')[name]
-          live.update('previews', all => ({ ...all, [name]: before?.state === 'ready' ? before : { state: 'ready', caddyfile: 'none', runs: [] } }))
+          live.update('previews', all => ({
+            ...all,
+            [name]: before?.state === 'ready' ? before : { state: 'ready', caddyfile: 'none', runs: [] },
+          }))
           live.touch('previews')
         },
       })
@@ -126,7 +138,10 @@ export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
 
 const monthlyOf = (world: View, name: string): number | undefined => {
   const server = world.get('servers').find(each => each.name === name)
-  return world.get('serverTypes').find(type => type.name === server?.type)?.offers.find(each => each.location === server?.location)?.monthly.net
+  return world
+    .get('serverTypes')
+    .find(type => type.name === server?.type)
+    ?.offers.find(each => each.location === server?.location)?.monthly.net
 }
 
 /** Previews that nobody wants any more are gone; before anything is deployed, so that there are never more than allowed. */
@@ -169,22 +184,6 @@ export function removalStep(deps: PreviewDeps): EstateStep {
   }
 }
 
-/** The server of one pull request. Small, in the host's place, behind a wall that lets only SSH in. */
-export const previewServerSpec = (estate: Estate, spec: PreviewSpec, number: number): ServerSpec => {
-  const host = estate.servers.find(each => each.name === spec.host)
-  if (!host) throw new Error(`bug: no server ${spec.host}`)
-  const { placementGroup: _, dokploy: __, ...rest } = host
-  return {
-    ...rest,
-    name: previewServerName(estate.name, number),
-    role: 'preview',
-    types: spec.types,
-    protected: false,
-    pullRequest: number,
-    ipv4: true,
-  }
-}
-
 /** One pull request's preview is what it wants: there with its commit, or not there at all. */
 export function previewStep(deps: PreviewDeps, number: number): EstateStep {
   const { spec } = deps
@@ -201,7 +200,8 @@ export function previewStep(deps: PreviewDeps, number: number): EstateStep {
       if (verdict?.standing !== 'wanted') return done(verdict?.standing ?? 'no such pull request')
       const run = readyOn(world, name)?.runs.find(each => each.number === number)
       const same = run?.head === verdict.head && run.generation === verdict.generation
-      if (run && same && isSettled(run)) return done(run.state === 'up' ? `https://${previewHost(spec.domain, number)}` : 'could not be deployed')
+      if (run && same && isSettled(run))
+        return done(run.state === 'up' ? `https://${previewHost(spec.domain, number)}` : 'could not be deployed')
       const change = {
         kind: run ? 'change' : 'create',
         summary: `deploy preview ${number} (${verdict.head.slice(0, 7)}) at https://${previewHost(spec.domain, number)}`,
@@ -212,7 +212,13 @@ export function previewStep(deps: PreviewDeps, number: number): EstateStep {
   }
 }
 
-async function deploy(deps: PreviewDeps, verdict: Verdict, live: Live, signal: AbortSignal, log: (line: string) => void): Promise<void> {
+async function deploy(
+  deps: PreviewDeps,
+  verdict: Verdict,
+  live: Live,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<void> {
   const { spec } = deps
   const { number, head, generation } = verdict
   const name = serverOf(deps, number)
@@ -259,7 +265,14 @@ async function deploy(deps: PreviewDeps, verdict: Verdict, live: Live, signal: A
     ),
   )
   const state = outcome.state === 'up' ? 'up' : 'failed'
-  const run: PreviewRun = { number, head, generation, state, sinceMs: deps.clock.nowMs(), why: composed.state === 'ready' ? '' : composed.why.join('\n') }
+  const run: PreviewRun = {
+    number,
+    head,
+    generation,
+    state,
+    sinceMs: deps.clock.nowMs(),
+    why: composed.state === 'ready' ? '' : composed.why.join('\n'),
+  }
   updateReady(live, name, before => ({ ...before, runs: [...before.runs.filter(each => each.number !== number), run] }))
   // What the machine wrote down about a failure is told in the comment.
   if (state === 'failed') {
@@ -271,7 +284,10 @@ async function deploy(deps: PreviewDeps, verdict: Verdict, live: Live, signal: A
 
 const privateAddress = ({ estate }: PreviewDeps, live: Live, name: string): string | undefined => {
   const network = live.get('networks').find(each => each.name === estate.network?.name)
-  return live.get('servers').find(each => each.name === name)?.privateIps.find(each => each.networkId === network?.id)?.ip
+  return live
+    .get('servers')
+    .find(each => each.name === name)
+    ?.privateIps.find(each => each.networkId === network?.id)?.ip
 }
 
 /** Single quotes hold everything but themselves in Compose's env files. */
@@ -287,7 +303,8 @@ function compose(deps: PreviewDeps, { number, fork }: Verdict, live: Live, fetch
   if (file === 'absent') return refusal(`The commit has no file ${spec.composeFile}.`)
   if (file === 'large') return refusal(`${spec.composeFile} has more than 256 KiB.`)
   const address = spec.substrate === 'servers' ? privateAddress(deps, live, serverOf(deps, number)) : undefined
-  if (spec.substrate === 'servers' && address === undefined) throw new Error('bug: the server of a preview has no private address')
+  if (spec.substrate === 'servers' && address === undefined)
+    throw new Error('bug: the server of a preview has no private address')
   return renderPreviewCompose(Buffer.from(file, 'base64').toString('utf8'), {
     number,
     service: spec.service,
@@ -325,7 +342,10 @@ export function edgeStep(deps: PreviewDeps): EstateStep {
     reads: SLICES,
     look(world) {
       const ways = waysIn(deps, world)
-      const change = { kind: 'change', summary: `lead *.${spec.domain} to ${ways.length === 1 ? 'one preview' : `${ways.length} previews`}` } as const
+      const change = {
+        kind: 'change',
+        summary: `lead *.${spec.domain} to ${ways.length === 1 ? 'one preview' : `${ways.length} previews`}`,
+      } as const
       const state = readyOn(world, spec.host)
       if (!state?.certificate) return blocked('the certificate', change)
       if (state.caddyfile === digest(renderCaddyfile(spec.domain, ways))) return done(`${ways.length} previews`)

@@ -175,4 +175,8 @@ function toPull(row: JsonRow): PullRequest {
   }
 }
 
-const toComment = (row: JsonRow): IssueComment => ({ id: numberOf(row, 'id'), author: loginOf(row.user), body: textOf(row, 'body') })
+const toComment = (row: JsonRow): IssueComment => ({
+  id: numberOf(row, 'id'),
+  author: loginOf(row.user),
+  body: textOf(row, 'body'),
+})

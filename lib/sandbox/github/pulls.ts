@@ -22,7 +22,12 @@ export interface PullRow {
   /** "stranger/web"; null for a fork that was deleted. */
   readonly headRepository: string | null
   readonly labels: readonly string[]
-  readonly events: readonly { readonly event: 'labeled' | 'unlabeled'; readonly label: string; readonly actor: string; readonly atMs: number }[]
+  readonly events: readonly {
+    readonly event: 'labeled' | 'unlabeled'
+    readonly label: string
+    readonly actor: string
+    readonly atMs: number
+  }[]
   readonly createdAtMs: number
   readonly updatedAtMs: number
   readonly closedAtMs: number | null
@@ -44,12 +49,46 @@ export interface PersonRow {
   readonly permission: 'admin' | 'write' | 'read' | 'none'
 }
 
+/** An open one, from a branch of the repository itself. */
+export const newPull = (fullName: string, number: number, nowMs: number): PullRow => {
+  const repository = fullName.toLowerCase()
+  const id = `${repository} ${number}`
+  return {
+    id,
+    repository,
+    number,
+    state: 'open',
+    draft: false,
+    title: `Change ${number}`,
+    author: 'octocat',
+    ref: `change-${number}`,
+    sha: createHash('sha1').update(`${id} 1`).digest('hex'),
+    headRepository: fullName,
+    labels: [],
+    events: [],
+    createdAtMs: nowMs,
+    updatedAtMs: nowMs,
+    closedAtMs: null,
+  }
+}
+
+/** What a repository of a rehearsal begins with: one of each kind that is treated differently. */
+export const examplePulls = (fullName: string, nowMs: number): readonly PullRow[] => [
+  newPull(fullName, 12, nowMs),
+  { ...newPull(fullName, 13, nowMs), draft: true },
+  { ...newPull(fullName, 14, nowMs), author: 'stranger', headRepository: 'stranger/web' },
+]
+
 /** GitHub's limit for a comment's body. */
 const BODY_LIMIT = 65_536
 const API = 'https://api.github.com'
 const iso = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`
 
-const person = (login: string) => ({ login, id: Number.parseInt(createHash('sha256').update(login).digest('hex').slice(0, 7), 16), type: login.endsWith('[bot]') ? 'Bot' : 'User' })
+const person = (login: string) => ({
+  login,
+  id: Number.parseInt(createHash('sha256').update(login).digest('hex').slice(0, 7), 16),
+  type: login.endsWith('[bot]') ? 'Bot' : 'User',
+})
 
 const pullToWire = ({ repository }: RouteContext, row: PullRow) => {
   const fullName = `${repository.owner}/${repository.name}`
@@ -68,8 +107,20 @@ const pullToWire = ({ repository }: RouteContext, row: PullRow) => {
     merged_at: null,
     labels: row.labels.map(name => ({ name })),
     draft: row.draft,
-    head: { label: `${row.author}:${row.ref}`, ref: row.ref, sha: row.sha, user: person(row.author), repo: row.headRepository === null ? null : { full_name: row.headRepository, fork: row.headRepository !== fullName } },
-    base: { label: `${repository.owner}:main`, ref: 'main', sha: '0'.repeat(40), user: person(repository.owner), repo: { full_name: fullName, fork: false } },
+    head: {
+      label: `${row.author}:${row.ref}`,
+      ref: row.ref,
+      sha: row.sha,
+      user: person(row.author),
+      repo: row.headRepository === null ? null : { full_name: row.headRepository, fork: row.headRepository !== fullName },
+    },
+    base: {
+      label: `${repository.owner}:main`,
+      ref: 'main',
+      sha: '0'.repeat(40),
+      user: person(repository.owner),
+      repo: { full_name: fullName, fork: false },
+    },
     author_association: 'CONTRIBUTOR',
   }
 }
@@ -96,8 +147,14 @@ const paged = ({ request, repository }: RouteContext, path: string, rows: readon
     query.set('page', String(to))
     return `<${origin}/repos/${repository.owner}/${repository.name}${path}?${query}>; rel="${rel}"`
   }
-  const links = [...(page > 1 ? [link(page - 1, 'prev'), link(1, 'first')] : []), ...(page < last ? [link(page + 1, 'next'), link(last, 'last')] : [])]
-  return { ...json(200, rows.slice((page - 1) * perPage, page * perPage)), ...(links.length > 0 ? { headers: { link: links.join(', ') } } : {}) }
+  const links = [
+    ...(page > 1 ? [link(page - 1, 'prev'), link(1, 'first')] : []),
+    ...(page < last ? [link(page + 1, 'next'), link(last, 'last')] : []),
+  ]
+  return {
+    ...json(200, rows.slice((page - 1) * perPage, page * perPage)),
+    ...(links.length > 0 ? { headers: { link: links.join(', ') } } : {}),
+  }
 }
 
 const pullAt = ({ state, repository, parameters }: RouteContext): PullRow | undefined =>
@@ -105,8 +162,12 @@ const pullAt = ({ state, repository, parameters }: RouteContext): PullRow | unde
 
 const bodyIn = ({ body }: RouteContext): string | StandInResponse => {
   const text = body.body
-  if (typeof text !== 'string' || text.trim() === '') return refusal(422, 'Validation Failed', [{ resource: 'IssueComment', code: 'missing_field', field: 'body' }])
-  if (text.length > BODY_LIMIT) return refusal(422, 'Validation Failed', [{ resource: 'IssueComment', code: 'custom', field: 'body', message: 'body is too long (maximum is 65536 characters)' }])
+  if (typeof text !== 'string' || text.trim() === '')
+    return refusal(422, 'Validation Failed', [{ resource: 'IssueComment', code: 'missing_field', field: 'body' }])
+  if (text.length > BODY_LIMIT)
+    return refusal(422, 'Validation Failed', [
+      { resource: 'IssueComment', code: 'custom', field: 'body', message: 'body is too long (maximum is 65536 characters)' },
+    ])
   return text
 }
 
@@ -124,7 +185,11 @@ export const pullRoutes: readonly Route[] = [
         .all()
         .filter(row => row.repository === repository.id && (wanted === 'all' || row.state === wanted))
         .sort((a, b) => (byUpdate ? a.updatedAtMs - b.updatedAtMs : a.createdAtMs - b.createdAtMs) || a.number - b.number)
-      return paged(context, '/pulls', (down ? rows.reverse() : rows).map(row => pullToWire(context, row)))
+      return paged(
+        context,
+        '/pulls',
+        (down ? rows.reverse() : rows).map(row => pullToWire(context, row)),
+      )
     },
   },
   {
@@ -144,7 +209,11 @@ export const pullRoutes: readonly Route[] = [
       const row = pullAt(context)
       if (!row) return refusal(404, 'Not Found')
       const rows = context.state.comments.all().filter(each => each.repository === row.repository && each.number === row.number)
-      return paged(context, `/issues/${row.number}/comments`, rows.sort((a, b) => a.id - b.id).map(each => commentToWire(context, each)))
+      return paged(
+        context,
+        `/issues/${row.number}/comments`,
+        rows.sort((a, b) => a.id - b.id).map(each => commentToWire(context, each)),
+      )
     },
   },
   {
@@ -157,7 +226,15 @@ export const pullRoutes: readonly Route[] = [
       const body = bodyIn(context)
       if (typeof body !== 'string') return body
       const nowMs = context.clock.nowMs()
-      const comment = { id: context.state.nextId('comments'), repository: row.repository, number: row.number, author: context.login, body, createdAtMs: nowMs, updatedAtMs: nowMs }
+      const comment = {
+        id: context.state.nextId('comments'),
+        repository: row.repository,
+        number: row.number,
+        author: context.login,
+        body,
+        createdAtMs: nowMs,
+        updatedAtMs: nowMs,
+      }
       context.state.comments.put(String(comment.id), comment)
       context.state.pulls.put(row.id, { ...row, updatedAtMs: nowMs })
       return json(201, commentToWire(context, comment))
@@ -184,7 +261,13 @@ export const pullRoutes: readonly Route[] = [
     answer(context) {
       const row = pullAt(context)
       if (!row) return refusal(404, 'Not Found')
-      const rows = row.events.map((each, index) => ({ id: index + 1, event: each.event, actor: person(each.actor), created_at: iso(each.atMs), label: { name: each.label, color: 'ededed' } }))
+      const rows = row.events.map((each, index) => ({
+        id: index + 1,
+        event: each.event,
+        actor: person(each.actor),
+        created_at: iso(each.atMs),
+        label: { name: each.label, color: 'ededed' },
+      }))
       return paged(context, `/issues/${row.number}/events`, rows)
     },
   },
@@ -198,8 +281,16 @@ export const pullRoutes: readonly Route[] = [
       if (!row?.labels.includes(name)) return refusal(404, row ? 'Label does not exist' : 'Not Found')
       const nowMs = context.clock.nowMs()
       const labels = row.labels.filter(each => each !== name)
-      context.state.pulls.put(row.id, { ...row, labels, updatedAtMs: nowMs, events: [...row.events, { event: 'unlabeled', label: name, actor: context.login, atMs: nowMs }] })
-      return json(200, labels.map(each => ({ name: each })))
+      context.state.pulls.put(row.id, {
+        ...row,
+        labels,
+        updatedAtMs: nowMs,
+        events: [...row.events, { event: 'unlabeled', label: name, actor: context.login, atMs: nowMs }],
+      })
+      return json(
+        200,
+        labels.map(each => ({ name: each })),
+      )
     },
   },
   {

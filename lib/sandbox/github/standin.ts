@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { Collection, SandboxClock, StandIn, StandInRequest, StandInResponse, Store } from '../kit.ts'
 import { hookRoutes } from './hooks.ts'
-import { type CommentRow, type PersonRow, type PullRow, pullRoutes } from './pulls.ts'
+import { type CommentRow, examplePulls, newPull, type PersonRow, type PullRow, pullRoutes } from './pulls.ts'
 
 export interface RepositoryRow {
   /** "owner/name", in lower case. */
@@ -84,7 +84,9 @@ export interface GitHubControl {
 }
 
 /** What people may do with a pull request. `fork` names the repository that it comes from. */
-export type PullChange = Partial<Pick<PullRow, 'state' | 'draft' | 'title' | 'author' | 'ref' | 'sha'>> & { readonly fork?: string | null }
+export type PullChange = Partial<Pick<PullRow, 'state' | 'draft' | 'title' | 'author' | 'ref' | 'sha'>> & {
+  readonly fork?: string | null
+}
 
 const ROUTES: readonly Route[] = [...hookRoutes, ...pullRoutes]
 const RIGHTS = ['none', 'read', 'write', 'admin'] as const
@@ -123,8 +125,10 @@ export function createGitHubStandIn(deps: {
         : json(200, { login: token.login, id: 1, type: 'User' })
     const [, owner = '', name = '', rest = ''] = /^\/repos\/([^/]+)\/([^/]+)(\/.*)?$/.exec(request.path) ?? []
     const id = `${owner}/${name}`.toLowerCase()
-    if (token.makes && owner !== '' && name !== '' && !state.repositories.get(id))
+    if (token.makes && owner !== '' && name !== '' && !state.repositories.get(id)) {
       state.repositories.put(id, { id, owner, name, private: false })
+      for (const row of examplePulls(`${owner}/${name}`, clock.nowMs())) state.pulls.put(row.id, row)
+    }
     const repository = state.repositories.get(id)
     // A repository that the token may not see does not exist for it.
     if (!repository || token.right === 'none') return refusal(404, 'Not Found')
@@ -132,7 +136,9 @@ export function createGitHubStandIn(deps: {
       const parameters = match(route.path, rest)
       if (!parameters || route.method !== request.method) continue
       if (RIGHTS.indexOf(token.right) < RIGHTS.indexOf(route.right))
-        return route.right === 'admin' ? refusal(404, 'Not Found') : refusal(403, 'Resource not accessible by personal access token')
+        return route.right === 'admin'
+          ? refusal(404, 'Not Found')
+          : refusal(403, 'Resource not accessible by personal access token')
       const body = bodyOf(request)
       if (body === undefined) return refusal(400, 'Problems parsing JSON')
       return route.answer({ state, clock, request, repository, login: token.login ?? WORKFLOW_LOGIN, body, parameters })
@@ -144,7 +150,10 @@ export function createGitHubStandIn(deps: {
     vendor: 'github',
     handle(request) {
       const answered = store.transaction(() => answer(request))
-      const base = { 'x-github-request-id': `SAND:${state.nextId('requests')}`, 'content-type': 'application/json; charset=utf-8' }
+      const base = {
+        'x-github-request-id': `SAND:${state.nextId('requests')}`,
+        'content-type': 'application/json; charset=utf-8',
+      }
       if (request.method !== 'GET' || answered.status !== 200) return { ...answered, headers: { ...answered.headers, ...base } }
       const etag = `W/"${createHash('sha256').update(JSON.stringify(answered.json)).digest('hex')}"`
       // The answer to a conditional request that found nothing new has no body (RFC 9110, 15.4.5).
@@ -167,23 +176,7 @@ export function createGitHubStandIn(deps: {
         const repository = fullName.toLowerCase()
         const id = `${repository} ${number}`
         const nowMs = clock.nowMs()
-        const before: PullRow = state.pulls.get(id) ?? {
-          id,
-          repository,
-          number,
-          state: 'open',
-          draft: false,
-          title: `Change ${number}`,
-          author: 'octocat',
-          ref: `change-${number}`,
-          sha: createHash('sha1').update(`${id} 1`).digest('hex'),
-          headRepository: fullName,
-          labels: [],
-          events: [],
-          createdAtMs: nowMs,
-          updatedAtMs: nowMs,
-          closedAtMs: null,
-        }
+        const before = state.pulls.get(id) ?? newPull(fullName, number, nowMs)
         const next = { ...before, ...change, updatedAtMs: nowMs, ...(fork === undefined ? {} : { headRepository: fork }) }
         state.pulls.put(id, { ...next, closedAtMs: next.state === 'closed' ? (before.closedAtMs ?? nowMs) : null })
       },

@@ -227,8 +227,11 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     const number = /^pr-(\d+)\./.exec(host)?.[1] ?? ''
     const owner = address.startsWith('pr-') ? server : deps.servers().find(each => each.privateIps?.includes(address))
     const preview = owner && owner.status === 'running' ? disks.get(owner)?.previews?.previews[number] : undefined
-    if (preview?.state !== 'up' || (preview.published !== undefined && preview.published !== way)) return new Response('Bad Gateway', { status: 502 })
-    return new Response(`preview ${number} at ${preview.head}\n`, { headers: { 'content-type': 'text/plain', 'x-robots-tag': 'noindex, nofollow' } })
+    if (preview?.state !== 'up' || (preview.published !== undefined && preview.published !== way))
+      return new Response('Bad Gateway', { status: 502 })
+    return new Response(`preview ${number} at ${preview.head}\n`, {
+      headers: { 'content-type': 'text/plain', 'x-robots-tag': 'noindex, nofollow' },
+    })
   }
 
   const hasEdge = (server: MachineServer): boolean => disks.get(server)?.previews?.certificate !== undefined
@@ -246,7 +249,9 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     )
   }
 
-  const openers: Readonly<Record<number, { isUp(moment: Moment, server: MachineServer): boolean; open(server: MachineServer): Promise<Listener> }>> = {
+  const openers: Readonly<
+    Record<number, { isUp(moment: Moment, server: MachineServer): boolean; open(server: MachineServer): Promise<Listener> }>
+  > = {
     22: { isUp: moment => moment.booted, open: openSsh },
     80: { isUp: moment => moment.traefikUp, open: platform.openWeb },
     443: { isUp: (moment, server) => moment.traefikUp || (moment.booted && hasEdge(server)), open: openSecure },

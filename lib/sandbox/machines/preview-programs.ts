@@ -69,9 +69,13 @@ const fetchCommit = (machine: ProgramMachine, values: Values): Outcome => {
   if (number === undefined) return badNumber
   const { HEAD: head = '', FILE: file = '', GENERATION: generation = '' } = values
   if (!/^[0-9a-f]{40}$/.test(head)) return fail(65, 'HEAD is not a commit.')
-  if (!machine.previews.previews[number]) put(machine, number, { head, generation, state: 'fetched', sinceMs: 0, why: '', variables: [] })
+  if (!machine.previews.previews[number])
+    put(machine, number, { head, generation, state: 'fetched', sinceMs: 0, why: '', variables: [] })
   const text = machine.repositoryFile(head, file)
-  return lines([`checkout=/var/lib/landfall-previews/pr-${number}/source`, text === undefined ? 'file=absent' : `file=${base64(text)}`])
+  return lines([
+    `checkout=/var/lib/landfall-previews/pr-${number}/source`,
+    text === undefined ? 'file=absent' : `file=${base64(text)}`,
+  ])
 }
 
 interface ComposeFile {
@@ -82,7 +86,12 @@ const up = (machine: ProgramMachine, values: Values): Outcome => {
   const number = numberIn(values)
   if (number === undefined) return badNumber
   const { HEAD: head = '', GENERATION: generation = '', WHY: why = '', COMPOSE: compose = '', VARIABLES: variables = '' } = values
-  const base = { head, generation, sinceMs: machine.nowMs, variables: [...variables.matchAll(/^([A-Z0-9_]+)=/gm)].map(match => match[1] ?? '') }
+  const base = {
+    head,
+    generation,
+    sinceMs: machine.nowMs,
+    variables: [...variables.matchAll(/^([A-Z0-9_]+)=/gm)].map(match => match[1] ?? ''),
+  }
   if (why !== '') {
     put(machine, number, { ...base, state: 'failed', why })
     return lines(['state=failed'])
@@ -127,7 +136,10 @@ export const PREVIEW_PROGRAMS = {
   'preview-look': { accepts: [], run: look },
   'preview-host': { accepts: ['RANGE'], run: host },
   'preview-fetch': { accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'FILE', 'TOKEN'], run: fetchCommit },
-  'preview-up': { accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'], run: up },
+  'preview-up': {
+    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'],
+    run: up,
+  },
   'preview-down': { accepts: ['NUMBER'], run: down },
   'preview-edge': { accepts: ['CERTIFICATE', 'KEY', 'CADDYFILE', 'IMAGE'], run: edge },
   'preview-logs': { accepts: ['NUMBER'], run: logs },

@@ -1,7 +1,15 @@
 /** A small GitHub and a small world in memory, with the ground truth of both: what the rules say is counted here, not by the engine. */
 
 import { isOutdated, parseComment, renderComment } from '../../../lib/preview/comment.ts'
-import { type CommandComment, type Command, desiredPreviews, diffPreviews, type PreviewPolicy, type Pull, type Run } from '../../../lib/preview/desired.ts'
+import {
+  type Command,
+  type CommandComment,
+  desiredPreviews,
+  diffPreviews,
+  type PreviewPolicy,
+  type Pull,
+  type Run,
+} from '../../../lib/preview/desired.ts'
 
 export const seeded = (seed: number): (() => number) => {
   let state = (seed * 2_654_435_761 + 1) >>> 0
@@ -61,7 +69,15 @@ export class Model {
     const kind = this.#int(10)
     if (!pull || kind <= 2) {
       const number = this.#nextNumber++
-      this.pulls.set(number, { number, fork: this.random() < 0.25, state: 'open', draft: this.random() < 0.25, head: this.#sha(), label: 'none', comments: [] })
+      this.pulls.set(number, {
+        number,
+        fork: this.random() < 0.25,
+        state: 'open',
+        draft: this.random() < 0.25,
+        head: this.#sha(),
+        label: 'none',
+        comments: [],
+      })
     } else if (kind === 3) pull.state = 'closed'
     else if (kind === 4) pull.state = 'open'
     else if (kind === 5) pull.draft = !pull.draft
@@ -69,7 +85,12 @@ export class Model {
     else if (kind === 7 && pull.fork) pull.label = this.random() < 0.7 ? 'by_writer' : 'by_stranger'
     else {
       const commands: Command[] = ['deploy', 'redeploy', 'destroy']
-      pull.comments.push({ id: this.#nextId++, command: commands[this.#int(3)] ?? 'deploy', author: 'octo', mayWrite: this.random() < 0.7 })
+      pull.comments.push({
+        id: this.#nextId++,
+        command: commands[this.#int(3)] ?? 'deploy',
+        author: 'octo',
+        mayWrite: this.random() < 0.7,
+      })
     }
   }
 
@@ -108,7 +129,13 @@ export class Model {
       const pull = this.pulls.get(verdict.number)
       if (!pull) continue
       const have = pull.comment === undefined ? undefined : parseComment(pull.comment, ESTATE, pull.number)
-      const told = { estate: ESTATE, url: `https://pr-${pull.number}.preview.example.com`, max: this.policy.max, label: 'preview', logs: '' }
+      const told = {
+        estate: ESTATE,
+        url: `https://pr-${pull.number}.preview.example.com`,
+        max: this.policy.max,
+        label: 'preview',
+        logs: '',
+      }
       const want = renderComment(verdict, told, this.nowMs)
       if (verdict.staleLabel) {
         pull.label = 'none'
@@ -128,7 +155,9 @@ export class Model {
   /** Open, no draft, not destroyed by command; of forks only those whose label stands. Without regard to cap and TTL. */
   eligible(): number[] {
     return [...this.pulls.values()]
-      .filter(pull => pull.state === 'open' && !pull.draft && !this.#isStopped(pull) && (!pull.fork || pull.label === 'by_writer'))
+      .filter(
+        pull => pull.state === 'open' && !pull.draft && !this.#isStopped(pull) && (!pull.fork || pull.label === 'by_writer'),
+      )
       .map(pull => pull.number)
       .sort((a, b) => a - b)
   }
@@ -140,7 +169,9 @@ export class Model {
 
 /** Events as they come over a network: some lost, some twice, in an order of their own. Only their number matters to a look. */
 export const deliveries = (count: number, random: () => number): number[] => {
-  const sent = Array.from({ length: count }, (_, index) => index).flatMap(index => (random() < 0.25 ? [] : random() < 0.3 ? [index, index] : [index]))
+  const sent = Array.from({ length: count }, (_, index) => index).flatMap(index =>
+    random() < 0.25 ? [] : random() < 0.3 ? [index, index] : [index],
+  )
   for (let i = sent.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1))
     const [a = 0, b = 0] = [sent[i], sent[j]]

@@ -35,7 +35,10 @@ test('the previews equal the eligible pull requests, never more than the cap, an
     const about = `seed ${seed}`
     expect(model.peak, about).toBeLessThanOrEqual(max)
     expect(runs.length, about).toBe(Math.min(max, eligible.length))
-    expect(runs.filter(number => !eligible.includes(number)), about).toEqual([])
+    expect(
+      runs.filter(number => !eligible.includes(number)),
+      about,
+    ).toEqual([])
     if (eligible.length <= max) expect(runs, about).toEqual(eligible)
     else full++
     for (const [number, run] of model.runs) expect(run.head, about).toBe(model.headOf(number))

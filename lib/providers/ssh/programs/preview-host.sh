@@ -22,7 +22,7 @@ until timeout 10 docker info >/dev/null 2>&1; do
   [ "$tries" -lt 30 ] || fail 'Docker does not answer.'
   sleep 2
 done
-mkdir -p "$PREVIEWS/edge"
+mkdir -p "$PREVIEWS/edge" /usr/local/sbin
 chmod 700 "$PREVIEWS" "$PREVIEWS/edge"
 # Containers of strangers ask neither the metadata service, which shows cloud-init, nor the private network.
 cat >/usr/local/sbin/landfall-preview-walls <<'WALLS'

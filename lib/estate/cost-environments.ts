@@ -1,0 +1,138 @@
+/**
+ * The bill by environment: what production, staging and each preview cost, this month so far and when nothing changes, what all of it
+ * would be at its largest, and what something else would cost. Everything is counted in whole millionths, see cost.ts.
+ */
+
+import type { Money, Server } from '../providers/ports/cloud.ts'
+import { sumPrices, timesPrice } from './cost.ts'
+import { type MonthCost, monthCost, rateOf } from './cost-months.ts'
+import type { Alternative } from './estate.ts'
+import { LABEL_KEYS } from './labels.ts'
+
+export interface EnvironmentCost {
+  /** "production", or "preview 12". */
+  readonly name: string
+  readonly servers: readonly string[]
+  readonly monthly: Money
+  readonly month: MonthCost
+  /** Servers that the vendor names no price for; they count as nothing. */
+  readonly unpriced: readonly string[]
+}
+
+export type BilledServer = Pick<Server, 'name' | 'type' | 'location' | 'ipv4' | 'labels' | 'createdAt'>
+type Prices = Parameters<typeof rateOf>[1]
+
+const NOTHING: Money = { net: 0, gross: 0 }
+
+const environmentOf = ({ labels }: BilledServer): string => {
+  const number = labels[LABEL_KEYS.pullRequest]
+  return number === undefined ? (labels[LABEL_KEYS.role] ?? 'other') : `preview ${number}`
+}
+
+/** Servers with their addresses, by role; previews by number, after the others. */
+export function environmentCosts(servers: readonly BilledServer[], prices: Prices, nowMs: number): readonly EnvironmentCost[] {
+  const groups = [...Map.groupBy(servers, environmentOf)]
+  const numberIn = (name: string) => Number(/^preview (\d+)$/.exec(name)?.[1] ?? 0)
+  return groups
+    .map(([name, members]): EnvironmentCost => {
+      const priced = members.map(server => ({ server, rate: rateOf(server, prices) }))
+      const months = priced.map(({ server, rate }) =>
+        rate ? monthCost(rate, Date.parse(server.createdAt), nowMs) : { soFar: NOTHING, forecast: NOTHING },
+      )
+      return {
+        name,
+        servers: members.map(each => each.name).sort(),
+        monthly: sumPrices(priced.map(({ rate }) => rate?.monthly ?? NOTHING)),
+        month: { soFar: sumPrices(months.map(each => each.soFar)), forecast: sumPrices(months.map(each => each.forecast)) },
+        unpriced: priced.filter(each => each.rate === undefined).map(each => each.server.name),
+      }
+    })
+    .sort((a, b) => numberIn(a.name) - numberIn(b.name) || (a.name < b.name ? -1 : 1))
+}
+
+export interface TableInput {
+  /** Environments that are always there. */
+  readonly fixed: readonly { readonly name: string; readonly servers: number; readonly each: Money }[]
+  /** One preview; nothing when they share a server that is among the fixed ones. */
+  readonly preview?: { readonly each: Money; readonly max: number }
+}
+
+export interface TableRow {
+  readonly name: string
+  readonly servers: number
+  readonly monthly: Money
+  readonly annual: Money
+}
+
+/** Between these many previews a team usually has open at once. */
+const TYPICAL = [5, 8] as const
+
+/** What a month and a year cost: each environment, with the usual number of previews, and with as many as are allowed. */
+export function costTable({ fixed, preview }: TableInput): readonly TableRow[] {
+  const row = (name: string, servers: number, monthly: Money): TableRow => ({
+    name,
+    servers,
+    monthly,
+    annual: timesPrice(monthly, 12),
+  })
+  const rows = fixed.map(({ name, servers, each }) => row(name, servers, timesPrice(each, servers)))
+  const base = sumPrices(rows.map(each => each.monthly))
+  const count = rows.reduce((sum, each) => sum + each.servers, 0)
+  const withPreviews = (name: string, n: number) =>
+    row(name, count + n, sumPrices([base, timesPrice(preview?.each ?? NOTHING, n)]))
+  if (preview === undefined) return [...rows, row('total', count, base)]
+  const usual = [...new Set(TYPICAL.map(n => Math.min(n, preview.max)))]
+  return [
+    ...rows,
+    row('preview (each)', 1, preview.each),
+    ...usual.map(n => withPreviews(`with ${n} previews`, n)),
+    withPreviews(`with ${preview.max} previews (maximum)`, preview.max),
+  ]
+}
+
+/** Public list price in US dollars, and a rough rate; both for the operator to correct under cost.compare. */
+export const ASSUMED_ALTERNATIVES: readonly Alternative[] = [{ name: 'Vercel Pro', monthly: 0, perSeat: 20, seats: 1, rate: 0.9 }]
+
+export interface Comparison {
+  readonly name: string
+  readonly monthly: number
+  /** What is spent less by the estate; negative when it costs more. */
+  readonly saved: number
+  /** How the amount comes about. */
+  readonly how: string
+}
+
+const toMicros = (amount: number): number => Math.round(amount * 1_000_000) / 1_000_000
+
+/** Net amounts against net amounts. */
+export const compareWith = (monthlyNet: number, alternatives: readonly Alternative[]): readonly Comparison[] =>
+  alternatives.map(({ name, monthly, perSeat, seats, rate }) => {
+    const theirs = toMicros((monthly + perSeat * seats) * rate)
+    const parts = [
+      ...(monthly > 0 ? [`${monthly}`] : []),
+      ...(perSeat > 0 ? [`${perSeat} × ${seats} ${seats === 1 ? 'seat' : 'seats'}`] : []),
+    ]
+    return { name, monthly: theirs, saved: toMicros(theirs - monthlyNet), how: `${parts.join(' + ') || '0'}, at ${rate}` }
+  })
+
+export interface Unowned {
+  readonly name: string
+  readonly why: string
+  readonly monthly: Money
+}
+
+/** Servers that are billed and that no config.json accounts for. */
+export function unownedServers(
+  servers: readonly BilledServer[],
+  estate: { readonly name: string; readonly wanted: readonly string[] },
+  prices: Prices,
+): readonly Unowned[] {
+  return servers.flatMap((server): Unowned[] => {
+    const owner = server.labels[LABEL_KEYS.estate]
+    const isPreview = server.labels[LABEL_KEYS.pullRequest] !== undefined
+    const monthly = rateOf(server, prices)?.monthly ?? NOTHING
+    if (owner === undefined) return [{ name: `server ${server.name}`, why: 'belongs to no estate of Landfall', monthly }]
+    if (owner !== estate.name || isPreview || estate.wanted.includes(server.name)) return []
+    return [{ name: `server ${server.name}`, why: 'is of this estate, and config.json no longer wants it', monthly }]
+  })
+}
