@@ -1,6 +1,7 @@
 /** The commands of a move: certificate, cutover, rollback. Joins what they need and shows what they find. */
 
 import { readFileSync } from 'node:fs'
+import { findUnfilled } from './apps/unfilled.ts'
 import { converge } from './converge.ts'
 import { isBelow, oldAnswersText } from './cutover/observe.ts'
 import { openMoveStore } from './cutover/store.ts'
@@ -46,6 +47,7 @@ export async function openMoving(session: Pick<Session, 'args'>, opened: Opened)
     store,
     email,
     waits,
+    unfilled: findUnfilled(estate, opened.configPath),
     makeKey: generateKey,
     acme() {
       acme ??= import('./providers/acme/acme.ts').then(async ({ createAcme, LETSENCRYPT_DIRECTORY }) => {

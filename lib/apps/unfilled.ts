@@ -3,18 +3,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Estate } from '../estate/estate.ts'
+import type { Unfilled } from '../steps/cutover-world.ts'
 import { unfilledIn } from './env-file.ts'
 
 /** By app: the variables in its env file that nobody filled in yet. A cutover of one of its names must not begin while there are any. */
-export function findUnfilled(
-  estate: Pick<Estate, 'platform'>,
-  configPath: string,
-): readonly {
-  readonly app: string
-  readonly file: string
-  readonly names: readonly string[]
-  readonly hosts: readonly string[]
-}[] {
+export function findUnfilled(estate: Pick<Estate, 'platform'>, configPath: string): readonly Unfilled[] {
   return (estate.platform?.apps ?? []).flatMap(app => {
     const file = app.envFile === undefined ? undefined : join(dirname(configPath), app.envFile)
     if (file === undefined || !existsSync(file)) return []

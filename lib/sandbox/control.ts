@@ -33,7 +33,7 @@ export const answerControl = (sandbox: Controlled, request: ControlRequest): Con
     case 'POST /faults':
       return change(sandbox, request.body, body => ({ faults: parseFaults(body) }))
     case 'GET /time':
-      return ok({ aheadMs: sandbox.controls.dns.aheadMs() })
+      return ok(timeIn(sandbox))
     case 'POST /time':
       return passTime(sandbox, request.body)
     case 'POST /reset':
@@ -44,11 +44,18 @@ export const answerControl = (sandbox: Controlled, request: ControlRequest): Con
   }
 }
 
+const DEFAULT_WAIT_MS = 120
+
+const timeIn = ({ controls, settings }: Controlled) => ({
+  aheadMs: controls.dns.aheadMs(),
+  waitMs: settings.waitMs ?? DEFAULT_WAIT_MS,
+})
+
 /** What resolvers remember grows older by `ms`: a wait for a TTL need not be sat out. */
 const passTime = (sandbox: Controlled, body: string): ControlAnswer => {
   try {
     sandbox.controls.dns.advanceMs(amount(fields(JSON.parse(body), 'The body').ms, 'ms'))
-    return ok({ aheadMs: sandbox.controls.dns.aheadMs() })
+    return ok(timeIn(sandbox))
   } catch (error) {
     if (error instanceof Unusable || error instanceof SyntaxError) return { status: 400, json: { error: error.message } }
     throw error
@@ -90,6 +97,7 @@ const PARSERS = {
   latencyMs: value => amount(value, 'latencyMs'),
   bootMs: value => amount(value, 'bootMs'),
   dokployStartMs: value => amount(value, 'dokployStartMs'),
+  waitMs: value => amount(value, 'waitMs'),
   rateLimits: value => flag(value, 'rateLimits'),
   keepRequests: value => flag(value, 'keepRequests'),
   faults: value => parseFaults(value),

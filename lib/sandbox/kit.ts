@@ -100,6 +100,8 @@ export interface SandboxSettings {
   readonly faults: readonly FaultRule[]
   /** When given, faults are also drawn from this seed, with this probability for each request. */
   readonly chaos?: { readonly seed: number; readonly probability: number }
+  /** How long a wait for a TTL, which passes in the sandbox's time, really takes; 120 where absent. */
+  readonly waitMs?: number
   /** Whether the requests are kept in the store too, so that they outlive the process. */
   readonly keepRequests?: boolean
 }

@@ -57,6 +57,11 @@ export function findProblems(deps: CutoverDeps, moving: MovingName, world: World
     )
   for (const leftover of findLeftovers({ name }, records))
     say(leftover, 'Remove it at Cloudflare; the move touches addresses only.')
+  for (const { app, file, names } of deps.unfilled.filter(each => each.hosts.includes(name)))
+    say(
+      `the app ${app}, which serves ${name}, lacks ${names.join(', ')}: the old host did not give their values`,
+      `Fill them in by hand in ${file}, then: bun scripts/env.ts push ${app}`,
+    )
   if (isOpen(move)) {
     if (move.to.serverId !== server.id)
       say(

@@ -35,6 +35,16 @@ export interface CutoverDeps
   readonly email: string
   /** For waits of minutes: as long as resolvers remember. In a rehearsal the sandbox's time passes at once. */
   readonly waits: Clock
+  /** Variables that an import could not bring along and nobody has filled in yet. */
+  readonly unfilled: readonly Unfilled[]
+}
+
+export interface Unfilled {
+  readonly app: string
+  readonly file: string
+  readonly names: readonly string[]
+  /** The names that the app serves. */
+  readonly hosts: readonly string[]
 }
 
 /** One address of the new place, asked for the name as `curl --resolve` does. */

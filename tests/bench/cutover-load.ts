@@ -12,14 +12,14 @@ const { place, env } = around
 // More rounds than the authority's week allows orders for.
 place.sandbox.settings.rateLimits = false
 const others = othersIn(place.sandbox)
-const load = startLoad(place.sandbox, { caPem: around.caPem, ratePerS, clients: 100 })
+const load = startLoad(place.sandbox, { caPem: around.caPem, sites: around.sites, ratePerS, clients: 100 })
 await load.more(ratePerS)
 for (let round = 1; round <= rounds; round++) {
   const cut = await place.run(CUTOVER, { env, timeoutMs: 120_000 })
   if (cut.code !== 0) throw new Error(cut.output)
-  around.pointOld(undefined)
+  await around.oldHost.stop()
   await load.more(2 * ratePerS)
-  around.pointOld(around.oldPort)
+  await around.oldHost.start()
   const back = await place.run('dns rollback --yes --json', { env, timeoutMs: 120_000 })
   if (back.code !== 0) throw new Error(back.output)
   await outliveAnswers(place)

@@ -10,6 +10,7 @@ import {
   APEX,
   API,
   CUTOVER,
+  MOVING,
   type MovingPlace,
   movedIn,
   NAMES,
@@ -100,6 +101,17 @@ describe('looking', () => {
         ]),
       () => setOld([]),
       'pki.goog',
+    ],
+    [
+      'a variable whose value the old host did not give',
+      () => {
+        const source = { image: 'ghcr.io/example/web:1' }
+        const web = { server: 'frontend-dokploy', source, port: 80, env_file: '.env.web', domains: [{ host: APEX }] }
+        place.writeConfig({ ...MOVING, apps: { web } })
+        place.writeConfig('A="1"\n#FILL-IN SMTP_PASSWORD=\n', '.env.web')
+      },
+      () => place.writeConfig(MOVING),
+      'lacks SMTP_PASSWORD',
     ],
     [
       'a zone that the registrar does not point to',

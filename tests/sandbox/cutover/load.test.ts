@@ -1,4 +1,4 @@
-/** Visitors while names move and come back: real sockets, TLS from a real authority, caches of every habit, and nobody is turned away. */
+/** Visitors while names move and come back: real web servers, certificates of a real authority, caches of every habit; nobody is turned away. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { X509Certificate } from 'node:crypto'
@@ -16,22 +16,22 @@ const NOTHING = { failed: 0, tlsErrors: 0, nxdomain: 0, samples: [] }
 
 beforeAll(async () => {
   around = await openLoadPlace()
-  load = startLoad(around.place.sandbox, { caPem: around.caPem, ratePerS: RATE_PER_S, clients: CLIENTS })
+  load = startLoad(around.place.sandbox, { caPem: around.caPem, sites: around.sites, ratePerS: RATE_PER_S, clients: CLIENTS })
   await load.more(RATE_PER_S)
 }, 120_000)
 
 afterAll(async () => {
-  await load.stop()
-  await around.close()
+  await load?.stop()
+  await around?.close()
 })
 
 describe(`under ${RATE_PER_S} requests per second`, () => {
   test('cutover: nobody fails, and when it says that old answers are gone, the old host can be switched off', async () => {
-    const { place, env, pointOld } = around
+    const { place, env, oldHost } = around
     const others = othersIn(place.sandbox)
     const cut = await place.run(CUTOVER, { env, timeoutMs: 60_000 })
     expect(`${cut.code} ${cut.code === 0 ? '' : cut.output}`).toBe('0 ')
-    pointOld(undefined)
+    await oldHost.stop()
     const { atOld } = load.counts()
     await load.more(3 * RATE_PER_S)
     expect(bad(load.counts())).toEqual(NOTHING)
@@ -48,8 +48,8 @@ describe(`under ${RATE_PER_S} requests per second`, () => {
   })
 
   test('rollback: nobody fails, and when answers of the new place are gone, nobody goes there', async () => {
-    const { place, env, pointOld, oldPort } = around
-    pointOld(oldPort)
+    const { place, env, oldHost } = around
+    await oldHost.start()
     const down = { ...env, HCLOUD_ENDPOINT: 'http://127.0.0.1:9/v1' }
     const back = await place.run('dns rollback --yes --json', { env: down, timeoutMs: 60_000 })
     expect(`${back.code} ${back.code === 0 ? '' : back.output}`).toBe('0 ')
@@ -65,8 +65,7 @@ describe(`under ${RATE_PER_S} requests per second`, () => {
   }, 120_000)
 
   test('these visitors do notice: with the old host gone while names lead there, they fail', async () => {
-    // Port 1: nobody listens there.
-    around.pointOld(1)
+    await around.oldHost.stop()
     const before = load.counts().failed
     await load.more(RATE_PER_S)
     expect(load.counts().failed).toBeGreaterThan(before)

@@ -2,13 +2,14 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Certificate } from '../../../lib/sandbox/ca.ts'
+import { createSelfSigned } from '../../../lib/sandbox/ca.ts'
 import { firstHost } from '../../../lib/sandbox/machines/state.ts'
 import type { Sandbox } from '../../../lib/sandbox/sandbox.ts'
 import { startPebble } from '../../contract/pebble.ts'
 import { closePlaces } from '../scripts/run.ts'
 import type { Counts, Orders } from './load-client.ts'
 import { APEX, API, type MovingPlace, NAMES, OLD, openMovingPlace } from './place.ts'
+import { PAGE, startCaddy, startNginx, type WebServer } from './web.ts'
 
 export interface Load {
   /** What was met so far. */
@@ -18,16 +19,29 @@ export interface Load {
   stop(): Promise<Counts>
 }
 
-const NOTHING: Counts = { sent: 0, ok: 0, atOld: 0, atNew: 0, failed: 0, tlsErrors: 0, nxdomain: 0, lookups: 0, samples: [] }
+const NOTHING: Counts = {
+  sent: 0,
+  ok: 0,
+  atOld: 0,
+  atNew: 0,
+  failed: 0,
+  tlsErrors: 0,
+  nxdomain: 0,
+  lookups: 0,
+  reused: 0,
+  again: 0,
+  elapsedMs: 0,
+  samples: [],
+}
 
-export const startLoad = (sandbox: Sandbox, options: Pick<Orders, 'caPem' | 'ratePerS' | 'clients'>): Load => {
+export const startLoad = (sandbox: Sandbox, options: Pick<Orders, 'caPem' | 'sites' | 'ratePerS' | 'clients'>): Load => {
   const orders: Orders = {
     ...options,
-    internet: { host: '127.0.0.1', port: sandbox.ports.internet },
+    timeUrl: `http://127.0.0.1:${sandbox.ports.internet}/_sandbox/time`,
     authorityPort: sandbox.ports.authority,
     resolverPort: sandbox.ports.resolver,
     names: NAMES,
-    path: '/api/health',
+    path: PAGE,
   }
   const child = Bun.spawn([process.execPath, new URL('load-client.ts', import.meta.url).pathname, JSON.stringify(orders)], {
     stdin: 'pipe',
@@ -65,95 +79,79 @@ export const startLoad = (sandbox: Sandbox, options: Pick<Orders, 'caPem' | 'rat
   }
 }
 
-export interface Site {
-  readonly http: number
-  /** Answers with the port at which this certificate is shown from now on. */
-  show(certificate: Certificate): Promise<number>
-  stop(): Promise<void>
-}
-
-/** A web server in a process of its own. */
-export const startSite = async (header: readonly [string, string]): Promise<Site> => {
-  const child = Bun.spawn([process.execPath, new URL('site.ts', import.meta.url).pathname, ...header], {
-    stdin: 'pipe',
-    stdout: 'pipe',
-    stderr: 'inherit',
-  })
-  const waiting: ((line: Readonly<Record<string, number>>) => void)[] = []
-  const next = () => new Promise<Readonly<Record<string, number>>>(resolve => waiting.push(resolve))
-  const first = next()
-  void (async () => {
-    let text = ''
-    const decoder = new TextDecoder()
-    for await (const chunk of child.stdout) {
-      text += decoder.decode(chunk, { stream: true })
-      const lines = text.split('\n')
-      text = lines.pop() ?? ''
-      for (const line of lines) waiting.shift()?.(JSON.parse(line))
-    }
-  })()
-  const { http = 0 } = await first
-  return {
-    http,
-    async show(certificate) {
-      const answer = next()
-      child.stdin.write(`${JSON.stringify(certificate)}\n`)
-      await child.stdin.flush()
-      return (await answer).https ?? 0
-    },
-    async stop() {
-      child.stdin.end()
-      await child.exited
-    },
-  }
-}
-
 export interface LoadPlace {
   readonly place: MovingPlace
   /** For scripts: the real authority, and what is trusted. */
   readonly env: Readonly<Record<string, string>>
+  /** For visitors. */
   readonly caPem: string
-  /** The port that the old host shows TLS at. */
-  readonly oldPort: number
-  /** Where the old host's addresses lead; undefined: nobody is there. */
-  pointOld(port: number | undefined): void
+  readonly sites: Readonly<Record<string, number>>
+  readonly oldHost: WebServer
   close(): Promise<void>
 }
 
 const OLD_ADDRESSES = [OLD.ipv4, OLD.ipv6, '192.0.2.81']
 
-/** A moving estate whose old and new web servers are processes of their own, with certificates from a real authority. */
+/** A moving estate whose old and new web servers are real ones, with certificates from a real authority. */
 export const openLoadPlace = async (): Promise<LoadPlace> => {
+  const closers: (() => unknown)[] = [closePlaces]
+  const close = async () => {
+    for (const step of closers.splice(0).reverse()) await step()
+  }
+  try {
+    return { ...(await openWith(closers)), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+const openWith = async (closers: (() => unknown)[]): Promise<Omit<LoadPlace, 'close'>> => {
   const place = await openMovingPlace()
+  closers.push(place.old.close)
   const { sandbox } = place
   const { hetzner, machines, sites, cloudflare } = sandbox.controls
+  // Slow enough that visitors come by while answers grow old.
+  sandbox.settings.waitMs = 1_000
   // The authority calls itself so, and the preflight holds it against the zone's CAA records.
   const caa = { flags: 0, tag: 'issue', value: 'pebble.letsencrypt.org' }
   cloudflare.addRecord(APEX, { type: 'CAA', name: APEX, data: caa, ttl: 300 })
   const pebble = await startPebble(sandbox.ports.resolver)
-  const [oldSite, newSite] = await Promise.all([startSite(['x-old-id', 'fra1']), startSite(['x-new', 'yes'])])
-  const oldPort = await oldSite.show(place.old.certificate)
-  const pointOld = (port: number | undefined) => {
-    for (const address of OLD_ADDRESSES) sites.set(address, 443, port)
+  closers.push(pebble.stop)
+  const oldHost = await startCaddy(place.old.certificate)
+  closers.push(oldHost.close)
+  const served: Record<string, number> = {}
+  const lead = (address: string, web: WebServer) => {
+    sites.set(address, 80, web.http)
+    sites.set(address, 443, web.https)
+    served[address] = web.https
   }
-  pointOld(oldPort)
+  for (const address of OLD_ADDRESSES) lead(address, oldHost)
 
-  const servers = hetzner.serversForMachines().map(({ name, ipv4, ipv6 }) => ({
-    name,
-    addresses: [ipv4, firstHost(ipv6)].filter(address => address !== undefined),
-  }))
-  for (const { addresses } of servers) for (const address of addresses) sites.set(address, 80, newSite.http)
+  // As Traefik does, each begins with a certificate of its own that nobody trusts.
+  const untrusted = await createSelfSigned('DEFAULT CERT', ['unknown.default'])
+  const servers = await Promise.all(
+    hetzner.serversForMachines().map(async ({ name, ipv4, ipv6 }) => {
+      const web = await startNginx(untrusted)
+      closers.push(web.close)
+      for (const address of [ipv4, firstHost(ipv6)]) if (address !== undefined) lead(address, web)
+      return { name, web, shown: '' }
+    }),
+  )
   // Shows what Dokploy was given, as Traefik does the moment its files change.
-  const shown = new Map<string, string>()
-  const agent = setInterval(async () => {
-    for (const { name, addresses } of servers) {
-      const given = machines.dokploy(name).givenCertificate(name.startsWith('backend') ? API : APEX)
-      if (!given || shown.get(name) === given.cert) continue
-      shown.set(name, given.cert)
-      const port = await newSite.show(given)
-      for (const address of addresses) sites.set(address, 443, port)
+  const bugs: unknown[] = []
+  const agent = setInterval(() => {
+    for (const server of servers) {
+      const given = machines.dokploy(server.name).givenCertificate(server.name.startsWith('backend') ? API : APEX)
+      if (!given || server.shown === given.cert) continue
+      server.shown = given.cert
+      server.web.show(given).catch(error => bugs.push(error))
     }
   }, 20)
+  closers.push(() => {
+    clearInterval(agent)
+    if (bugs.length > 0) throw new Error(`a web server did not reload: ${bugs.map(String).join('; ')}`)
+  })
 
   const roots = [
     readFileSync(sandbox.environment.LANDFALL_CA_FILE ?? '', 'utf8'),
@@ -168,14 +166,8 @@ export const openLoadPlace = async (): Promise<LoadPlace> => {
     place,
     env: { ACME_DIRECTORY_URL: pebble.directory, LANDFALL_CA_FILE: caFile },
     caPem,
-    oldPort,
-    pointOld,
-    async close() {
-      clearInterval(agent)
-      await Promise.all([oldSite.stop(), newSite.stop(), pebble.stop()])
-      place.old.close()
-      await closePlaces()
-    },
+    sites: served,
+    oldHost,
   }
 }
 
@@ -187,5 +179,6 @@ export const outliveAnswers = async ({ sandbox }: MovingPlace): Promise<void> =>
   }
 }
 
-export const summaryOf = ({ samples, ...counts }: Counts): string =>
-  `${JSON.stringify(counts)}${samples.length > 0 ? `\n${samples.join('\n')}` : ''}`
+/** For a line: what was met, at which rate. */
+export const summaryOf = ({ samples, elapsedMs, ...counts }: Counts): string =>
+  `${JSON.stringify({ ...counts, perS: Math.round(counts.sent / (elapsedMs / 1000)) })}${samples.length > 0 ? `\n${samples.join('\n')}` : ''}`
