@@ -120,7 +120,10 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
   let simulated: readonly string[] = []
   if (args.sandbox !== undefined) {
     const { startRehearsal } = await import('./rehearsal.ts')
-    const rehearsal = await startRehearsal(args.sandbox, STATE_DIRECTORY, draft.dns ? [draft.dns.zone] : [])
+    const rehearsal = await startRehearsal(args.sandbox, STATE_DIRECTORY, {
+      zones: draft.dns ? [draft.dns.zone] : [],
+      ...(draft.migration ? { migration: draft.migration } : {}),
+    })
     closers.push(rehearsal.close)
     simulated = rehearsal.simulated
     environment = readEnvironment({ ...process.env, ...rehearsal.variables })

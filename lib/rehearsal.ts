@@ -3,6 +3,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { LandfallError } from './errors.ts'
+import type { MigrationSpec } from './estate/migration.ts'
 import { flagValues, hasFlag, type Session } from './script.ts'
 
 export interface Rehearsal {
@@ -17,6 +18,14 @@ const SIMULATED = [
   'The machines are simulated: their SSH, HTTP and TLS are real protocols, what runs behind them is not.',
 ] as const
 
+const oldHostSays = (name: string) =>
+  `${name === 'the old host' ? 'The old host' : name}, which the names move away from, is a stand-in too.`
+
+export interface RehearsedEstate {
+  readonly zones: readonly string[]
+  readonly migration?: Pick<MigrationSpec, 'names' | 'oldHost'>
+}
+
 /** Files of the sandbox's world, removed for a fresh one. */
 const FILES = ['sandbox.sqlite', 'sandbox.sqlite-wal', 'sandbox.sqlite-shm', 'sandbox-ca.pem']
 
@@ -24,16 +33,28 @@ const FILES = ['sandbox.sqlite', 'sandbox.sqlite-wal', 'sandbox.sqlite-shm', 'sa
 export async function startRehearsal(
   how: 'kept' | 'fresh' | { readonly url: string },
   stateDirectory: string,
-  zones: readonly string[],
+  { zones, migration }: RehearsedEstate,
 ): Promise<Rehearsal> {
-  if (typeof how === 'object') return joinSandbox(how.url)
+  const oldHost = migration && {
+    names: migration.names.map(({ name, kind }) => ({ name, kind })),
+    domains: migration.oldHost.domains,
+    headers: migration.oldHost.headers,
+  }
+  const simulated = migration ? [...SIMULATED, oldHostSays(migration.oldHost.name)] : SIMULATED
+  if (typeof how === 'object') {
+    const variables = await joinSandbox(how.url)
+    // The zone may be one that the running sandbox does not have; then the names have no former place either.
+    if (oldHost) await fetch(new URL('/_sandbox/old-host', how.url), { method: 'POST', body: JSON.stringify(oldHost) })
+    return { variables, simulated, close: async () => {} }
+  }
   if (how === 'fresh') for (const file of FILES) rmSync(join(stateDirectory, file), { force: true })
   const { startSandbox } = await import('./sandbox/sandbox.ts')
   const sandbox = await startSandbox({ path: join(stateDirectory, 'sandbox.sqlite'), seed: { zones, goldenImage: true } })
-  return { variables: sandbox.environment, simulated: SIMULATED, close: () => sandbox.close() }
+  if (oldHost) await sandbox.openOldHost(oldHost)
+  return { variables: sandbox.environment, simulated, close: () => sandbox.close() }
 }
 
-async function joinSandbox(url: string): Promise<Rehearsal> {
+async function joinSandbox(url: string): Promise<Rehearsal['variables']> {
   const hint = 'Start one in another terminal: bun scripts/sandbox.ts  (it prints its URL)'
   if (!/^http:\/\/(127\.0\.0\.1|localhost|\[::1\]):\d+\/?$/.test(url))
     throw new LandfallError('usage', `"${url}" is not a sandbox on this machine: a URL like http://127.0.0.1:4000 is wanted.`, {
@@ -46,7 +67,7 @@ async function joinSandbox(url: string): Promise<Rehearsal> {
     throw new LandfallError('network', `No sandbox answers at ${url}.`, { hint, cause: error })
   }
   if (!answer.ok) throw new LandfallError('network', `What answers at ${url} is not a sandbox (HTTP ${answer.status}).`, { hint })
-  return { variables: (await answer.json()) as Record<string, string>, simulated: SIMULATED, close: async () => {} }
+  return (await answer.json()) as Record<string, string>
 }
 
 const FAST = { actionMs: { create_server: 50, start_server: 20, other: 20 }, bootMs: 50, dokployStartMs: 100 } as const

@@ -4,7 +4,10 @@ import type { ControlAnswer } from './internet.ts'
 import type { FaultRule, SandboxSettings } from './kit.ts'
 import type { Sandbox } from './sandbox.ts'
 
-type Controlled = Pick<Sandbox, 'world' | 'requests' | 'instants' | 'environment' | 'settings' | 'reset' | 'controls'>
+type Controlled = Pick<
+  Sandbox,
+  'world' | 'requests' | 'instants' | 'environment' | 'settings' | 'reset' | 'controls' | 'openOldHost'
+>
 
 interface ControlRequest {
   readonly method: string
@@ -13,8 +16,8 @@ interface ControlRequest {
   readonly body: string
 }
 
-/** GET world, requests (`?after=<n>`), instants, environment, settings, time; POST settings, faults, time, reset. */
-export const answerControl = (sandbox: Controlled, request: ControlRequest): ControlAnswer => {
+/** GET world, requests (`?after=<n>`), instants, environment, settings, time; POST settings, faults, time, old-host, reset. */
+export const answerControl = async (sandbox: Controlled, request: ControlRequest): Promise<ControlAnswer> => {
   switch (`${request.method} ${request.path}`) {
     case 'GET /world':
       return ok(sandbox.world())
@@ -36,6 +39,8 @@ export const answerControl = (sandbox: Controlled, request: ControlRequest): Con
       return ok(timeIn(sandbox))
     case 'POST /time':
       return passTime(sandbox, request.body)
+    case 'POST /old-host':
+      return openOldHost(sandbox, request.body)
     case 'POST /reset':
       sandbox.reset()
       return ok({ reset: true })
@@ -62,6 +67,25 @@ const passTime = (sandbox: Controlled, body: string): ControlAnswer => {
   }
 }
 
+const openOldHost = async (sandbox: Controlled, body: string): Promise<ControlAnswer> => {
+  try {
+    const { names, domains, headers } = fields(JSON.parse(body), 'The body')
+    const moving = list(names, 'names').map((each, i) => {
+      const { name, kind } = fields(each, `names[${i}]`)
+      return { name: text(name, `names[${i}].name`), kind: kind === 'backend' ? ('backend' as const) : ('frontend' as const) }
+    })
+    await sandbox.openOldHost({
+      names: moving,
+      domains: list(domains, 'domains').map((each, i) => text(each, `domains[${i}]`)),
+      headers: list(headers, 'headers').map((each, i) => text(each, `headers[${i}]`)),
+    })
+    return ok({ serves: moving.map(each => each.name) })
+  } catch (error) {
+    if (error instanceof Unusable || error instanceof SyntaxError) return { status: 400, json: { error: error.message } }
+    throw error
+  }
+}
+
 const ok = (json: unknown): ControlAnswer => ({ status: 200, json })
 
 class Unusable extends Error {
@@ -81,6 +105,16 @@ const change = (sandbox: Controlled, body: string, parse: (body: unknown) => Par
 const fields = (value: unknown, what: string): Record<string, unknown> => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Unusable(`${what} must be an object.`)
   return Object.fromEntries(Object.entries(value))
+}
+
+const list = (value: unknown, what: string): readonly unknown[] => {
+  if (!Array.isArray(value)) throw new Unusable(`${what} must be a list.`)
+  return value
+}
+
+const text = (value: unknown, what: string): string => {
+  if (typeof value !== 'string') throw new Unusable(`${what} must be a text.`)
+  return value
 }
 
 const amount = (value: unknown, what: string): number => {

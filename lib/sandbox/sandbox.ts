@@ -21,6 +21,7 @@ import { serveInternet } from './internet.ts'
 import type { Hooks, LoggedRequest, SandboxClock, SandboxSettings, StandIn } from './kit.ts'
 import { createSimulatedMachines, type MachinesControl } from './machines/machines.ts'
 import { type DnsControl, startNames } from './names.ts'
+import { type OldHostSpec, openOldHost } from './old-host.ts'
 import { openStore } from './store.ts'
 import { createVercelStandIn, VERCEL_EXAMPLE, type VercelControl } from './vercel/standin.ts'
 
@@ -100,6 +101,8 @@ export interface Sandbox {
   readonly settings: LiveSettings
   /** Failures of the sandbox itself; empty unless it has a bug. */
   readonly bugs: readonly unknown[]
+  /** Lets the former host of names that move serve them, until the process ends. Another call changes whom it serves. */
+  openOldHost(spec: OldHostSpec): Promise<void>
   /** Back to a new world: same tokens, same certificate authority. */
   reset(): void
   close(): Promise<void>
@@ -286,6 +289,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     closers.push(internet.close)
     sourceOf = internet.sourceOf
 
+    let oldHost: Awaited<ReturnType<typeof openOldHost>> | undefined
+    closers.push(() => oldHost?.close())
+    const site = (address: string, port: number, loopbackPort: number) => void sites.set(`${address} ${port}`, loopbackPort)
+
     const sandbox: Sandbox = {
       environment: {
         HCLOUD_ENDPOINT: hetznerFront.url,
@@ -340,6 +347,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         machines: machines.dump(),
         bugs: bugs.map(bug => (bug instanceof Error ? (bug.stack ?? bug.message) : String(bug))),
       }),
+      async openOldHost(spec) {
+        await oldHost?.close()
+        oldHost = await openOldHost({ store, ca, cloudflare: cloudflare.control, dns: names.control, site }, spec)
+      },
       reset() {
         store.clear()
         meta.put('ca', { value: ca.saved })

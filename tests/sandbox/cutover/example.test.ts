@@ -2,24 +2,29 @@
 
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { closePlaces, mutationsIn, openPlace, type Place, ROOT } from '../scripts/run.ts'
-import { APEX, CUTOVER, movedIn, OLD_RECORDS, type OldSite, openOldSite, othersIn } from './place.ts'
+import { APEX, CUTOVER, movedIn, OLD_RECORDS, othersIn } from './place.ts'
 
 const EXAMPLE = readFileSync(`${ROOT}examples/vercel-migration.json`, 'utf8')
+const ADDRESSES = ['A', 'AAAA', 'CNAME']
 
 let place: Place
-let old: OldSite
 
 beforeAll(async () => {
-  place = await openPlace(JSON.parse(EXAMPLE), { seed: { zones: [], goldenImage: true } })
-  place.sandbox.controls.cloudflare.addZone({ name: APEX, records: OLD_RECORDS })
-  old = await openOldSite(place.sandbox)
+  const example = JSON.parse(EXAMPLE)
+  place = await openPlace(example, { seed: { zones: [], goldenImage: true } })
+  const records = OLD_RECORDS.filter(({ type }) => !ADDRESSES.includes(type))
+  place.sandbox.controls.cloudflare.addZone({ name: APEX, records })
+  const { names, old_host: old } = example.migration
+  await place.sandbox.openOldHost({
+    names: Object.entries<{ kind: 'frontend' | 'backend' }>(names).map(([name, { kind }]) => ({ name, kind })),
+    domains: old.domains,
+    headers: old.headers,
+  })
 })
 
-afterAll(async () => {
-  old.close()
-  await closePlaces()
-})
+afterAll(closePlaces)
 
 const done = async (command: string): Promise<string> => {
   const run = await place.run(command, { timeoutMs: 60_000 })
@@ -29,17 +34,14 @@ const done = async (command: string): Promise<string> => {
 
 test('the whole migration passes, and each command has nothing to do a second time', async () => {
   const before = movedIn(place.sandbox)
+  expect(before).toHaveLength(4)
   await done('setup --yes --json')
   await done('app --yes --json')
   // Nothing moves in passing.
   expect(movedIn(place.sandbox)).toEqual(before)
-  const compose = 'services:\n  api:\n    image: ghcr.io/example/api:1\n    expose: ["8000"]\n  cache:\n    image: redis:7\n'
-  place.sandbox.controls.machines
-    .dokploy('backend-dokploy')
-    .apps.push('https://github.com/example/shop.git', 'main', { files: { 'backend/core/docker-compose.yml': compose } })
   await done('dns certificate --yes --json')
-  expect(movedIn(place.sandbox)).toEqual(before)
   for (const app of ['web', 'api']) await done(`deploy ${app} --yes --json`)
+  expect(movedIn(place.sandbox)).toEqual(before)
   const others = othersIn(place.sandbox)
   await done(CUTOVER)
   expect(othersIn(place.sandbox)).toBe(others)
@@ -52,3 +54,9 @@ test('the whole migration passes, and each command has nothing to do a second ti
   await done('dns rollback --yes --json')
   expect(movedIn(place.sandbox)).toEqual(before)
 }, 180_000)
+
+test('a rehearsal has the old host of its own, with records that lead to it', async () => {
+  const plan = await place.run(`dns cutover --plan --sandbox=fresh --config ${join(ROOT, 'examples/vercel-migration.json')}`)
+  expect(plan.stdout).toContain('keep the 4 records of example.com, www.example.com, api.example.com')
+  expect(plan.stdout).toContain('Vercel, which the names move away from, is a stand-in too.')
+}, 30_000)

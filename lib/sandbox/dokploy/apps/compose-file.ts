@@ -19,12 +19,19 @@ interface File {
   >
 }
 
-const DEFAULT_FILE = 'services:\n  web:\n    build: .\n'
+/** What an untouched repository holds: a service behind each domain that the stack has, or one that has none. */
+const ordinaryFile = (state: PlatformState, service: ServiceRow): string => {
+  const named = state.domains
+    .all()
+    .flatMap(row => (row.composeId === service.id && row.serviceName ? [String(row.serviceName)] : []))
+  const names = new Set(named.length > 0 ? named : ['web'])
+  return Bun.YAML.stringify({ services: Object.fromEntries([...names].map(name => [name, { build: '.' }])) }, null, 2)
+}
 
 /** The text of a stack's file: its own, or the one in its repository. */
 export const composeText = (state: PlatformState, service: ServiceRow, head = headFor(state, service)): string => {
   const path = String(service.columns.composePath ?? '').replace(/^\.?\//, '')
-  return head ? (head.files[path] ?? DEFAULT_FILE) : String(service.columns.composeFile ?? '')
+  return head ? (head.files[path] ?? ordinaryFile(state, service)) : String(service.columns.composeFile ?? '')
 }
 
 /** The commit that a stack from a repository is at. */
