@@ -36,7 +36,7 @@ export const CHECKLIST_FLAGS = [
   { name: 'serve', value: 'PORT', about: 'a live page on this machine (0: any free port)' },
 ] as const
 
-const SLICES = ['servers', 'panels', 'apps', 'hooks'] as const satisfies readonly (keyof EstateWorld)[]
+const SLICES = ['servers', 'firewalls', 'panels', 'apps', 'hooks'] as const satisfies readonly (keyof EstateWorld)[]
 /** How often the served page's probes look again. */
 const RELOOK_MS = 30_000
 
@@ -137,6 +137,7 @@ async function probeAll(session: Session, opened: Opened, items: readonly Item[]
     nowMs,
     world: {
       servers: known('servers', []),
+      firewalls: known('firewalls', []),
       panels: known('panels', {}),
       apps: known('apps', {}),
       hooks: known('hooks', {}),

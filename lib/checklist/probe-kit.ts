@@ -18,7 +18,7 @@ export interface Verdict {
 
 export interface ProbeContext {
   readonly estate: Estate
-  readonly world: Pick<EstateWorld, 'servers' | 'panels' | 'apps' | 'hooks' | 'moves'>
+  readonly world: Pick<EstateWorld, 'servers' | 'firewalls' | 'panels' | 'apps' | 'hooks' | 'moves'>
   readonly outside: Outside
   readonly nowMs: number
   readonly of?: 'frontend' | 'backend'
@@ -46,6 +46,23 @@ export const serverNamesOf = (context: ProbeContext): string[] => [...new Set(na
 
 export const findServer = ({ world }: ProbeContext, name: string): Server | undefined =>
   world.servers.find(each => each.name === name)
+
+/** Shorter prefixes are the world, not somebody's network. */
+const WORLD_PREFIX = 8
+
+/** Whether the cloud's firewalls let everybody reach a TCP port. A server without one is open. */
+export function isOpenToWorld({ world }: Pick<ProbeContext, 'world'>, serverId: string, port: number): boolean {
+  const own = world.firewalls.filter(firewall => firewall.serverIds.includes(serverId))
+  const covers = (ports: string | undefined): boolean => {
+    const [from = Number.NaN, to = from] = (ports ?? '').split('-').map(Number)
+    return port >= from && port <= to
+  }
+  const isWorld = (range: string): boolean => Number(range.split('/')[1] ?? 128) < WORLD_PREFIX
+  return (
+    own.length === 0 ||
+    own.some(({ rules }) => rules.some(rule => rule.protocol === 'tcp' && covers(rule.port) && rule.from.some(isWorld)))
+  )
+}
 
 export const perServer =
   (look: (context: ProbeContext, name: string, server: Server | undefined) => Verdict | Promise<Verdict>) =>

@@ -10,6 +10,7 @@ import {
   findServer,
   first,
   INTERNAL_PORTS,
+  isOpenToWorld,
   judgeCors,
   MAX_ROUTES,
   namesOf,
@@ -28,6 +29,8 @@ import {
 } from './probe-kit.ts'
 
 export type { ProbeContext, Verdict } from './probe-kit.ts'
+
+const PANEL_PORT = 3000
 
 export const PROBES = {
   'server runs': perServer((_context, name, server) =>
@@ -57,15 +60,17 @@ export const PROBES = {
       ? yes(`https://${host} answers`)
       : no(typeof page === 'string' ? page : `https://${host} answers ${page.status}`)
   }),
-  'ports are as wanted': perServer(async ({ outside }, name, server) => {
+  'ports are as wanted': perServer(async (context, name, server) => {
     const address = server?.ipv4
     if (!address) return no(`${name} has no address`)
+    const { outside } = context
     const states = await Promise.all(
       [22, 80, 443].map(async port => [port, await outside.probePort(address, port, PORT_TIMEOUT_MS)] as const),
     )
     const shut = states.filter(([, state]) => state !== 'open').map(([port]) => port)
     if (shut.length > 0) return no(`${name}: port ${shut.join(', ')} does not answer`)
-    return yes(`${name}: 22, 80, 443 answer`)
+    if (isOpenToWorld(context, server.id, PANEL_PORT)) return no(`${name}: the firewall lets everybody reach port ${PANEL_PORT}`)
+    return yes(`${name}: 22, 80, 443 answer, ${PANEL_PORT} is not open to the world`)
   }),
 
   'app exists': perApp((_context, app, service) =>
@@ -233,17 +238,18 @@ export const PROBES = {
       return backups > 0 ? yes(`${name}: ${backups} backups`) : no(`${name} has no backup`)
     })({ ...context, of: 'backend' }),
 
-  'internal ports are closed': perServer(async ({ outside, estate }, name, server) => {
+  'internal ports are closed': perServer(async (context, name, server) => {
     const address = server?.ipv4
     if (!address) return no(`${name} has no address`)
+    const { outside } = context
     const states = await Promise.all(
       INTERNAL_PORTS.map(async port => [port, await outside.probePort(address, port, PORT_TIMEOUT_MS)] as const),
     )
-    // The panel's port may be open to the administrator who runs this.
-    const mayBeOpen = (port: number) => port === 3000 && (estate.adminAddresses ?? []).length > 0
+    // The panel's port may be open to the administrator who runs this, and to nobody else.
+    const mayBeOpen = (port: number) => port === PANEL_PORT && !isOpenToWorld(context, server.id, port)
     const open = states.filter(([port, state]) => state === 'open' && !mayBeOpen(port)).map(([port]) => port)
     return open.length === 0
-      ? yes(`${name}: none of ${INTERNAL_PORTS.length} ports answers`)
+      ? yes(`${name}: none of ${INTERNAL_PORTS.length} ports answers strangers`)
       : no(`${name}: port ${open.join(', ')} answers`)
   }),
   'pages hold no secret': perName(async (context, { name, routes }, { ipv4 = '' }) => {

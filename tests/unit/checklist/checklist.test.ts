@@ -130,15 +130,24 @@ describe('the isolation probes', () => {
     },
   }
   const estate = resolveEstate(parseConfig(JSON.stringify(config), 'config.json'), { adminAddresses: [], publicKeys: [] })
-  const server = (name: string, ipv4: string) => ({ name, ipv4, status: 'running', type: 'cx23', location: 'nbg1' })
+  const server = (name: string, ipv4: string) => ({ id: name, name, ipv4, status: 'running', type: 'cx23', location: 'nbg1' })
   const page = (over: Partial<Page>): Page => ({ status: 200, headers: {}, body: '', ...over })
 
-  const context = (outside: Partial<Outside>): ProbeContext => ({
+  const firewall = (port: string, ...from: string[]) => ({
+    id: port,
+    name: port,
+    labels: {},
+    rules: [{ protocol: 'tcp' as const, port, from, why: '' }],
+    serverIds: ['frontend-dokploy', 'backend-dokploy'],
+  })
+  const WEB = firewall('443', '0.0.0.0/0', '::/0')
+  const context = (outside: Partial<Outside>, firewalls: ProbeContext['world']['firewalls'] = [WEB]): ProbeContext => ({
     estate,
     nowMs: NOW,
     // Only what the probes read of a server.
     world: {
       servers: [server('frontend-dokploy', '203.0.113.1'), server('backend-dokploy', '203.0.113.2')] as never,
+      firewalls,
       panels: {},
       apps: {},
       hooks: {},
@@ -167,6 +176,16 @@ describe('the isolation probes', () => {
       state: 'no',
       evidence: 'frontend-dokploy: port 5432 answers',
     })
+  })
+  test('the panel’s port may answer the administrator, and is a no where the firewall lets everybody in', async () => {
+    const mine = firewall('3000', '198.51.100.7/32')
+    const everybody = firewall('2000-4000', '::/0')
+    const open = ports([22, 80, 443, 3000])
+    for (const probe of ['internal ports are closed', 'ports are as wanted'] as const) {
+      expect((await PROBES[probe](context(open, [WEB, mine]))).state).toBe('yes')
+      expect((await PROBES[probe](context(open, [WEB, everybody]))).state).toBe('no')
+      expect((await PROBES[probe](context(open, []))).state).toBe('no')
+    }
   })
   test('CORS: the frontend is let in, strangers are not', async () => {
     const own = cors(asked => (asked === 'https://example.com' ? asked : undefined))
