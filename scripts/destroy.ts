@@ -26,7 +26,7 @@ const destroy = defineScript({
       report: () => ({
         notes: [
           { label: 'kept', text: 'golden images (they are shared by estates): see them with  bun scripts/cost.ts' },
-          { label: 'kept', text: `the journal and the SSH key in ${directory}` },
+          { label: 'kept', text: `the journal, the SSH key and ordered certificates in ${directory}` },
         ],
       }),
     })

@@ -99,6 +99,7 @@ export const perApp =
   (look: (context: ProbeContext, app: AppSpec, service: Service) => Verdict) => async (context: ProbeContext) =>
     all(
       appsOf(context).map(app => {
+        if (!findServer(context, app.server)) return no(`server ${app.server} is not there`)
         const view = context.world.apps[app.server]
         if (view?.state !== 'open') return unknown(`Dokploy on ${app.server} can't be asked${view ? `: ${view.why}` : ''}`)
         const service = serviceOf(context, app)
@@ -109,7 +110,8 @@ export const perApp =
 
 export const perView = (look: (name: string, view: AppsView) => Verdict) => async (context: ProbeContext) =>
   all(
-    serverNamesOf({ ...context }).map(name => {
+    serverNamesOf(context).map(name => {
+      if (!findServer(context, name)) return no(`server ${name} is not there`)
       const view = context.world.apps[name]
       return view?.state === 'open' ? look(name, view) : unknown(`Dokploy on ${name} can't be asked`)
     }),

@@ -93,12 +93,12 @@ export function renderList(items: readonly Item[], answers: Answers): string {
           const answer = answers[item.id]
           const asked =
             item.check.by === 'person' || answer?.state === 'unknown'
-              ? `<form data-id="${html(item.id)}"><input name="evidence" maxlength="1000" placeholder="${html(item.check.by === 'person' ? item.check.question : 'what you know about it')}"><button value="yes">yes</button><button value="no">no</button><button value="not_needed">not needed</button></form>`
+              ? `<form data-id="${html(item.id)}"><input name="evidence" maxlength="1000" placeholder="what you know about it"><button value="yes">yes</button><button value="no">no</button><button value="not_needed">not needed</button></form>`
               : ''
           const evidence = answer
             ? `${html(answer.evidence)} · ${html(answer.by)}, ${minute(answer.atMs)} UTC`
             : item.check.by === 'person'
-              ? html(item.check.why)
+              ? `${html(item.check.question)} (Asked, because ${html(item.check.why)}.)`
               : 'not looked at'
           return `<li class="${answer?.state ?? 'open'}">${answer ? MARKS[answer.state] : '·'} ${html(item.text)}<small>${evidence}</small>${asked}</li>`
         })

@@ -1,10 +1,11 @@
 /** examples/vercel-migration.json from nothing to the end: servers, applications, deploys, cutover, checklist, leaving, with the old host serving. */
 
 import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { closePlaces, mutationsIn, openPlace, type Place, ROOT } from '../scripts/run.ts'
-import { APEX, CUTOVER, movedIn, OLD_RECORDS, othersIn } from './place.ts'
+import { APEX, CUTOVER, movedIn, OLD_RECORDS, othersIn, WWW } from './place.ts'
 
 const EXAMPLE = readFileSync(`${ROOT}examples/vercel-migration.json`, 'utf8')
 const ADDRESSES = ['A', 'AAAA', 'CNAME']
@@ -53,6 +54,16 @@ test('the whole migration passes, and each command has nothing to do a second ti
   }
   await done('dns rollback --yes --json')
   expect(movedIn(place.sandbox)).toEqual(before)
+}, 180_000)
+
+test('servers that are made anew are given the certificates of the old ones, and nothing is ordered', async () => {
+  const issued = place.sandbox.controls.acme.issued().length
+  await done('destroy --yes --json --confirm example')
+  await done('setup --yes --json')
+  await done('dns certificate --yes --json')
+  expect(place.sandbox.controls.acme.issued()).toHaveLength(issued)
+  const given = place.sandbox.controls.machines.dokploy('frontend-dokploy').givenCertificate(WWW)
+  expect(new X509Certificate(given?.cert ?? '').checkHost(APEX)).toBe(APEX)
 }, 180_000)
 
 test('a rehearsal has the old host of its own, with records that lead to it', async () => {
