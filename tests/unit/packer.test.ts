@@ -1,6 +1,7 @@
 /** The template of the golden image, and the two scripts of a build, run for real with stand-ins for what they call. */
 
 import { afterEach, describe, expect, test } from 'bun:test'
+import { spawn } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -110,6 +111,32 @@ describe('install.sh', () => {
       })
       expect(code).toBe(124)
       expect(wrong).toBe(`The phase ${phase} on 192.0.2.7 did not end within 0.2 seconds.\n`)
+    })
+})
+
+describe('install.sh, interrupted', () => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    test(`${signal} to its process group ends nixos-anywhere and what that started at once`, async () => {
+      const directory = newDirectory()
+      const pids = join(directory, 'pids')
+      writeFileSync(
+        join(directory, 'nixos-anywhere'),
+        `#!/bin/sh\nsleep 60 & echo "$$ $!" >'${pids}.new'; mv '${pids}.new' '${pids}'; wait\n`,
+        { mode: 0o755 },
+      )
+      const child = spawn('sh', [join(PACKER, 'install.sh')], {
+        env: { PATH: `${directory}:${process.env.PATH}`, TARGET: '192.0.2.7', FLAKE: '.#golden' },
+        detached: true,
+        stdio: 'ignore',
+      })
+      const ended = new Promise<number | null>(resolve => child.once('exit', resolve))
+      for (let tries = 0; !existsSync(pids) && tries < 400; tries += 1) await Bun.sleep(10)
+      const started = readFileSync(pids, 'utf8').trim().split(' ').map(Number)
+      process.kill(-(child.pid ?? 0), signal)
+      expect(await Promise.race([ended, Bun.sleep(5_000).then(() => 'still there')])).toBe(130)
+      const isAlive = (pid: number) => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+      for (let tries = 0; started.some(isAlive) && tries < 100; tries += 1) await Bun.sleep(10)
+      expect(started.filter(isAlive)).toEqual([])
     })
 })
 
