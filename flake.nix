@@ -27,21 +27,27 @@
             }
           ];
         };
+
+      backend = {
+        backend.enable = true;
+        caddy.enable = true;
+        firewall.tcpPorts = [
+          80
+          443
+          4444
+        ];
+      };
     in
     {
       nixosConfigurations = {
         golden = machine "hetzner" { dokploy.enable = true; };
         golden-digitalocean = machine "digitalocean" { dokploy.enable = true; };
 
-        backend-digitalocean = machine "digitalocean" {
-          backend.enable = true;
-          caddy.enable = true;
-          firewall.tcpPorts = [
-            80
-            443
-            4444
-          ];
-        };
+        base-hetzner = machine "hetzner" { docker.enable = true; };
+        base-digitalocean = machine "digitalocean" { docker.enable = true; };
+
+        backend-hetzner = machine "hetzner" backend;
+        backend-digitalocean = machine "digitalocean" backend;
 
         cluster-node = machine "hetzner" { nomad.enable = true; };
       };

@@ -12,18 +12,21 @@ import type { Readers } from './engine/world.ts'
 import type { Environment } from './environment.ts'
 import { LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
+import { packSystemSource, ROOT, readSystemSource } from './image/source.ts'
 import type { ProviderContext, Route } from './providers/context.ts'
 import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
 import type { Dns } from './providers/ports/dns.ts'
 import type { Dokploy } from './providers/ports/dokploy.ts'
 import type { DokployApps } from './providers/ports/dokploy-apps.ts'
 import type { Machines, Target } from './providers/ports/machine.ts'
+import type { NixosAnywhere } from './providers/ports/nixos-anywhere.ts'
 import type { Outside } from './providers/ports/outside.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
 import { createMachineReader } from './steps/machine.ts'
 import { createOutsideReader } from './steps/outside.ts'
 import { createPanelReader } from './steps/panel.ts'
+import { createServiceReader } from './steps/service.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
 
 export interface ComposeOptions {
@@ -33,7 +36,12 @@ export interface ComposeOptions {
   readonly directory: string
   readonly signal: AbortSignal
   readonly log: (line: string) => void
+  /** What files beside the config are found from. */
+  readonly configPath: string
   readonly takeOver: readonly string[]
+  /** Servers that may lose a NixOS that they have. */
+  readonly reinstall: readonly string[]
+  readonly lowMemory: boolean
 }
 
 export interface Composition {
@@ -125,6 +133,13 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     programs,
     panelOn,
     outside,
+    nixos: {
+      installer: composeInstaller(environment, directory),
+      flake: lazySource(),
+      reinstall: options.reinstall,
+      lowMemory: options.lowMemory,
+    },
+    serviceVariables: () => readServiceVariables(estate, options.configPath),
     takeOver: options.takeOver,
   }
   const readers = estateReaders(estate, {
@@ -133,6 +148,8 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     machines: createMachineReader(deps),
     panels: createPanelReader(deps),
     outside: createOutsideReader(deps),
+    installer: deps.nixos.installer,
+    services: createServiceReader(deps),
   })
   return {
     deps,
@@ -162,7 +179,7 @@ async function composeCloud(
   environment: Environment,
   context: ProviderContext,
 ): Promise<{ cloud: Cloud; locks: CloudLocks }> {
-  if (estate.cloud === 'digitalocean') return composeDigitalOcean(environment, context)
+  if (estate.cloud === 'digitalocean') return composeDigitalOcean(estate, environment, context)
   const token = environment.hcloudToken
   if (!token)
     return { cloud: missing<Cloud>('HCLOUD_TOKEN', HCLOUD_HINT), locks: missing<CloudLocks>('HCLOUD_TOKEN', HCLOUD_HINT) }
@@ -175,13 +192,18 @@ async function composeCloud(
   return { cloud: hetzner, locks: hetzner.locks }
 }
 
-async function composeDigitalOcean(environment: Environment, context: ProviderContext) {
+const assumedPrices = ({ assumedPrices: prices }: Estate): NonNullable<Estate['assumedPrices']> => {
+  if (!prices) throw new Error('bug: an estate at DigitalOcean has no assumed prices')
+  return prices
+}
+
+async function composeDigitalOcean(estate: Estate, environment: Environment, context: ProviderContext) {
   const token = environment.digitaloceanToken
   const name = 'DIGITALOCEAN_TOKEN'
   if (!token) return { cloud: missing<Cloud>(name, DIGITALOCEAN_HINT), locks: missing<CloudLocks>(name, DIGITALOCEAN_HINT) }
   const { createDigitalOcean } = await import('./providers/digitalocean/digitalocean.ts')
   const endpoint = environment.digitaloceanEndpoint ? { endpoint: environment.digitaloceanEndpoint } : {}
-  const digitalocean = createDigitalOcean({ token, context, ...endpoint })
+  const digitalocean = createDigitalOcean({ token, context, prices: assumedPrices(estate), ...endpoint })
   return { cloud: digitalocean, locks: digitalocean.locks }
 }
 
@@ -223,9 +245,48 @@ function checkedBaseUrl(estate: Estate): string | undefined {
   )
 }
 
-function composeMachines(environment: Environment, directory: string, route: Route, context: ProviderContext): Machines {
+/** The service's env file, read where there is one. */
+async function readServiceVariables(estate: Estate, configPath: string): Promise<[string, string][]> {
+  const path = estate.servers.find(spec => spec.service)?.service?.envFile
+  if (path === undefined) return []
+  const [{ readBeside }, { parseEnv }] = await Promise.all([import('./apps/inputs.ts'), import('./providers/dokploy/dotenv.ts')])
+  return parseEnv(readBeside(configPath, path, 'service.env_file:')).map(([name, value]) => [name, value.reveal()])
+}
+
+/** Read with its first use: most commands have none for it. */
+function lazySource(): Deps['nixos']['flake'] {
+  let content: string | undefined
+  return {
+    directory: ROOT,
+    get content() {
+      content ??= readSystemSource(ROOT).content
+      return content
+    },
+    archive: () => packSystemSource(ROOT),
+  }
+}
+
+function composeInstaller(environment: Environment, directory: string): NixosAnywhere {
+  const identityFile = identityOf(environment, directory)
+  return lazy(async () => {
+    const { createNixosAnywhere } = await import('./providers/nixos-anywhere/nixos-anywhere.ts')
+    return createNixosAnywhere({
+      directory,
+      variables: environment.programs,
+      ...(identityFile ? { identityFile } : {}),
+      ...(environment.nixosAnywhere ? { command: environment.nixosAnywhere } : {}),
+    })
+  })
+}
+
+/** The private key that logs in; undefined for the agent's and the usual ones. */
+const identityOf = (environment: Environment, directory: string): string | undefined => {
   const own = join(directory, 'id_ed25519')
-  const identityFile = environment.sshKeyFile ?? (existsSync(own) ? resolve(own) : undefined)
+  return environment.sshKeyFile ?? (existsSync(own) ? resolve(own) : undefined)
+}
+
+function composeMachines(environment: Environment, directory: string, route: Route, context: ProviderContext): Machines {
+  const identityFile = identityOf(environment, directory)
   return lazy(async () => {
     const { createMachines } = await import('./providers/ssh/ssh.ts')
     return createMachines({ directory, route, context, ...(identityFile ? { identityFile } : {}) })

@@ -27,6 +27,8 @@ export interface Environment {
   /** Further trusted roots, PEM. */
   readonly caFile?: string
   readonly home: string
+  /** Stands in for `nixos-anywhere` and what that needs. */
+  readonly nixosAnywhere?: string
   /** What programs that are started here may be handed on of the environment; no token is among them. */
   readonly programs: Readonly<Record<string, string>>
   readonly ci: boolean
@@ -43,7 +45,17 @@ const hostPort = (text: string | undefined): { host: string; port: number } | un
   return match?.[1] && match[2] ? { host: match[1], port: Number(match[2]) } : undefined
 }
 
-const FOR_PROGRAMS = new Set(['PATH', 'HOME', 'LANG', 'TMPDIR', 'SSL_CERT_FILE', 'NIX_PATH', 'NIX_REMOTE', 'NIX_SSL_CERT_FILE'])
+const FOR_PROGRAMS = new Set([
+  'PATH',
+  'HOME',
+  'LANG',
+  'TMPDIR',
+  'SSL_CERT_FILE',
+  'NIX_PATH',
+  'NIX_REMOTE',
+  'NIX_SSL_CERT_FILE',
+  'SSH_AUTH_SOCK',
+])
 const isForPrograms = (name: string): boolean => FOR_PROGRAMS.has(name) || /^PACKER_[A-Z_]+$/.test(name)
 
 /** Reads the variables that Landfall knows. An empty value counts as absent. */
@@ -70,6 +82,7 @@ export function readEnvironment(source: Readonly<Record<string, string | undefin
     ...optional('cloudflareBaseUrl', text('CLOUDFLARE_BASE_URL')),
     ...optional('acmeDirectoryUrl', text('ACME_DIRECTORY_URL')),
     ...optional('sshKeyFile', text('LANDFALL_SSH_KEY')),
+    ...optional('nixosAnywhere', text('LANDFALL_NIXOS_ANYWHERE')),
     ...optional('internet', hostPort(text('LANDFALL_INTERNET'))),
     ...optional('resolver', hostPort(text('LANDFALL_DNS'))),
     ...optional('caFile', text('LANDFALL_CA_FILE')),

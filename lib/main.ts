@@ -137,15 +137,18 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
     directory,
     signal,
     log: line => reporter.log(line),
-    takeOver: takeOverNames(args),
+    configPath: args.config,
+    takeOver: namesOf(args, 'take-over').map(name => name.toLowerCase()),
+    reinstall: namesOf(args, 'reinstall'),
+    lowMemory: args.flags['low-memory'] === true,
   })
   closers.push(composition.close)
   return { estate, composition, directory, simulated, configPath: args.config }
 }
 
-const takeOverNames = (args: ParsedArgs): readonly string[] => {
-  const names = args.flags['take-over']
-  return names === undefined || names === true ? [] : names.map(name => name.toLowerCase())
+const namesOf = (args: ParsedArgs, flag: string): readonly string[] => {
+  const names = args.flags[flag]
+  return names === undefined || names === true ? [] : names
 }
 
 function readConfig(path: string): string {

@@ -106,9 +106,16 @@ async function depsFor(
 function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, alsoSee: readonly number[]): Opened {
   const { composition } = opened
   const deps = { ...composition.deps, estate }
-  const nobody = { read: async (): Promise<never> => Promise.reject(new Error('bug: previews ask no panel')) }
+  const nobody = { read: async (): Promise<never> => Promise.reject(new Error('bug: previews ask no panel and no service')) }
   const readers = {
-    ...estateReaders(estate, { ...deps, machines: createMachineReader(deps), panels: nobody, outside: nobody }),
+    ...estateReaders(estate, {
+      ...deps,
+      machines: createMachineReader(deps),
+      panels: nobody,
+      outside: nobody,
+      services: nobody,
+      installer: deps.nixos.installer,
+    }),
     pulls: async (get: <K extends keyof EstateWorld>(slice: K) => Promise<EstateWorld[K]>) => {
       const running = [...previewServers(estate.name, await get('servers')).keys()]
       const known = Object.values(await get('previews')).flatMap(each =>

@@ -16,6 +16,7 @@ export interface Rehearsal {
 const SIMULATED = [
   'Hetzner, DigitalOcean, Cloudflare, DNS, the certificate authority and Dokploy are stand-ins on this machine; nothing was bought or published.',
   'The machines are simulated: their SSH, HTTP and TLS are real protocols, what runs behind them is not.',
+  'No image is built and no NixOS boots: Packer, Nix, nixos-anywhere and the repositories of services are left out or stand-ins.',
 ] as const
 
 const oldHostSays = (name: string) =>

@@ -5,16 +5,20 @@ import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
 import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
-import { estateSteps } from '../lib/steps/estate.ts'
+import { provisionSteps } from '../lib/steps/estate.ts'
 
 const provision = defineScript({
   manual: {
     name: 'provision',
     about: 'Create the servers of the estate behind their firewalls, or take them away.',
     actions: [
-      { name: 'apply', about: 'create what is missing and wait until it runs' },
+      { name: 'apply', about: 'create what is missing, wait until it runs, install NixOS where the config says so' },
       { name: 'plan', about: 'show what apply would do; the same as --plan' },
       { name: 'destroy', about: 'delete everything that carries the estate’s labels' },
+    ],
+    flags: [
+      { name: 'reinstall', value: 'SERVER', many: true, about: 'erase this server although it runs NixOS, and install it anew' },
+      { name: 'low-memory', about: 'install NixOS on a machine with less than 1.5 GB; may fail' },
     ],
     examples: [
       { command: 'bun scripts/provision.ts plan', about: 'what would change, and what it costs' },
@@ -35,7 +39,7 @@ const provision = defineScript({
       })
     const planned = session.args.action === 'plan' ? { ...session, args: { ...session.args, plan: true } } : session
     return converge(planned, opened, {
-      steps: deps => estateSteps(deps, ['image', 'firewall', 'servers']),
+      steps: deps => provisionSteps(deps),
       partial: true,
       confirmName: opened.estate.name,
       report: endingOf(session),

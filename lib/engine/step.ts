@@ -11,6 +11,7 @@ export type Noun =
   | 'server'
   | 'machine'
   | 'dokploy'
+  | 'service'
   | 'app'
   | 'dns'
   | 'preview'

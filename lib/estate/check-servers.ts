@@ -106,6 +106,7 @@ const checkServer = (config: Config, group: ServerGroup, firewalls: readonly Fir
   if (!group.ipv4 && !group.ipv6 && !group.network)
     say(group.path, 'has no public address and no network: nobody could reach it', ['network'], group.path)
   if (group.dokploy) checkDokploy(group, firewalls, say)
+  if (group.path[0] === 'servers') checkNixos(config, group, say)
 }
 
 const checkPlacementGroups = (config: Config, groups: readonly ServerGroup[], say: Say) => {
@@ -117,6 +118,18 @@ const checkPlacementGroups = (config: Config, groups: readonly ServerGroup[], sa
     else if (members.length > MAX_GROUP_MEMBERS)
       say(['placement_groups', index], `has ${members.length} servers; ${MAX_GROUP_MEMBERS} fit`)
   }
+}
+
+const NO_KEXEC = /^ubuntu-26[.-]04/
+
+const checkNixos = (config: Config, group: ServerGroup, say: Say) => {
+  if (config.servers?.[group.name]?.system !== undefined && group.nixos === undefined)
+    say([...group.path, 'system'], 'counts only with os "nixos"', [...group.path, 'os'])
+  if (group.nixos === undefined) return
+  if (group.image.kind === 'golden')
+    say([...group.path, 'image'], 'is "golden", but NixOS is installed over a system image like "ubuntu-24.04"')
+  else if (NO_KEXEC.test(group.image.name))
+    say([...group.path, 'image'], 'is one that the installer cannot be started from: take Ubuntu 24.04 or Debian 12')
 }
 
 /** What the vendor has not, found before anything is bought. */

@@ -23,6 +23,7 @@ import { adminFirewallName, bareKey, ESTATE_NAME_LIMIT, LABEL_PATTERN } from './
 import { nearest } from './near.ts'
 import { checkPreviews } from './previews.ts'
 import type { Config } from './schema.ts'
+import { checkService } from './service.ts'
 import { didYouMean, quoted } from './words.ts'
 
 const OLDEST_DOKPLOY = '0.29.3'
@@ -231,6 +232,7 @@ export const checkConfig = (config: Config): readonly Mistake[] => {
     )
   checkDns(config, groups, say)
   checkServers(config, groups, firewalls, say)
+  checkService(config, groups, firewalls, say)
   checkFirewalls(config, firewalls, say)
   checkNetwork(config, groups, say)
   checkKeys(config, say)

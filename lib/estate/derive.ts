@@ -1,10 +1,19 @@
 /** What follows from config.json: defaults filled in and names derived, piece by piece, each with the path that is to blame for it. */
 
 import { contains, parseCidr } from './address.ts'
-import type { Estate, FirewallRuleSpec, FirewallSpec, ImageSpec } from './estate.ts'
+import type { AssumedPrices, Estate, FirewallRuleSpec, FirewallSpec, ImageSpec } from './estate.ts'
 import type { Path } from './json.ts'
-import { adminFirewallName, baseFirewallName, dokployFirewallName, dokployServerName, serverNames, slug } from './naming.ts'
+import {
+  adminFirewallName,
+  baseFirewallName,
+  dokployFirewallName,
+  dokployServerName,
+  serverNames,
+  serviceFirewallName,
+  slug,
+} from './naming.ts'
 import type { Config } from './schema.ts'
+import { runsService } from './service.ts'
 
 export const DEFAULT_DOKPLOY_VERSION = '0.30.2'
 export const DEFAULT_NETWORK_RANGE = '172.16.0.0/16'
@@ -27,6 +36,7 @@ export interface ServerGroup {
   readonly ipv4: boolean
   readonly ipv6: boolean
   readonly dokploy: boolean
+  readonly nixos?: { readonly system: string }
   readonly protected: boolean
 }
 
@@ -48,7 +58,27 @@ export const projectOf = (config: Config): string | undefined =>
 /** The vendor that the estate is at. */
 export const cloudOf = (config: Config): Estate['cloud'] => (config.digitalocean === undefined ? 'hetzner' : 'digitalocean')
 
+/** DigitalOcean's published prices (docs, "Snapshots", "Volumes", "Backups": pricing, 2026), where the file names no others. */
+export const assumedPricesOf = ({ digitalocean }: Config): AssumedPrices | undefined =>
+  digitalocean === undefined
+    ? undefined
+    : {
+        snapshotGbMonth: digitalocean.prices?.snapshot_gb_month ?? 0.06,
+        volumeGbMonth: digitalocean.prices?.volume_gb_month ?? 0.1,
+        backupPercent: digitalocean.prices?.backup_percent ?? 20,
+      }
+
 const DEFAULT_DROPLET_IMAGE = 'debian-12-x64'
+
+/** What NixOS is installed over: kexec fails from Ubuntu 26.04 (nixos-anywhere issue 651). */
+const BASE_IMAGES = { hetzner: 'ubuntu-24.04', digitalocean: 'ubuntu-24-04-x64' } as const
+
+const systemOf = (config: Config, dokploy: boolean, service: boolean): string => {
+  const cloud = cloudOf(config)
+  if (service) return `backend-${cloud}`
+  if (dokploy) return cloud === 'hetzner' ? 'golden' : 'golden-digitalocean'
+  return `base-${cloud}`
+}
 
 const imageOf = (name: string | undefined): ImageSpec =>
   name === undefined || name === 'golden' ? { kind: 'golden' } : { kind: 'system', name }
@@ -63,9 +93,10 @@ export const imageBuildTypeOf = (config: Config): string | undefined => asList(c
 export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
   const project = projectOf(config) ?? ''
   const ownFirewalls = Object.keys(config.firewalls ?? {})
-  const firewallsFor = (dokploy: boolean): readonly string[] => {
+  const firewallsFor = (dokploy: boolean, service = false): readonly string[] => {
     if (dokploy) return [dokployFirewallName(project)]
-    return ownFirewalls.length > 0 ? ownFirewalls : [baseFirewallName(project)]
+    if (ownFirewalls.length > 0) return ownFirewalls
+    return [service ? serviceFirewallName(project) : baseFirewallName(project)]
   }
   const fromRoles = dokployRoles(config).map(
     ([role, types]): ServerGroup => ({
@@ -87,6 +118,8 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
   const fromServers = Object.entries(config.servers ?? {}).map(([name, spec]): ServerGroup => {
     const role = spec.role ?? (name.replace(/-dokploy$/, '') || name)
     const dokploy = spec.dokploy ?? false
+    const service = runsService(config, name)
+    const nixos = spec.os === 'nixos' ? { system: spec.system ?? systemOf(config, dokploy, service) } : undefined
     return {
       path: ['servers', name],
       name,
@@ -95,14 +128,20 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
       types: asList(spec.type ?? config.digitalocean?.size),
       locations: asList(spec.location ?? config.hetzner?.location ?? config.digitalocean?.region),
       image: imageOf(
-        spec.image ?? (config.digitalocean ? (config.digitalocean.image ?? DEFAULT_DROPLET_IMAGE) : config.hetzner?.image),
+        spec.image ??
+          (nixos
+            ? BASE_IMAGES[cloudOf(config)]
+            : config.digitalocean
+              ? (config.digitalocean.image ?? DEFAULT_DROPLET_IMAGE)
+              : config.hetzner?.image),
       ),
-      firewalls: spec.firewalls ?? firewallsFor(dokploy),
+      firewalls: spec.firewalls ?? firewallsFor(dokploy, service),
       network: spec.network ?? config.network !== undefined,
       ...(spec.placement_group === undefined ? {} : { placementGroup: spec.placement_group }),
       ipv4: spec.ipv4 ?? true,
       ipv6: spec.ipv6 ?? true,
       dokploy,
+      ...(nixos === undefined ? {} : { nixos }),
       protected: spec.protected ?? false,
     }
   })
@@ -114,7 +153,7 @@ const BASE_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'icmp', from: ['anywhere'], why: 'ping and path MTU discovery' },
 ]
 
-const DOKPLOY_RULES: readonly FirewallRuleSpec[] = [
+const WEB_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'tcp', port: '22', from: ['anywhere'], why: 'SSH, by key only' },
   { protocol: 'tcp', port: '80', from: ['anywhere'], why: 'HTTP: redirects and certificates' },
   { protocol: 'tcp', port: '443', from: ['anywhere'], why: 'HTTPS' },
@@ -145,7 +184,8 @@ export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
   const groups = serverGroupsOf(config)
   const wanted = new Set(groups.flatMap(group => group.firewalls))
   const defaults: FirewallDraft[] = [
-    { path: ['project'], name: dokployFirewallName(project), attach: 'at_create', rules: DOKPLOY_RULES },
+    { path: ['project'], name: dokployFirewallName(project), attach: 'at_create', rules: WEB_RULES },
+    { path: ['project'], name: serviceFirewallName(project), attach: 'at_create', rules: WEB_RULES },
     { path: ['project'], name: baseFirewallName(project), attach: 'at_create', rules: BASE_RULES },
   ]
   return [

@@ -3,6 +3,7 @@
 import type { Platform } from './apps.ts'
 import type { MigrationSpec } from './migration.ts'
 import type { PreviewSpec } from './previews.ts'
+import type { ServiceSpec } from './service.ts'
 
 export interface Estate {
   /** Names and labels start with it: RFC 1123 label, at most 30 characters. */
@@ -23,6 +24,8 @@ export interface Estate {
   readonly imageBuildType?: string
   /** Endpoint named in the config; `main` refuses one that is not the vendor's unless the environment agrees. */
   readonly cloudflareBaseUrl?: string
+  /** Prices that DigitalOcean's API does not tell, in US dollars. */
+  readonly assumedPrices?: AssumedPrices
   /** Refuse a plan whose monthly net price would pass this, in the account's currency. */
   readonly monthlyCapNet?: number
   /** What the bill is held against. */
@@ -43,6 +46,12 @@ export interface Alternative {
   readonly rate: number
 }
 
+export interface AssumedPrices {
+  readonly snapshotGbMonth: number
+  readonly volumeGbMonth: number
+  readonly backupPercent: number
+}
+
 export interface ServerSpec {
   readonly name: string
   /** "dev", "prod", or the group's name. */
@@ -59,6 +68,10 @@ export interface ServerSpec {
   readonly ipv6: boolean
   /** Present when Dokploy shall run on it. */
   readonly dokploy?: DokploySpec
+  /** Present when NixOS is installed over its image: which of the flake's nixosConfigurations it becomes. */
+  readonly nixos?: { readonly system: string }
+  /** Present when the backend service runs on it. */
+  readonly service?: ServiceSpec
   /** Named in `--confirm` before it is destroyed or replaced. */
   readonly protected: boolean
   /** The pull request that it is a preview of; labels the server. */

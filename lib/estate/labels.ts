@@ -16,6 +16,8 @@ export const LABEL_KEYS = {
   trust: 'landfall/trust',
   /** On servers: the number of the pull request that it is a preview of. */
   pullRequest: 'landfall/pr',
+  /** `nixos`: the server was created to have NixOS installed over its image, so that nothing on its disk is anybody's. */
+  os: 'landfall/os',
   /** On snapshots: what the image was built for. */
   image: 'landfall/image',
   /** On snapshots: hash of everything that the image was made of. */

@@ -31,6 +31,7 @@ export const dokployFirewallName = (estate: string): string => `${estate}-dokplo
 /** Opened to the administrators once Dokploy has its owner. */
 export const adminFirewallName = (estate: string): string => `${estate}-admin`
 export const baseFirewallName = (estate: string): string => `${estate}-base`
+export const serviceFirewallName = (estate: string): string => `${estate}-service`
 export const networkName = (estate: string): string => estate
 
 /** What a machine's host key is filed under; addresses are recycled, ids are not. */

@@ -5,10 +5,28 @@
 
 export const PROGRAMS = {
   /** → os, uptime_s, clock_s, memory_mb, disk_free_mb, docker (version|none), swarm (active|inactive), cloud_init (done|running|error|none),
-   *    dokploy (absent|installing|failed|installed), dokploy_login (present|absent), ssh_client (the caller's address as the server sees it) */
+   *    dokploy (absent|installing|failed|installed), dokploy_login (present|absent), system (stock|installer|nixos), install_phase (none|disko|install: the last that the
+   *    installer of NixOS has finished), installed_by (run that installed NixOS, or nothing), ssh_client (the caller's address as the server
+   *    sees it) */
   facts: { timeoutMs: 20_000 },
   /** PRIVATE, PUBLIC → replaces every SSH host key by this pair, reloads sshd, prints `ok=1`. Safe to repeat. */
   'rotate-host-key': { timeoutMs: 30_000 },
+  /** PHASE (disko|install) → remembered by the installer of NixOS until it ends, prints `ok=1`; exit 3 outside the installer */
+  'mark-install': { timeoutMs: 20_000 },
+  /** → settings (hash of the written ones, or nothing), unit (active|activating|failed|inactive), health (healthy|unhealthy), caddy (as unit),
+   *    revision, previous (the one before the last update), remote (head of the branch, or nothing), content (what the system was built from) */
+  'service-facts': { timeoutMs: 30_000 },
+  /** SETTINGS, VARIABLES (lines NAME="value"; the latter for the service alone), HASH → root-only files, replaced atomically; the service and Caddy start again; prints `ok=1` */
+  'write-service-settings': { timeoutMs: 60_000 },
+  /** REVISION (empty: head of BRANCH), BRANCH, PORT, HEALTH → starts the update's unit or attaches to it; prints `unit=started|running` */
+  'start-service-update': { timeoutMs: 30_000 },
+  /** ARCHIVE (base64 of a .tar.gz with flake.nix), SYSTEM, CONTENT → the same for the whole system */
+  'start-system-update': { timeoutMs: 60_000 },
+  /** KIND (service|system) → unit (absent|running|done|failed), stage, result (none|updated|unchanged|returned|unhealthy|failed), the last
+   *    log lines as `log <base64>` lines */
+  'watch-update': { timeoutMs: 20_000 },
+  /** LINES, CURSOR (empty: the last LINES) → `cursor=…` for the next call, then `log <base64>` lines, newest last */
+  'service-logs': { timeoutMs: 30_000 },
   /** → EMAIL, PASSWORD, API_KEY as `NAME <base64>` lines; exit 4 when nothing is kept yet. API_KEY may be missing. */
   'read-dokploy-login': { timeoutMs: 20_000 },
   /** EMAIL, PASSWORD, API_KEY (each optional, kept when absent) → root-only file, replaced atomically, prints `ok=1` */

@@ -5,6 +5,7 @@ import { normaliseCidr } from './address.ts'
 import { checkConfig, publicKeyProblem } from './check.ts'
 import {
   adminEmailOf,
+  assumedPricesOf,
   cloudOf,
   DEFAULT_DOKPLOY_VERSION,
   firewallsOf,
@@ -23,6 +24,7 @@ import { migrationOf } from './migration.ts'
 import { bareKey, networkName, sshKeyName } from './naming.ts'
 import { previewsOf } from './previews.ts'
 import type { Config } from './schema.ts'
+import { serviceOf } from './service.ts'
 import { quoted, renderPath } from './words.ts'
 
 /** What comes from the operator's machine instead of the file. */
@@ -62,6 +64,7 @@ const keysOf = (config: Config, inputs: EstateInputs, estate: string): readonly 
 
 const serversOf = (config: Config, group: ServerGroup): readonly ServerSpec[] => {
   const host = panelHostOf(config, group.role)?.host
+  const service = serviceOf(config)
   const dokploy = {
     ...(host === undefined ? {} : { host }),
     adminEmail: adminEmailOf(config) ?? '',
@@ -80,6 +83,8 @@ const serversOf = (config: Config, group: ServerGroup): readonly ServerSpec[] =>
     ipv4: group.ipv4,
     ipv6: group.ipv6,
     ...(group.dokploy ? { dokploy } : {}),
+    ...(group.nixos === undefined ? {} : { nixos: group.nixos }),
+    ...(service?.server === name ? { service } : {}),
     protected: group.protected,
   }))
 }
@@ -87,10 +92,10 @@ const serversOf = (config: Config, group: ServerGroup): readonly ServerSpec[] =>
 const dnsOf = (config: Config, servers: readonly ServerSpec[]): DnsSpec | undefined => {
   const zone = config.dns?.domain
   if (zone === undefined) return undefined
-  const records = servers.flatMap(({ name, dokploy }) =>
-    dokploy?.host === undefined
-      ? []
-      : [{ name: dokploy.host, server: name, ttl: ttlOf(config), proxied: config.dns?.proxied ?? false }],
+  const records = servers.flatMap(({ name, dokploy, service }) =>
+    [dokploy?.host, service?.host].flatMap(host =>
+      host === undefined ? [] : [{ name: host, server: name, ttl: ttlOf(config), proxied: config.dns?.proxied ?? false }],
+    ),
   )
   return { zone, records }
 }
@@ -132,6 +137,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
   const baseUrl = config.cloudflare?.api_base_url
   const adminAddresses = adminAddressesOf(config, inputs)
   const cap = config.cost?.monthly_cap
+  const assumedPrices = assumedPricesOf(config)
   const estate: Estate = {
     name,
     cloud: cloudOf(config),
@@ -157,6 +163,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     ...(migration === undefined ? {} : { migration }),
     ...(imageBuildType === undefined ? {} : { imageBuildType }),
     ...(baseUrl === undefined ? {} : { cloudflareBaseUrl: baseUrl.replace(/\/+$/, '') }),
+    ...(assumedPrices === undefined ? {} : { assumedPrices }),
     ...(cap === undefined ? {} : { monthlyCapNet: cap }),
     ...(config.cost?.compare === undefined ? {} : { alternatives: alternativesOf(config.cost.compare) }),
     ...(hasPlatform(config) ? { platform: platformOf(config) } : {}),

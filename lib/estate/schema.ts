@@ -11,6 +11,7 @@ import { costCompare } from './schema-cost.ts'
 import { flag, integer, type KeyDoc, key, label, list, mustBe, named, section, text } from './schema-kit.ts'
 import { migrationEntries } from './schema-migration.ts'
 import { previewEntries } from './schema-previews.ts'
+import { serviceEntries } from './schema-service.ts'
 
 export type { KeyDoc } from './schema-kit.ts'
 
@@ -32,6 +33,12 @@ const oneOrMore = <const S extends v.GenericSchema<string, string>>(item: S, wha
   )
 const types = oneOrMore(serverType, 'a server type like "cx23"')
 const locations = oneOrMore(location, 'a location like "nbg1"')
+
+const amount = v.pipe(
+  v.number(mustBe('an amount of at least 0')),
+  v.finite(mustBe('an amount of at least 0')),
+  v.minValue(0, mustBe('an amount of at least 0')),
+)
 
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '[::1]' || /^127(?:\.\d+){3}$/.test(host)
 const isSafeUrl = (input: string): boolean => {
@@ -73,7 +80,24 @@ const rule = section({
 const server = section({
   type: key(types, 'text or list', '', 'Server type, or several in order of preference.'),
   location: key(locations, 'text or list', 'hetzner.location', 'Location, or several in order of preference.'),
-  image: key(image, 'text', 'hetzner.image', '"golden" (the image that Landfall builds) or a system image.'),
+  image: key(
+    image,
+    'text',
+    'hetzner.image; Ubuntu 24.04 with os nixos',
+    '"golden" (the image that Landfall builds) or a system image.',
+  ),
+  os: key(
+    v.picklist(['image', 'nixos'], mustBe('"image" or "nixos"')),
+    'text',
+    'image',
+    'image: it runs what its image holds. nixos: NixOS is installed over the image, which has to be a system image.',
+  ),
+  system: key(
+    text('the name of one of nixosConfigurations in flake.nix', /^[A-Za-z][A-Za-z0-9_-]{0,62}$/),
+    'name',
+    'backend-<cloud> for the service, golden… with Dokploy, else base-<cloud>',
+    'Which of the machines in flake.nix it becomes, with os nixos.',
+  ),
   count: key(
     integer('a whole number from 1 to 100', 1, 100),
     'number',
@@ -138,6 +162,16 @@ export const configSchema = section({
       ),
       size: key(types, 'text or list', '', 'Size of all droplets, like "s-1vcpu-2gb", or several in order of preference.'),
       image: key(image, 'text', 'debian-12-x64', 'System image of all droplets.'),
+      prices: key(
+        section({
+          snapshot_gb_month: key(amount, 'number', '0.06', 'A gigabyte of snapshot for a month.'),
+          volume_gb_month: key(amount, 'number', '0.10', 'A gigabyte of volume for a month.'),
+          backup_percent: key(amount, 'number', '20', 'Backups of a droplet, in percent of its price.'),
+        }),
+        'group',
+        'as published in 2026',
+        "Prices in US dollars that DigitalOcean's API does not tell, and that costs are therefore reckoned with.",
+      ),
     }),
     'group',
     'none',
@@ -266,6 +300,7 @@ export const configSchema = section({
   ...appEntries,
   ...migrationEntries,
   ...previewEntries,
+  ...serviceEntries,
 })
 
 /** config.json as it stands in the file: nothing filled in. */

@@ -10,6 +10,9 @@ import type { ImageSource } from '../steps/image-build.ts'
 const PARTS = ['flake.lock', 'flake.nix', 'nixos', 'packer'] as const
 const UNKNOWN = 'unknown'
 
+/** The same for a system that is installed on a server or changed there. */
+const SYSTEM_PARTS = ['flake.lock', 'flake.nix', 'nixos'] as const
+
 /** This project's own root. */
 export const ROOT = new URL('../../', import.meta.url).pathname
 
@@ -32,6 +35,27 @@ export function readImageSource(root: string): ImageSource {
     nixos: nixosOf(readFileSync(join(directory, 'flake.lock'), 'utf8')),
     dokploy: dokployOf(directory),
   }
+}
+
+/** What systems of servers are built from. */
+export function readSystemSource(root: string): {
+  readonly directory: string
+  readonly content: string
+  readonly files: readonly string[]
+} {
+  const directory = resolve(root)
+  const files = SYSTEM_PARTS.flatMap(part => (existsSync(join(directory, part)) ? filesBelow(directory, part) : [])).sort()
+  const content = hashFiles(files.map(path => [path, readFileSync(join(directory, path))] as const))
+  return { directory, content, files }
+}
+
+/** These files as base64 of a .tar.gz. */
+export async function packSystemSource(root: string): Promise<string> {
+  const { directory, files } = readSystemSource(root)
+  const archive = new Bun.Archive(Object.fromEntries(files.map(path => [path, readFileSync(join(directory, path))])), {
+    compress: 'gzip',
+  })
+  return Buffer.from(await archive.bytes()).toString('base64')
 }
 
 /** 40 hexadecimal digits over names and bytes, in the order given. Pure. */

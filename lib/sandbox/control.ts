@@ -21,6 +21,8 @@ export const answerControl = async (sandbox: Controlled, request: ControlRequest
   switch (`${request.method} ${request.path}`) {
     case 'GET /world':
       return ok(sandbox.world())
+    case 'POST /nixos-anywhere':
+      return installNixos(sandbox, request.body)
     case 'GET /requests': {
       const after = Number(request.query.get('after') ?? 0)
       return ok(sandbox.requests().filter(one => one.n > after))
@@ -167,4 +169,20 @@ const parseFaults = (value: unknown): FaultRule[] => {
     if (kind === 'slow') amount(ms, `faults[${i}].effect.ms`)
     return entry as FaultRule
   })
+}
+
+/** A phase of an installation, as the stand-in for nixos-anywhere tells it. */
+const installNixos = (sandbox: Controlled, body: string): ControlAnswer => {
+  try {
+    const { address, phase, files } = fields(JSON.parse(body), 'The body')
+    const texts = Object.entries(fields(files, 'files')).map(([name, text]) => [name, String(text)] as const)
+    const problem = sandbox.controls.machines.installNixos(String(address), {
+      phase: String(phase),
+      files: Object.fromEntries(texts),
+    })
+    return problem === undefined ? ok({ phase }) : { status: 409, json: { error: problem } }
+  } catch (error) {
+    if (error instanceof Unusable || error instanceof SyntaxError) return { status: 400, json: { error: error.message } }
+    throw error
+  }
 }

@@ -6,6 +6,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, extname, join, resolve as resolvePath } from 'node:path'
+import { execPath } from 'node:process'
 import { type AcmeControl, createAcmeStandIn } from './acme/standin.ts'
 import { createAuthority } from './ca.ts'
 import { type CloudflareControl, createCloudflareStandIn } from './cloudflare/standin.ts'
@@ -288,6 +289,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     )
     closers.push(internet.close)
     sourceOf = internet.sourceOf
+    const installer = writeInstaller(internet.url)
+    closers.push(installer.remove)
 
     let oldHost: Awaited<ReturnType<typeof openOldHost>> | undefined
     closers.push(() => oldHost?.close())
@@ -309,6 +312,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         LANDFALL_INTERNET: internet.url,
         LANDFALL_DNS: `${names.resolver.host}:${names.resolver.port}`,
         LANDFALL_CA_FILE: caFile.path,
+        LANDFALL_NIXOS_ANYWHERE: installer.path,
       },
       controls: {
         hetzner: hetzner.control,
@@ -403,6 +407,16 @@ const toMachineServer = ({ id, image, ...server }: HetznerServer) => ({
   id: String(id),
   image: { labels: image.labels, ...(image.name === null ? {} : { name: image.name }) },
 })
+
+/** The stand-in for nixos-anywhere as a program that can be started by its path. */
+const writeInstaller = (url: string): { readonly path: string; readonly remove: () => Promise<void> } => {
+  const directory = mkdtempSync(join(tmpdir(), 'landfall-sandbox-'))
+  const path = join(directory, 'nixos-anywhere')
+  const words = [execPath, '--config=/dev/null', '--no-env-file', join(import.meta.dir, 'machines', 'nixos-anywhere.ts'), url]
+  const line = words.map(word => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
+  writeFileSync(path, `#!/bin/sh\nexec ${line} "$@"\n`, { mode: 0o700 })
+  return { path, remove: async () => rmSync(directory, { recursive: true, force: true }) }
+}
 
 /** The root certificate as a file, beside the store; in a directory of its own for a world without one. */
 const writeCa = (path: string, pem: string): { readonly path: string; readonly remove: () => void } => {

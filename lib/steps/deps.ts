@@ -9,6 +9,7 @@ import type { Dns } from '../providers/ports/dns.ts'
 import type { Dokploy } from '../providers/ports/dokploy.ts'
 import type { Machines, Program, Target } from '../providers/ports/machine.ts'
 import type { Outside } from '../providers/ports/outside.ts'
+import type { NixosDeps } from './nixos.ts'
 import type { EstateWorld } from './world.ts'
 
 export interface Deps {
@@ -23,6 +24,9 @@ export interface Deps {
   /** The panel on a machine, through an SSH tunnel that stays open until the process ends. */
   readonly panelOn: (target: Target) => Promise<Dokploy>
   readonly outside: Outside
+  readonly nixos: NixosDeps
+  /** What the service's env file holds. @throws LandfallError config when it is missing or lies outside of the config's folder */
+  readonly serviceVariables: () => Promise<readonly (readonly [name: string, value: string])[]>
   /** Names whose foreign DNS records the operator has said may be replaced. */
   readonly takeOver: readonly string[]
   /** The operator and the addresses this process comes from, when they shall be let in to the panels. */

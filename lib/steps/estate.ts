@@ -8,12 +8,25 @@ import { imageStep } from './image.ts'
 import { keyStep } from './key.ts'
 import { machineStep } from './machine.ts'
 import { networkStep, placementGroupStep } from './network.ts'
+import { hasNixos, systemStep } from './nixos.ts'
 import { outsideStep } from './outside.ts'
 import { dokployStep, hasDokploy, ownerStep, panelNameStep } from './panel.ts'
 import { runningStep, serverStep } from './server.ts'
+import { hasService, serviceNameStep, serviceStep } from './service.ts'
 import { surplusStep } from './surplus.ts'
 
-export type Stage = 'image' | 'firewall' | 'servers' | 'machines' | 'dokploy' | 'dns' | 'access' | 'names' | 'outside'
+export type Stage =
+  | 'image'
+  | 'firewall'
+  | 'servers'
+  | 'machines'
+  | 'systems'
+  | 'dokploy'
+  | 'services'
+  | 'dns'
+  | 'access'
+  | 'names'
+  | 'outside'
 
 /** Every stage in the order of the guided tour. */
 export const ALL_STAGES = [
@@ -21,7 +34,9 @@ export const ALL_STAGES = [
   'firewall',
   'servers',
   'machines',
+  'systems',
   'dokploy',
+  'services',
   'dns',
   'access',
   'names',
@@ -39,7 +54,9 @@ const stageSteps = {
     ...servers.flatMap(spec => [serverStep(deps, spec), runningStep(deps, spec)]),
   ],
   machines: (deps, servers) => servers.map(spec => machineStep(deps, spec)),
+  systems: (deps, servers) => servers.filter(hasNixos).map(spec => systemStep(deps, spec)),
   dokploy: (deps, servers) => servers.filter(hasDokploy).flatMap(spec => [dokployStep(deps, spec), ownerStep(deps, spec)]),
+  services: (deps, servers) => servers.filter(hasService).flatMap(spec => [serviceStep(deps, spec), serviceNameStep(deps, spec)]),
   dns: (deps, servers) =>
     deps.estate.dns
       ? [
@@ -57,6 +74,18 @@ const stageSteps = {
     servers.filter(hasDokploy).flatMap(spec => (spec.dokploy.host ? [panelNameStep(deps, spec, spec.dokploy.host)] : [])),
   outside: (deps, servers) => servers.map(spec => outsideStep(deps, spec)),
 } satisfies Record<Stage, (deps: Deps, servers: readonly ServerSpec[]) => EstateStep[]>
+
+/** Servers as they are sold, and the NixOS that some of them get over that. */
+export function provisionSteps(deps: Deps): EstateStep[] {
+  const installed = deps.estate.servers.filter(hasNixos).map(spec => spec.name)
+  return [...estateSteps(deps, ['image', 'firewall', 'servers']), ...estateSteps(deps, ['machines', 'systems'], installed)]
+}
+
+/** What the service's name in DNS, its server and itself need. */
+export function serviceSteps(deps: Deps): EstateStep[] {
+  const names = deps.estate.servers.filter(hasService).map(spec => spec.name)
+  return estateSteps(deps, ['firewall', 'servers', 'machines', 'systems', 'services', 'dns', 'outside'], names)
+}
 
 /** The steps of `stages`, for all servers or the named ones. */
 export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readonly string[]): EstateStep[] {

@@ -26,6 +26,12 @@ export interface Facts {
   readonly cloudInit: string
   readonly dokploy: 'absent' | 'installing' | 'failed' | 'installed'
   readonly dokployLogin: 'present' | 'absent'
+  /** `installer`: the installer of NixOS runs in place of the system on the disk. */
+  readonly system: 'stock' | 'installer' | 'nixos'
+  /** The last phase that the installer has finished. */
+  readonly installPhase: 'none' | 'disko' | 'install'
+  /** The run that installed NixOS; empty when none of ours did. */
+  readonly installedBy: string
   /** The address that this session comes from, as the machine sees it. */
   readonly sshClient: string
   /** Seconds since the epoch by the machine's clock. */
@@ -88,6 +94,9 @@ export const parseFactLines = (text: string): Record<string, string> =>
 
 const DOKPLOY_STATES = ['absent', 'installing', 'failed', 'installed'] as const
 
+const SYSTEMS = ['stock', 'installer', 'nixos'] as const
+const PHASES = ['none', 'disko', 'install'] as const
+
 function parseFacts(text: string): Facts {
   const facts = parseFactLines(text)
   return {
@@ -99,6 +108,9 @@ function parseFacts(text: string): Facts {
     cloudInit: facts.cloud_init ?? 'none',
     dokploy: DOKPLOY_STATES.find(each => each === facts.dokploy) ?? 'absent',
     dokployLogin: facts.dokploy_login === 'present' ? 'present' : 'absent',
+    system: SYSTEMS.find(each => each === facts.system) ?? 'stock',
+    installPhase: PHASES.find(each => each === facts.install_phase) ?? 'none',
+    installedBy: facts.installed_by ?? '',
     sshClient: facts.ssh_client ?? '',
     clockS: Number(facts.clock_s ?? 0),
   }
@@ -120,10 +132,17 @@ export function createMachineReader(deps: Pick<MachineDeps, 'estate' | 'machines
       }
       if (seen.state !== 'ready') return seen
       const trust = target === pinned && server.labels[LABEL_KEYS.trust] === 'pinned' ? 'pinned' : 'bootstrap'
-      return { state: 'ready', trust, facts: parseFacts(await runProgram(deps, target, 'facts')) }
+      return { state: 'ready', trust, facts: await readFacts(deps, target) }
     },
   }
 }
+
+/** What the machine says of itself now. @throws as `runProgram` */
+export const readFacts = async (
+  deps: Pick<Deps, 'machines' | 'programs'>,
+  target: Target,
+  signal?: AbortSignal,
+): Promise<Facts> => parseFacts(await runProgram(deps, target, 'facts', {}, signal))
 
 const BOOT_TIMEOUT_MS = 5 * 60_000
 const CLOUD_INIT_TIMEOUT_MS = 10 * 60_000
@@ -231,7 +250,7 @@ async function waitFirstBoot(
 ): Promise<Facts> {
   const deadlineMs = deps.clock.monotonicMs() + CLOUD_INIT_TIMEOUT_MS
   for (;;) {
-    const facts = parseFacts(await runProgram(deps, target, 'facts', {}, signal))
+    const facts = await readFacts(deps, target, signal)
     if (facts.cloudInit !== 'running') return facts
     if (deps.clock.monotonicMs() > deadlineMs)
       throw new LandfallError(

@@ -6,6 +6,7 @@ import type { Estate, ServerSpec } from '../estate/estate.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { DnsAnswer, PortState, TlsReport } from '../providers/ports/outside.ts'
 import type { Deps, EstateStep } from './deps.ts'
+import { readyStep } from './nixos.ts'
 import { findServer } from './server.ts'
 
 /** What must never answer anyone outside: swarm's control plane and gossip, and the databases behind the applications. */
@@ -34,7 +35,7 @@ export function createOutsideReader({ outside, estate }: OutsideDeps): OutsideRe
     async read(spec, server) {
       const address = server.ipv4 ?? server.ipv6
       if (!address) return { ports: {} }
-      const probed = [22, ...(spec.dokploy ? [80, 443] : []), ...NEVER_OPEN]
+      const probed = [22, ...(spec.dokploy || spec.service ? [80, 443] : []), ...NEVER_OPEN]
       const [ports, name] = await Promise.all([
         Promise.all(probed.map(async port => [port, await outside.probePort(address, port, PROBE_TIMEOUT_MS)] as const)),
         readName({ outside, estate }, spec, address),
@@ -72,7 +73,7 @@ export function findFaults(estate: Pick<Estate, 'dns'>, spec: ServerSpec, server
   const exposed = NEVER_OPEN.filter(port => seen.ports[port] === 'open').map(
     (port): Fault => ({ kind: 'exposed', text: `port ${port} of ${spec.name} is open to the internet` }),
   )
-  const missing = [22, ...(spec.dokploy ? [80, 443] : [])]
+  const missing = [22, ...(spec.dokploy || spec.service ? [80, 443] : [])]
     .filter(port => seen.ports[port] !== 'open')
     .map(port => `port ${port} of ${spec.name} does not answer`)
   const nameFaults = seen.name ? findNameFaults(estate, server, seen.name) : []
@@ -108,7 +109,7 @@ export function outsideStep(deps: OutsideDeps & Pick<Deps, 'clock'>, spec: Serve
     id: `outside ${spec.name}`,
     noun: spec.dokploy ? 'dokploy' : 'server',
     title: host ? `visitors reach https://${host} and nothing else` : `strangers reach what ${spec.name} offers and nothing else`,
-    needs: host ? [`panel ${host}`] : [`machine ${spec.name}`],
+    needs: host ? [`panel ${host}`] : spec.service ? [`service ${spec.name}`] : [readyStep(spec)],
     reads: ['servers', 'outside', 'machines', 'panels'],
     typicalMs: 20_000,
     look(world) {

@@ -11,6 +11,7 @@ import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { type MachineState, parseFactLines, runProgram, targetOf } from './machine.ts'
+import { hasNixos, readyStep } from './nixos.ts'
 import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -102,7 +103,8 @@ export const hasDokploy = (spec: ServerSpec): spec is DokployServer => spec.dokp
 
 /** Dokploy answers on the machine's loopback and its database does too. */
 export function dokployStep(deps: PanelDeps, spec: DokployServer): EstateStep {
-  const stock = spec.image.kind === 'system'
+  // A system that Landfall builds brings Dokploy itself.
+  const stock = spec.image.kind === 'system' && !hasNixos(spec)
   const later = stock
     ? ({
         kind: 'create',
@@ -113,15 +115,16 @@ export function dokployStep(deps: PanelDeps, spec: DokployServer): EstateStep {
     id: `dokploy ${spec.name}`,
     noun: 'dokploy',
     title: `Dokploy on ${spec.name} is healthy`,
-    needs: [`machine ${spec.name}`],
+    needs: [readyStep(spec)],
     reads: ['servers', 'machines', 'panels'],
     typicalMs: stock ? 240_000 : 40_000,
     look(world) {
       const machine = world.get('machines')[spec.name]
       if (machine?.state !== 'ready' || machine.trust !== 'pinned') return blocked(`machine ${spec.name}`, later)
+      if (hasNixos(spec) && machine.facts.system !== 'nixos') return blocked(`system ${spec.name}`, later)
       const panel = world.get('panels')[spec.name]
       if (panel?.state === 'up') return done(panel.version ? `version ${panel.version}` : 'healthy')
-      const install = machine.facts.dokploy !== 'installed'
+      const install = !hasNixos(spec) && machine.facts.dokploy !== 'installed'
       return todo({
         kind: install ? 'create' : 'wait',
         summary: install ? `install Dokploy ${spec.dokploy.version} on ${spec.name} over SSH` : later.summary,

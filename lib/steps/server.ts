@@ -127,6 +127,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
               ...(spec.pullRequest === undefined ? {} : { [LABEL_KEYS.pullRequest]: String(spec.pullRequest) }),
               [LABEL_KEYS.hostKey]: encodeHostKey(hostKey.publicKey),
               [LABEL_KEYS.trust]: 'bootstrap',
+              ...(spec.nixos ? { [LABEL_KEYS.os]: 'nixos' } : {}),
             },
             userData: renderUserData({
               hostname: spec.name,

@@ -5,12 +5,14 @@ import type { Readers } from '../engine/world.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
 import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
+import type { InstallerState, NixosAnywhere } from '../providers/ports/nixos-anywhere.ts'
 import type { AppsState, HooksState } from './app-world.ts'
 import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
 import type { OutsideReader, OutsideState } from './outside.ts'
 import type { PanelReader, PanelState } from './panel.ts'
 import type { PreviewsState, PullsState } from './preview-world.ts'
+import type { ServiceReader, ServiceState } from './service.ts'
 
 export interface EstateWorld {
   locations: readonly cloud.Location[]
@@ -28,8 +30,12 @@ export interface EstateWorld {
   records: readonly DnsRecord[]
   /** By server name. */
   machines: Readonly<Record<string, MachineState>>
+  /** Whether NixOS can be installed from here. */
+  installer: InstallerState
   /** Dokploy, by server name. */
   panels: Readonly<Record<string, PanelState>>
+  /** The backend service, by server name. */
+  services: Readonly<Record<string, ServiceState>>
   /** What a visitor sees, by server name. */
   outside: Readonly<Record<string, OutsideState>>
   /** Of names that move here, by name; empty except in the commands of a move, as are the two after it. */
@@ -52,6 +58,8 @@ export interface WorldPorts {
   readonly machines: MachineReader
   readonly panels: PanelReader
   readonly outside: OutsideReader
+  readonly installer: Pick<NixosAnywhere, 'look'>
+  readonly services: ServiceReader
 }
 
 /** One reader per slice. */
@@ -80,9 +88,14 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
       return zone ? ports.dns.listRecords(zone.id) : []
     },
     machines: async get => ofServers(await get('servers'), (spec, server) => ports.machines.read(spec, server)),
+    installer: () => ports.installer.look(),
     panels: async get => {
       const machines = await get('machines')
       return ofServers(await get('servers'), (spec, server) => ports.panels.read(spec, server, machines[spec.name]))
+    },
+    services: async get => {
+      const machines = await get('machines')
+      return ofServers(await get('servers'), (spec, server) => ports.services.read(spec, server, machines[spec.name]))
     },
     outside: async get => ofServers(await get('servers'), (spec, server) => ports.outside.read(spec, server)),
     apps: async () => ({}),

@@ -59,12 +59,18 @@ in
         HOME = home;
         # There is no terminal to draw on.
         DEVENV_TUI = "false";
+        # The settings may name another.
+        LANDFALL_PROFILE = cfg.profile;
       };
       unitConfig.ConditionPathExists = settings;
       preStart = builtins.readFile ../programs/backend.sh;
       serviceConfig = {
-        ExecStart = "${pkgs.devenv}/bin/devenv --profile ${cfg.profile} up";
-        EnvironmentFile = settings;
+        ExecStart = "${pkgs.devenv}/bin/devenv --profile \${LANDFALL_PROFILE} up";
+        EnvironmentFile = [
+          settings
+          # Its own variables, which Caddy does not see.
+          "-/var/lib/landfall/backend-variables.env"
+        ];
         User = "backend";
         Group = "backend";
         # Made by the clone, hence the dash; the first start is not in it yet.

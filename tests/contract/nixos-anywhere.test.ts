@@ -109,8 +109,7 @@ const openRig = (variables: Readonly<Record<string, string>> = {}, without: read
   }
 }
 
-const isAlive = (pid: number): boolean =>
-  existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
 
 const until = async (what: string, holds: () => boolean): Promise<void> => {
   for (let tries = 0; !holds(); tries += 1) {
@@ -185,7 +184,9 @@ describe('a phase', () => {
       const rig = openRig({ HANG: phase })
       const error = await failureOf(rig.installer.run(rig.given(phase)))
       expect(error.code).toBe('timeout')
-      expect(error.message).toContain(`The phase ${phase} of installing NixOS on backend (192.0.2.7) did not end within 0.7 seconds`)
+      expect(error.message).toContain(
+        `The phase ${phase} of installing NixOS on backend (192.0.2.7) did not end within 0.7 seconds`,
+      )
       expect(error.hint).toContain('bun scripts/provision.ts apply')
       expect(rig.pids().length).toBeGreaterThanOrEqual(3)
       await until('all that it started has ended', () => !rig.pids().some(isAlive))

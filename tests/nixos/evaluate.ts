@@ -10,7 +10,15 @@ import { join } from 'node:path'
 export const ROOT = new URL('../../', import.meta.url).pathname
 export const SHARED = process.env.LANDFALL_SHARED ?? join(ROOT, '..', 'shared')
 
-export const MACHINES = ['golden', 'golden-digitalocean', 'backend-digitalocean', 'cluster-node'] as const
+export const MACHINES = [
+  'backend-digitalocean',
+  'backend-hetzner',
+  'base-digitalocean',
+  'base-hetzner',
+  'cluster-node',
+  'golden',
+  'golden-digitalocean',
+] as const
 export type Machine = (typeof MACHINES)[number]
 
 const EVALUATOR = join(SHARED, 'nix-offline-eval')

@@ -47,7 +47,7 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
   test('the flake has exactly the machines that are looked at here', async () => {
     const text = readFileSync(join(ROOT, 'flake.nix'), 'utf8')
     const names = [...text.matchAll(/^ {8}([a-z-]+) = machine "/gm)].map(match => match[1])
-    expect(names).toEqual([...MACHINES])
+    expect(names.sort()).toEqual([...MACHINES])
   })
 
   for (const name of MACHINES)
@@ -218,12 +218,13 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
 
     test('runs devenv with the production profile, without a terminal, as a user of its own', () => {
       const service = option(name, 'systemd.services.landfall-backend.serviceConfig')
-      expect(at(service, 'ExecStart')).toMatch(/\/bin\/devenv --profile prod up$/)
+      expect(at(service, 'ExecStart')).toMatch(/\/bin\/devenv --profile \$\{LANDFALL_PROFILE\} up$/)
       expect(at(service, 'User')).toBe('backend')
       expect(at(service, 'Restart')).toBe('on-failure')
       expect(at(service, 'KillMode')).toBe('mixed')
       expect(at(service, 'TimeoutStartSec')).toBeGreaterThanOrEqual(1800)
       expect(at(option(name, 'systemd.services.landfall-backend.environment'), 'DEVENV_TUI')).toBe('false')
+      expect(at(option(name, 'systemd.services.landfall-backend.environment'), 'LANDFALL_PROFILE')).toBe('prod')
       expect(textOf(option(name, 'systemd.services.landfall-backend.preStart'))).toContain('git clone')
     })
 

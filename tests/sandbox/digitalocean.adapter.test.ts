@@ -34,6 +34,7 @@ const openRig = async (token: string = SANDBOX_TOKENS.digitalocean) => {
     },
   }
   const cloud = createDigitalOcean({
+    prices: { snapshotGbMonth: 0.06, volumeGbMonth: 0.1, backupPercent: 20 },
     token: new Secret('DIGITALOCEAN_TOKEN', token),
     endpoint: sandbox.environment.DIGITALOCEAN_ENDPOINT ?? '',
     context: {

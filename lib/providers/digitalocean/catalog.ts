@@ -6,7 +6,14 @@ import { labelsFromTags } from './tags.ts'
 
 type Catalog = Pick<Cloud, 'listLocations' | 'listServerTypes' | 'readPricing' | 'listImages' | 'deleteImage'>
 
-export function createCatalog(client: Client): Catalog {
+/** What the API does not tell, in US dollars: it has prices of sizes only. */
+export interface ToldPrices {
+  readonly snapshotGbMonth: number
+  readonly volumeGbMonth: number
+  readonly backupPercent: number
+}
+
+export function createCatalog(client: Client, told: ToldPrices): Catalog {
   const listRegions = async (): Promise<readonly WireRegion[]> => {
     const request = { what: 'list regions', path: '/regions' }
     return (await client.list<WireRegion>(request, 'regions', (dots, page) => dots.region.listRegions(page))).value
@@ -19,17 +26,16 @@ export function createCatalog(client: Client): Catalog {
       )
       return value.map(typeFromWire)
     },
-    // The API tells the prices of sizes only; these two are DigitalOcean's published ones (docs, "Snapshots", "Volumes": pricing).
     readPricing: async () => ({
       currency: 'USD',
       vatRate: 0,
-      snapshotGbMonth: same(0.06),
-      volumeGbMonth: same(0.1),
+      snapshotGbMonth: same(told.snapshotGbMonth),
+      volumeGbMonth: same(told.volumeGbMonth),
       // A droplet's addresses are part of its price.
       primaryIps: (await listRegions()).flatMap(({ slug }) =>
         (['ipv4', 'ipv6'] as const).map(type => ({ type, location: slug, hourly: same(0), monthly: same(0) })),
       ),
-      serverBackupPercent: 20,
+      serverBackupPercent: told.backupPercent,
     }),
     async listImages() {
       const request = { what: 'list images', path: '/images' }

@@ -5,7 +5,7 @@ import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { Cloud, CloudLocks } from '../ports/cloud.ts'
 import { createBelongings } from './belongings.ts'
-import { createCatalog } from './catalog.ts'
+import { createCatalog, type ToldPrices } from './catalog.ts'
 import { createClient } from './client.ts'
 import { createDroplets } from './droplets.ts'
 import { createFirewalls } from './firewalls.ts'
@@ -26,18 +26,19 @@ export interface DigitalOceanOptions {
   /** With the version, for example `https://api.digitalocean.com/v2`. */
   readonly endpoint?: string
   readonly context: ProviderContext
+  readonly prices: ToldPrices
   /** For each request. */
   readonly timeoutMs?: number
 }
 
 /** Every request of it counts as `digitalocean` in the meter. The library is loaded with the first of them. */
 export function createDigitalOcean(options: DigitalOceanOptions): DigitalOcean {
-  const { token, context, endpoint = ENDPOINT, timeoutMs = TIMEOUT_MS } = options
+  const { token, context, prices, endpoint = ENDPOINT, timeoutMs = TIMEOUT_MS } = options
   const client = createClient({ token, context, endpoint: endpoint.replace(/\/+$/, ''), timeoutMs })
   const shared = createShared(client)
   return {
     vendor: 'digitalocean',
-    ...createCatalog(client),
+    ...createCatalog(client, prices),
     ...createBelongings(client),
     ...createFirewalls(client, shared),
     ...createDroplets(client, shared),

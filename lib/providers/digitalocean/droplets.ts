@@ -7,10 +7,15 @@ import { guardsOf } from './firewalls.ts'
 import { type Shared, type WireDroplet, type WireFirewall, waitAction } from './shared.ts'
 import { guardTag, labelsFromTags, tagsFromLabels } from './tags.ts'
 
-type Droplets = Pick<Cloud, 'listServers' | 'createServer' | 'setServerLabels' | 'powerOn' | 'waitServerRunning' | 'deleteServer'>
+type Droplets = Pick<
+  Cloud,
+  'listServers' | 'createServer' | 'setServerLabels' | 'powerOn' | 'setServerType' | 'waitServerRunning' | 'deleteServer'
+>
 
 const RUNNING_WITHIN_MS = 15 * 60_000
 const ADDRESSES_WITHIN_MS = 3 * 60_000
+/** How long a guest gets before it is powered off. */
+const SHUTDOWN_WITHIN_MS = 60_000
 const GONE_WITHIN_MS = 5 * 60_000
 const USER_DATA_LIMIT_BYTES = 64 * 1024
 
@@ -52,15 +57,44 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
     }
   }
 
-  const powerOn = async (id: string, signal?: AbortSignal): Promise<void> => {
-    const what = `power on droplet ${id}`
+  /** Sends an action to the droplet and waits for its end. */
+  const act = async (id: string, what: string, send: Parameters<typeof client.call>[1], signal?: AbortSignal): Promise<void> => {
     const request = { what, method: 'POST', path: `/droplets/${id}/actions`, ...(signal ? { signal } : {}) } as const
-    const { value } = await client.call(
-      request,
-      dots => dots.droplet.powerOnDroplet({ droplet_id: Number(id) }),
-      data => data,
-    )
+    const { value } = await client.call(request, send, data => data)
     await waitAction(client, what, value, signal)
+  }
+
+  const powerOn = (id: string, signal?: AbortSignal): Promise<void> =>
+    act(id, `power on droplet ${id}`, dots => dots.droplet.powerOnDroplet({ droplet_id: Number(id) }), signal)
+
+  /** A guest that reacts to the shutdown is off soon; one that does not is powered off. */
+  const powerOff = async (id: string, signal: AbortSignal): Promise<void> => {
+    if ((await read(id, signal)).status === 'off') return
+    try {
+      await act(id, `shut down droplet ${id}`, dots => dots.droplet.shutdownDroplet({ droplet_id: Number(id) }), signal)
+    } catch (error) {
+      // DigitalOcean gives the guest a time of its own and calls the action failed when that is over.
+      if (!(error instanceof LandfallError) || error.code !== 'vendor') throw error
+    }
+    const deadlineMs = clock.monotonicMs() + SHUTDOWN_WITHIN_MS
+    while (clock.monotonicMs() < deadlineMs) {
+      if ((await read(id, signal)).status === 'off') return
+      await clock.sleep(2_000, signal)
+    }
+    await act(id, `power off droplet ${id}`, dots => dots.droplet.powerOffDroplet({ droplet_id: Number(id) }), signal)
+  }
+
+  const waitServerRunning: Droplets['waitServerRunning'] = async (id, signal) => {
+    const what = `start droplet ${id}`
+    let poweredOn = false
+    const droplet = await readUntil(id, { what, withinMs: RUNNING_WITHIN_MS, signal }, async each => {
+      if (each.status === 'off' && !each.locked && !poweredOn) {
+        poweredOn = true
+        await powerOn(id, signal)
+      }
+      return each.status === 'active'
+    })
+    return toServer(droplet)
   }
 
   const tag = async (verb: 'add' | 'take', name: string, id: string): Promise<void> => {
@@ -120,18 +154,24 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
 
     powerOn: id => powerOn(id),
 
-    async waitServerRunning(id, signal) {
-      const what = `start droplet ${id}`
-      let poweredOn = false
-      const droplet = await readUntil(id, { what, withinMs: RUNNING_WITHIN_MS, signal }, async each => {
-        if (each.status === 'off' && !each.locked && !poweredOn) {
-          poweredOn = true
-          await powerOn(id, signal)
-        }
-        return each.status === 'active'
-      })
-      return toServer(droplet)
+    async setServerType(id, type, signal) {
+      await powerOff(id, signal)
+      try {
+        await act(
+          id,
+          `change droplet ${id} to ${type}`,
+          dots => dots.droplet.resizeDroplet({ droplet_id: Number(id), size: type, disk: false }),
+          signal,
+        )
+      } catch (error) {
+        // Whatever the vendor says about the size, a droplet that ran is not left off.
+        await powerOn(id, signal)
+        throw error
+      }
+      return waitServerRunning(id, signal)
     },
+
+    waitServerRunning,
 
     async deleteServer(id) {
       const droplet = (await shared.listDroplets()).find(each => String(each.id) === id)

@@ -14,12 +14,17 @@ import {
   type WireNamed,
 } from './wire.ts'
 
-type Servers = Pick<Cloud, 'listServers' | 'createServer' | 'setServerLabels' | 'powerOn' | 'waitServerRunning' | 'deleteServer'>
+type Servers = Pick<
+  Cloud,
+  'listServers' | 'createServer' | 'setServerLabels' | 'powerOn' | 'setServerType' | 'waitServerRunning' | 'deleteServer'
+>
 
 /** How long a server may take until it runs, after its actions have ended. */
 const RUNNING_WITHIN_MS = 15 * 60_000
 /** How long an accepted server may take until it has its addresses. */
 const ADDRESSES_WITHIN_MS = 60_000
+/** How long a guest gets before it is powered off. */
+const SHUTDOWN_WITHIN_MS = 60_000
 
 export function createServers(deps: Deps): Servers {
   const { calls, context } = deps
@@ -95,6 +100,54 @@ export function createServers(deps: Deps): Servers {
       ...(signal === undefined ? {} : { signal }),
     })
 
+  const waitServerRunning: Servers['waitServerRunning'] = async (id, signal) => {
+    const what = `start server ${id}`
+    const create = creates.get(id)
+    if (create) {
+      // An action that failed has been told; the next wait looks at the server itself.
+      creates.delete(id)
+      await track(deps, create.actions, { what, order: 'chain', receivedAtMs: create.receivedAtMs, signal })
+      // A server may end off although its start succeeded; asking that once for many is cheaper than reading each.
+      if (!(await findOff()).has(id)) {
+        // Its actions succeeded, and applying the firewalls is one of them.
+        const { pendingFirewallIds: _, ...server } = create.server
+        return { ...server, status: 'running', locked: false }
+      }
+    }
+    let poweredOn = false
+    return readUntil(id, { what, withinMs: RUNNING_WITHIN_MS, signal }, async server => {
+      if (server.status === 'deleting') {
+        throw new LandfallError('unhealthy', `Could not ${what}: server ${server.name} is being deleted.`, {
+          hint: 'Run the same command again when it is gone.',
+        })
+      }
+      if (server.status === 'off' && !server.locked && server.pendingFirewallIds) {
+        throw new LandfallError('unhealthy', `Could not ${what}: ${server.name} is off and its firewall is not in force.`, {
+          hint: 'Run the same command again: it puts the firewall into force first.',
+        })
+      }
+      if (server.status === 'off' && !server.locked && !poweredOn) {
+        poweredOn = true
+        context.log(`hetzner: server ${server.name} ended up off; powering it on`)
+        await powerOn(id, signal)
+      }
+      return server.status === 'running'
+    })
+  }
+
+  /** A guest that reacts to the shutdown is off soon; the vendor tells only that the signal was sent. */
+  const powerOff = async (id: string, signal: AbortSignal): Promise<void> => {
+    if ((await readServer(id, signal)).status === 'off') return
+    await act(deps, { what: `shut down server ${id}`, path: `${pathOf(id)}/actions/shutdown`, signal })
+    const deadlineAtMs = clock.monotonicMs() + SHUTDOWN_WITHIN_MS
+    while (clock.monotonicMs() < deadlineAtMs) {
+      if ((await readServer(id, signal)).status === 'off') return
+      await clock.sleep(2_000, signal)
+    }
+    context.log(`hetzner: server ${id} does not shut down; powering it off`)
+    await act(deps, { what: `power off server ${id}`, path: `${pathOf(id)}/actions/poweroff`, signal })
+  }
+
   return {
     async listServers() {
       const { value } = await calls.list<WireServer>({ what: 'list servers', path: '/servers' }, 'servers')
@@ -124,40 +177,21 @@ export function createServers(deps: Deps): Servers {
 
     powerOn: id => powerOn(id),
 
-    async waitServerRunning(id, signal) {
-      const what = `start server ${id}`
-      const create = creates.get(id)
-      if (create) {
-        // An action that failed has been told; the next wait looks at the server itself.
-        creates.delete(id)
-        await track(deps, create.actions, { what, order: 'chain', receivedAtMs: create.receivedAtMs, signal })
-        // A server may end off although its start succeeded; asking that once for many is cheaper than reading each.
-        if (!(await findOff()).has(id)) {
-          // Its actions succeeded, and applying the firewalls is one of them.
-          const { pendingFirewallIds: _, ...server } = create.server
-          return { ...server, status: 'running', locked: false }
-        }
+    async setServerType(id, type, signal) {
+      const what = `change server ${id} to ${type}`
+      await powerOff(id, signal)
+      try {
+        const body = { server_type: type, upgrade_disk: false }
+        await act(deps, { what, path: `${pathOf(id)}/actions/change_type`, body, signal })
+      } catch (error) {
+        // Whatever the vendor says about the type, a server that ran is not left off.
+        await powerOn(id, signal)
+        throw error
       }
-      let poweredOn = false
-      return readUntil(id, { what, withinMs: RUNNING_WITHIN_MS, signal }, async server => {
-        if (server.status === 'deleting') {
-          throw new LandfallError('unhealthy', `Could not ${what}: server ${server.name} is being deleted.`, {
-            hint: 'Run the same command again when it is gone.',
-          })
-        }
-        if (server.status === 'off' && !server.locked && server.pendingFirewallIds) {
-          throw new LandfallError('unhealthy', `Could not ${what}: ${server.name} is off and its firewall is not in force.`, {
-            hint: 'Run the same command again: it puts the firewall into force first.',
-          })
-        }
-        if (server.status === 'off' && !server.locked && !poweredOn) {
-          poweredOn = true
-          context.log(`hetzner: server ${server.name} ended up off; powering it on`)
-          await powerOn(id, signal)
-        }
-        return server.status === 'running'
-      })
+      return waitServerRunning(id, signal)
     },
+
+    waitServerRunning,
 
     async deleteServer(id) {
       const what = `delete server ${id}`

@@ -139,7 +139,13 @@ function environmentOf({ target }: PhaseRun, { variables, command }: NixosAnywhe
   const ssh = findProgram('ssh', path) ?? 'ssh'
   // nixos-anywhere switches the check of host keys off on its command lines; ssh takes the first word that it is given.
   const checks = ['StrictHostKeyChecking=yes', `UserKnownHostsFile=${pins}`, 'GlobalKnownHostsFile=/dev/null']
-  const settings = [...checks, `HostKeyAlias=${target.hostKeyAlias}`, 'HostKeyAlgorithms=ssh-ed25519', 'UpdateHostKeys=no', 'BatchMode=yes']
+  const settings = [
+    ...checks,
+    `HostKeyAlias=${target.hostKeyAlias}`,
+    'HostKeyAlgorithms=ssh-ed25519',
+    'UpdateHostKeys=no',
+    'BatchMode=yes',
+  ]
   const words = [ssh, ...settings.flatMap(each => ['-o', each])].map(quoteForSh).join(' ')
   writeFileSync(join(shims, 'ssh'), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o700 })
   return { ...env, PATH: `${shims}${delimiter}${path}` }
@@ -161,9 +167,12 @@ const RESUME_HINT = 'Go on from this phase: bun scripts/provision.ts apply'
 function failure({ phase, target }: { phase: InstallPhase; target: Target }, { exitCode, stopped, said, deadlineMs }: Ended) {
   const where = `${target.name} (${target.address})`
   const last = said.slice(-LINES_KEPT).join('; ')
-  const hint = phase === 'kexec' ? `${RESUME_HINT}  (the server's console at the vendor shows why it does not start)` : RESUME_HINT
+  const hint =
+    phase === 'kexec' ? `${RESUME_HINT}  (the server's console at the vendor shows why it does not start)` : RESUME_HINT
   if (stopped === 'cancelled')
-    return new LandfallError('cancelled', `Interrupted in the phase ${phase} of installing NixOS on ${where}.`, { hint: RESUME_HINT })
+    return new LandfallError('cancelled', `Interrupted in the phase ${phase} of installing NixOS on ${where}.`, {
+      hint: RESUME_HINT,
+    })
   if (stopped === 'timeout')
     return new LandfallError(
       'timeout',

@@ -191,6 +191,11 @@ export interface Cloud {
   attachFirewall(id: string, serverIds: readonly string[]): Promise<void>
   setServerLabels(id: string, labels: Labels): Promise<void>
   powerOn(id: string): Promise<void>
+  /**
+   * Shuts the server down (hard, when it does not obey), changes its type without touching its disk, and waits until it runs again; it is
+   * powered on again when the vendor refuses the type, too.
+   */
+  setServerType(id: string, type: string, signal: AbortSignal): Promise<Server>
   /** Waits until the server runs; uses the create's own actions when this process made it. Private addresses may be known only to the next list. */
   waitServerRunning(id: string, signal: AbortSignal): Promise<Server>
 

@@ -15,6 +15,7 @@ import inspectText from './programs/inspect.sh' with { type: 'text' }
 import installDockerText from './programs/install-docker.sh' with { type: 'text' }
 import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
 import installHostText from './programs/install-host.sh' with { type: 'text' }
+import markInstallText from './programs/mark-install.sh' with { type: 'text' }
 import preludeText from './programs/prelude.sh' with { type: 'text' }
 import previewText from './programs/preview.sh' with { type: 'text' }
 import previewDownText from './programs/preview-down.sh' with { type: 'text' }
@@ -27,16 +28,31 @@ import previewUpText from './programs/preview-up.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
+import serviceText from './programs/service.sh' with { type: 'text' }
+import serviceFactsText from './programs/service-facts.sh' with { type: 'text' }
+import serviceLogsText from './programs/service-logs.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
 import startText from './programs/start-dokploy-install.sh' with { type: 'text' }
+import startServiceText from './programs/start-service-update.sh' with { type: 'text' }
+import startSystemText from './programs/start-system-update.sh' with { type: 'text' }
+import runnerText from './programs/update-runner.sh' with { type: 'text' }
+import updateServiceText from './programs/update-service.sh' with { type: 'text' }
+import updateSystemText from './programs/update-system.sh' with { type: 'text' }
 import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' }
+import watchUpdateText from './programs/watch-update.sh' with { type: 'text' }
 import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
+import writeSettingsText from './programs/write-service-settings.sh' with { type: 'text' }
 
 /** The installer as it lies on a server: /usr/local/lib/landfall/install-dokploy. */
 export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, installHostText, installDockerText, installDokployText].join('')}`
 
 const END_OF_INSTALLER = 'LANDFALL-END-OF-INSTALLER'
 const writeInstaller = `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${INSTALLER_TEXT}${END_OF_INSTALLER}\n}\n\n`
+
+/** What an update's unit runs, as it lies on the machine. */
+const END_OF_RUNNER = 'LANDFALL-END-OF-RUNNER'
+const writeRunner = (text: string): string =>
+  `write_runner() {\n  cat >"$1" <<'${END_OF_RUNNER}'\n#!/bin/sh\n${runnerText}${serviceText}${text}${END_OF_RUNNER}\n}\n\n`
 
 interface Part {
   /** Names that the program takes; anything else on its stdin ends it with exit code 65. */
@@ -49,6 +65,7 @@ interface Part {
 const PARTS = {
   facts: { accepts: [], effect: 'read', text: dokployText + factsText },
   'rotate-host-key': { accepts: ['PRIVATE', 'PUBLIC'], effect: 'write', text: sshdText + rotateText },
+  'mark-install': { accepts: ['PHASE'], effect: 'write', text: markInstallText },
   'read-dokploy-login': { accepts: [], effect: 'read', text: readLoginText },
   'write-dokploy-login': { accepts: ['EMAIL', 'PASSWORD', 'API_KEY'], effect: 'write', text: writeLoginText },
   // The digests are optional: without them, what the first pull resolved is recorded and held to.
@@ -59,6 +76,24 @@ const PARTS = {
   },
   'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
   inspect: { accepts: [], effect: 'read', text: inspectText },
+  'service-facts': { accepts: [], effect: 'read', text: serviceText + serviceFactsText },
+  'write-service-settings': {
+    accepts: ['SETTINGS', 'VARIABLES', 'HASH'],
+    effect: 'write',
+    text: serviceText + writeSettingsText,
+  },
+  'start-service-update': {
+    accepts: ['REVISION', 'BRANCH', 'PORT', 'HEALTH'],
+    effect: 'write',
+    text: serviceText + writeRunner(updateServiceText) + startServiceText,
+  },
+  'start-system-update': {
+    accepts: ['ARCHIVE', 'SYSTEM', 'CONTENT'],
+    effect: 'write',
+    text: serviceText + writeRunner(updateSystemText) + startSystemText,
+  },
+  'watch-update': { accepts: ['KIND'], effect: 'read', text: serviceText + watchUpdateText },
+  'service-logs': { accepts: ['LINES', 'CURSOR'], effect: 'read', text: serviceText + serviceLogsText },
   'read-app-history': { accepts: ['APP'], effect: 'read', text: appHistoryText + readHistoryText },
   'append-app-history': { accepts: ['APP', 'ENTRY'], effect: 'write', text: appHistoryText + appendHistoryText },
   'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], effect: 'write', text: appImageText },
@@ -97,11 +132,18 @@ const program = (name: ProgramName): Program => ({
 export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   facts: program('facts'),
   'rotate-host-key': program('rotate-host-key'),
+  'mark-install': program('mark-install'),
   'read-dokploy-login': program('read-dokploy-login'),
   'write-dokploy-login': program('write-dokploy-login'),
   'start-dokploy-install': program('start-dokploy-install'),
   'watch-dokploy-install': program('watch-dokploy-install'),
   inspect: program('inspect'),
+  'service-facts': program('service-facts'),
+  'write-service-settings': program('write-service-settings'),
+  'start-service-update': program('start-service-update'),
+  'start-system-update': program('start-system-update'),
+  'watch-update': program('watch-update'),
+  'service-logs': program('service-logs'),
   'read-app-history': program('read-app-history'),
   'append-app-history': program('append-app-history'),
   'app-image': program('app-image'),

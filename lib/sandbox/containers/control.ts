@@ -65,6 +65,8 @@ export const createControl = ({ servers, settled, exec, fabric, asleep }: Contro
     killDokploy: refuse('killDokploy'),
     reviveDokploy: refuse('reviveDokploy'),
     forgetInstallFailure: refuse('forgetInstallFailure'),
+    installNixos: () => 'A container machine has no kernel of its own to start an installer with.',
+    pushRevision: refuse('pushRevision'),
     dokploy: refuse('dokploy'),
     previews: refuse('previews'),
     setRepositoryFiles: refuse('setRepositoryFiles'),

@@ -79,6 +79,7 @@ const create = (call: Call) => {
     name,
     region: region.slug,
     size: size.slug,
+    diskGb: size.disk,
     image: image.id,
     createdAtMs: nowMs,
     activeAtMs: action.endsAtMs,
@@ -114,9 +115,22 @@ const act = (call: Call) => {
   const status = statusOf(row, call.nowMs)
   if (type === 'power_on' && status === 'active') throw unprocessable('Droplet is already powered on.')
   if ((type === 'power_off' || type === 'shutdown') && status === 'off') throw unprocessable('Droplet is currently off.')
-  if (!['power_on', 'power_off', 'shutdown', 'reboot', 'snapshot'].includes(type))
+  if (!['power_on', 'power_off', 'shutdown', 'reboot', 'snapshot', 'resize'].includes(type))
     throw unprocessable(`${type} is no action of a Droplet`)
+  const size = type === 'resize' ? SIZES.find(each => each.slug === textOf(call, 'size')) : undefined
+  if (type === 'resize') {
+    if (status !== 'off') throw unprocessable('Droplet must be powered off before resizing.')
+    if (!size?.regions.includes(row.region)) throw unprocessable('This size is unavailable in the region of this Droplet.')
+    if (size.slug === row.size) throw unprocessable('This Droplet already has the requested size.')
+    if (size.disk < row.diskGb) throw unprocessable('This size is not available because it has a smaller disk.')
+  }
   const action = begin(call, type, row.id)
+  if (size)
+    call.account.droplets.put(String(row.id), {
+      ...row,
+      size: size.slug,
+      ...(call.body().disk === true ? { diskGb: size.disk } : {}),
+    })
   if (type === 'power_on') call.account.droplets.put(String(row.id), { ...row, offFromMs: null, onSinceMs: action.endsAtMs })
   if (type === 'power_off' || type === 'shutdown')
     call.account.droplets.put(String(row.id), { ...row, offFromMs: action.endsAtMs })
@@ -126,7 +140,7 @@ const act = (call: Call) => {
       id,
       name: typeof call.body().name === 'string' ? String(call.body().name) : row.name,
       region: row.region,
-      diskGb: SIZES.find(size => size.slug === row.size)?.disk ?? 25,
+      diskGb: row.diskGb,
       createdAtMs: call.nowMs,
       availableAtMs: action.endsAtMs,
       tags: [],
@@ -181,7 +195,7 @@ const renderDroplet = (call: Call, row: DropletRow) => {
     name: row.name,
     memory: size?.memory,
     vcpus: size?.vcpus,
-    disk: size?.disk,
+    disk: row.diskGb,
     locked: pendingOf(call, row.id) !== undefined || row.goneAtMs !== null,
     status: statusOf(row, nowMs),
     created_at: time(row.createdAtMs),

@@ -7,6 +7,8 @@ export interface DropletRow {
   readonly name: string
   readonly region: string
   readonly size: string
+  /** What it was made with; a resize without its disk leaves it. */
+  readonly diskGb: number
   readonly image: number
   readonly createdAtMs: number
   /** When its create action ends and it becomes active. */

@@ -11,6 +11,8 @@ export interface Disks {
   /** The disk, made when there is none. Two who ask at once get the same one. */
   ensure(server: MachineServer): Promise<DiskRow>
   change(server: Pick<MachineServer, 'id'>, fields: Partial<DiskRow>): void
+  /** Everything but the host key, which the installer holds in memory. */
+  erase(server: Pick<MachineServer, 'id'>): void
   /** Whether the disk that is kept is from before the server's last rebuild. */
   isStale(server: MachineServer): boolean
   drop(serverId: string): void
@@ -45,6 +47,10 @@ export const createDisks = (rows: Collection<DiskRow>): Disks => {
     change({ id }, fields) {
       const disk = rows.get(id)
       if (disk) rows.put(id, { ...disk, ...fields })
+    },
+    erase({ id }) {
+      const disk = rows.get(id)
+      if (disk) rows.put(id, { serverId: disk.serverId, builtAtMs: disk.builtAtMs, hostKey: disk.hostKey })
     },
     isStale(server) {
       const disk = rows.get(server.id)

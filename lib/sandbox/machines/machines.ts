@@ -13,7 +13,8 @@ import { createDisks, generateHostKey } from './disks.ts'
 import { createFaults, type MachineFaults } from './faults.ts'
 import type { Launch } from './launcher.ts'
 import { type Listener, LOOPBACK, listenHttp, listenTcp } from './listen.ts'
-import { createPlatform } from './platform.ts'
+import { type NixosRow, type PhaseInput, pushRevision, runPhase, serviceOf } from './nixos.ts'
+import { createPlatform, SERVICE_PORT } from './platform.ts'
 import { DEFAULT_COMPOSE, EMPTY_PREVIEWS, type PreviewsDisk, type RepositoryFiles, wayIn } from './preview-programs.ts'
 import { type Outcome, runProgram } from './programs.ts'
 import { createSshAcceptor } from './ssh.ts'
@@ -45,6 +46,10 @@ export interface SimulatedMachinesDeps {
 export interface MachinesControl extends MachineFaults {
   /** Another machine answers at this address from now on: same login, another host key. @throws not_found */
   changeHostKey(name: string): Promise<void>
+  /** One phase of an installation of NixOS on the machine at an address; a sentence when it cannot be done. */
+  installNixos(address: string, input: PhaseInput): string | undefined
+  /** A new commit on the branch of a repository that services are cloned from; gives its id. */
+  pushRevision(repository: string, healthy: boolean): string
   /** The panel behind a server, for assertions and for its own faults. @throws not_found */
   dokploy(name: string): DokployControl
   /** What a machine has of previews. @throws not_found */
@@ -159,6 +164,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       apps: () => platform.panelOf(server).apps,
       setLogin: (login: Readonly<Record<string, string>>) => disks.change(server, { login }),
       setHostKey: (hostKey: HostKey) => disks.change(server, { hostKey }),
+      nixos: { row: disk?.nixos, remotes: state.remotes, set: (nixos: NixosRow) => disks.change(server, { nixos }) },
       startInstall: (input: { version: string; advertiseAddr: string; pool: string }) => {
         const failsAt = isGolden(server) ? 'none' : faults?.diskFull ? 'host' : faults?.failInstallAt
         const durationMs = deps.installMs?.() ?? 2 * deps.settings().dokployStartMs
@@ -214,6 +220,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     serve: deps.serve,
     acme: deps.acme ?? { issueMs: 50, retryMs: 2_000 },
     rateLimits: () => deps.settings().rateLimits ?? true,
+    serviceOf: server => serviceOf(state.remotes, disks.get(server)),
     versionOf,
     reach,
   })
@@ -249,12 +256,19 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     )
   }
 
+  const service = (server: MachineServer) => serviceOf(state.remotes, disks.get(server))
+  const webIsUp = (moment: Moment, server: MachineServer): boolean =>
+    moment.traefikUp || (moment.booted && service(server) !== undefined)
   const openers: Readonly<
     Record<number, { isUp(moment: Moment, server: MachineServer): boolean; open(server: MachineServer): Promise<Listener> }>
   > = {
     22: { isUp: moment => moment.booted, open: openSsh },
-    80: { isUp: moment => moment.traefikUp, open: platform.openWeb },
-    443: { isUp: (moment, server) => moment.traefikUp || (moment.booted && hasEdge(server)), open: openSecure },
+    80: { isUp: webIsUp, open: platform.openWeb },
+    443: { isUp: (moment, server) => webIsUp(moment, server) || (moment.booted && hasEdge(server)), open: openSecure },
+    [SERVICE_PORT]: {
+      isUp: (moment, server) => moment.booted && service(server)?.healthy === true,
+      open: platform.openService,
+    },
     3000: { isUp: moment => moment.dokployUp, open: platform.openDokploy },
   }
 
@@ -274,6 +288,17 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       await disks.ensure(server)
       disks.change(server, { hostKey: await generateHostKey() })
     },
+    installNixos(address, input) {
+      const server = deps.servers().find(one => hasAddress(one, address))
+      if (!server || !momentOf(server).booted) return `No machine answers at ${address}.`
+      const problem = runPhase(disks, server, input)
+      if (problem === undefined && input.phase === 'disko') platform.forget(server.id)
+      // Who is connected to a system that is gone must notice.
+      const live = lives.get(server.id)
+      if (live && (input.phase === 'kexec' || input.phase === 'reboot')) closeAll(live)
+      return problem
+    },
+    pushRevision: (repository, healthy) => pushRevision(state.remotes, repository, healthy),
     dokploy: name => platform.panelOf(serverNamed(name)),
     previews: name => disks.get(serverNamed(name))?.previews ?? EMPTY_PREVIEWS,
     setRepositoryFiles: files => {
@@ -296,6 +321,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       id: server.id,
       ...moment,
       certificates,
+      ...(disk?.nixos && { nixos: { ...disk.nixos, hostKey: undefined, settings: Object.keys(disk.nixos.settings ?? {}) } }),
       ...(disk && { hostKey: disk.hostKey.publicKey, login: Object.keys(disk.login ?? {}) }),
       ...(disk && moment.dokploy === 'installed' && { panel: platform.panelOf(server).dump() }),
     }

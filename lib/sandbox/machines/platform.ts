@@ -6,7 +6,7 @@ import { acmeEmailOf } from '../dokploy/traefik-files.ts'
 import { serveStandIn } from '../front.ts'
 import type { SandboxClock, StandIn, Store } from '../kit.ts'
 import { type CertificateRow, createAcme } from './acme.ts'
-import type { Listener } from './listen.ts'
+import { type Listener, listenHttp } from './listen.ts'
 import { firstHost, hasAddress, type MachineServer } from './state.ts'
 import { openWeb, openWebSecure, parseRoutes, type TraefikDeps } from './traefik.ts'
 
@@ -19,6 +19,8 @@ export interface PlatformDeps {
   readonly serve: ((standIn: StandIn) => Promise<Listener>) | undefined
   readonly acme: { readonly issueMs: number; readonly retryMs: number }
   readonly rateLimits: () => boolean
+  /** The backend service behind Caddy, where one runs instead of Dokploy. */
+  readonly serviceOf: (server: MachineServer) => { readonly host: string; readonly healthy: boolean } | undefined
   /** With "v". */
   readonly versionOf: (server: MachineServer) => string
   /** A listener of the same machine. */
@@ -30,10 +32,14 @@ export interface Platform {
   openDokploy(server: MachineServer): Promise<Listener>
   openWeb(server: MachineServer): Promise<Listener>
   openWebSecure(server: MachineServer): Promise<Listener>
+  openService(server: MachineServer): Promise<Listener>
   certificatesOf(serverId: string): CertificateRow[]
   /** Everything that was on the machine's disk. */
   forget(serverId: string): void
 }
+
+/** Of the service's own, beside what Caddy leads to it. */
+export const SERVICE_PORT = 4444
 
 const DOKPLOY_UPSTREAM = 'dokploy:3000'
 
@@ -70,6 +76,36 @@ export const createPlatform = (deps: PlatformDeps): Platform => {
     for (const host of new Set(secure.map(route => route.host))) await certificateOf(server, panel, host)
   }
 
+  /** Caddy as the service's module sets it up: one name, HTTP sent on to HTTPS, an upstream that may be down. */
+  const caddyDeps = (server: MachineServer): TraefikDeps => {
+    const route = (host: string): string =>
+      JSON.stringify({
+        http: {
+          routers: {
+            web: { rule: `Host(\`${host}\`)`, service: 'backend', entryPoints: ['web'], middlewares: ['redirect-to-https'] },
+            websecure: { rule: `Host(\`${host}\`)`, service: 'backend', entryPoints: ['websecure'] },
+          },
+          services: { backend: { loadBalancer: { servers: [{ url: 'http://backend:3000' }] } } },
+        },
+      })
+    return {
+      files() {
+        const service = deps.serviceOf(server)
+        return service ? { caddy: route(service.host) } : {}
+      },
+      app: () => (deps.serviceOf(server)?.healthy ? new Response('ok\n') : 'closed'),
+      upstream: async () => 'closed',
+      async certificateOf(host) {
+        if (deps.serviceOf(server)?.host !== host) return undefined
+        const address = deps.resolve(host)
+        const reachable = address !== undefined && hasAddress(server, address) && deps.openToWorld(server.id, 80)
+        return acme.obtain({ serverId: server.id, host, email: '', generation: 0, reachable })
+      },
+    }
+  }
+
+  const frontDeps = (server: MachineServer): TraefikDeps => (deps.serviceOf(server) ? caddyDeps(server) : traefikDeps(server))
+
   const traefikDeps = (server: MachineServer): TraefikDeps => {
     const panel = standInOf(server).control
     return {
@@ -100,8 +136,9 @@ export const createPlatform = (deps: PlatformDeps): Platform => {
       }
       return deps.serve?.(observed) ?? serveStandIn(observed, { base: '', clock, settings: () => ({ latencyMs: 0, faults: [] }) })
     },
-    openWeb: async server => openWeb(traefikDeps(server)),
-    openWebSecure: server => openWebSecure(traefikDeps(server)),
+    openWeb: async server => openWeb(frontDeps(server)),
+    openWebSecure: server => openWebSecure(frontDeps(server)),
+    openService: async () => listenHttp(async () => new Response('ok\n')),
     certificatesOf: acme.rowsOf,
     forget(serverId) {
       acme.forget(serverId)

@@ -3,6 +3,7 @@
 import { PROGRAMS, type ProgramName } from '../../estate/programs.ts'
 import type { AppsControl } from '../dokploy/apps/apps.ts'
 import { APP_PROGRAMS } from './app-programs.ts'
+import { NIXOS_PROGRAMS, type NixosMachine, nixosFacts } from './nixos.ts'
 import { PREVIEW_PROGRAMS, type PreviewsDisk } from './preview-programs.ts'
 import { type HostKey, hasReached, type InstallRow, isGolden, type MachineServer, type Moment } from './state.ts'
 
@@ -28,6 +29,7 @@ export interface ProgramMachine {
   apps(): AppsControl
   setLogin(login: Readonly<Record<string, string>>): void
   setHostKey(key: HostKey): void
+  readonly nixos: NixosMachine
   startInstall(input: Pick<InstallRow, 'version' | 'advertiseAddr' | 'pool'>): void
 }
 
@@ -54,9 +56,10 @@ const facts = (machine: ProgramMachine): Outcome => {
   const docker = hasDocker(machine)
   return lines({
     // A snapshot has no name of its own; ours is a NixOS.
-    os: server.image.name ?? 'nixos-26.05',
+    os: machine.nixos.row ? 'nixos-26.05' : (server.image.name ?? 'nixos-26.05'),
     uptime_s: Math.floor((nowMs - (server.runningSinceMs ?? 0)) / 1000),
     clock_s: Math.floor(nowMs / 1000),
+    ...nixosFacts(machine),
     memory_mb: 3819,
     disk_free_mb: machine.diskFull ? 0 : 34_212,
     docker: docker ? DOCKER_VERSION : 'none',
@@ -152,6 +155,7 @@ const EMULATIONS = {
   inspect: { accepts: [], run: inspect },
   ...APP_PROGRAMS,
   ...PREVIEW_PROGRAMS,
+  ...NIXOS_PROGRAMS,
 } satisfies Record<ProgramName, Emulation>
 
 const isKnown = (name: string): name is ProgramName => Object.hasOwn(PROGRAMS, name)

@@ -4,6 +4,7 @@
  */
 
 import type { Collection, Store } from '../kit.ts'
+import type { NixosRow, RemoteRow } from './nixos.ts'
 import type { PreviewsDisk } from './preview-programs.ts'
 
 /** A server of a cloud stand-in, as far as its machine depends on it. */
@@ -41,6 +42,8 @@ export interface DiskRow {
   /** Releases of applications, by app: lines of base64. */
   readonly history?: Readonly<Record<string, readonly string[]>>
   readonly previews?: PreviewsDisk
+  /** Present from the first phase of an installation of NixOS on. */
+  readonly nixos?: NixosRow
 }
 
 export interface HostKey {
@@ -94,11 +97,14 @@ export interface FaultsRow {
 export interface MachineState {
   readonly disks: Collection<DiskRow>
   readonly faults: Collection<FaultsRow>
+  /** Repositories that services are cloned from. */
+  readonly remotes: Collection<RemoteRow>
 }
 
 export const openMachineState = (store: Store): MachineState => ({
   disks: store.collection('machine.disks'),
   faults: store.collection('machine.faults'),
+  remotes: store.collection('machine.remotes'),
 })
 
 export type InstallState =

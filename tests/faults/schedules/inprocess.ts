@@ -89,6 +89,9 @@ export async function openStage(): Promise<Stage> {
         signal: controller.signal,
         log: line => reporter.log(line),
         takeOver: [],
+        configPath: 'config.json',
+        reinstall: [],
+        lowMemory: false,
       })
       closers.push(composition.close)
       return { estate, composition, directory: own, simulated: [], configPath: 'config.json' }

@@ -33,6 +33,13 @@ export const deps: Deps = {
   programs: untouched('programs'),
   panelOn: () => Promise.reject(new Error('a look opened a tunnel')),
   outside: untouched('outside'),
+  nixos: {
+    installer: untouched('installer'),
+    flake: { directory: '/flake', content: 'abc', archive: () => Promise.reject(new Error('a look packed the flake')) },
+    reinstall: [],
+    lowMemory: false,
+  },
+  serviceVariables: () => Promise.reject(new Error('a look read a file')),
   takeOver: [],
 }
 
@@ -127,6 +134,9 @@ export const facts: Facts = {
   cloudInit: 'done',
   dokploy: 'installed',
   dokployLogin: 'present',
+  system: 'stock',
+  installPhase: 'none',
+  installedBy: '',
   sshClient: '198.51.100.7',
   clockS: 0,
 }

@@ -2,6 +2,27 @@ release() {
   sed -n "s/^$1=//p" /etc/os-release 2>/dev/null | head -n 1 | tr -cd 'A-Za-z0-9._-'
 }
 
+# The installer of NixOS is a NixOS too, with a variant; it keeps its progress in memory, where a reboot ends both.
+system_kind() {
+  case $(release ID) in
+    nixos) if [ "$(release VARIANT_ID)" = installer ]; then echo installer; else echo nixos; fi ;;
+    *) echo stock ;;
+  esac
+}
+
+install_phase() {
+  case $(cat /run/landfall/install-phase 2>/dev/null || true) in
+    disko) echo disko ;;
+    install) echo install ;;
+    *) echo none ;;
+  esac
+}
+
+# What an installation by Landfall wrote down: `run=…`, `content=…`.
+installed() {
+  sed -n "s/^$1=//p" /var/lib/landfall/installed 2>/dev/null | head -n 1 | tr -cd 'A-Za-z0-9._-'
+}
+
 # cloud-init leaves result.json when it has ended; its errors are an empty list when all went well.
 cloud_init_state() {
   if [ -f /run/cloud-init/result.json ]; then
@@ -54,4 +75,7 @@ printf 'swarm=%s\n' "$swarm"
 printf 'cloud_init=%s\n' "$(cloud_init_state)"
 printf 'dokploy=%s\n' "$(dokploy_state)"
 printf 'dokploy_login=%s\n' "$login"
+printf 'system=%s\n' "$(system_kind)"
+printf 'install_phase=%s\n' "$(install_phase)"
+printf 'installed_by=%s\n' "$(installed run)"
 printf 'ssh_client=%s\n' "${client%% *}"
