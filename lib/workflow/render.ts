@@ -1,0 +1,172 @@
+/**
+ * GitHub workflows of an estate's own repository, made from its config: what they watch, which secrets they need and what they ask for
+ * follows from it. They call the scripts with flags and decide nothing themselves. Pure.
+ */
+
+import type { Estate } from '../estate/estate.ts'
+
+/** Path in the repository → text. */
+export type Workflows = Readonly<Record<string, string>>
+
+export interface WorkflowInput {
+  readonly estate: Pick<Estate, 'name' | 'cloud' | 'servers' | 'dns'>
+  /** From the repository's root. */
+  readonly configPath: string
+  readonly bunVersion: string
+}
+
+/** First line of every file that is ours to replace. */
+export const MADE_BY = '# Made by Landfall: bun scripts/workflow.ts makes it anew. Change config.json, not this file.'
+
+export const IMAGE_FILE = '.github/workflows/infra-image.yml'
+export const PROVISION_FILE = '.github/workflows/infra-provision.yml'
+const IMAGE_NAME = 'Build Infrastructure Image'
+
+/** Pinned by commit, because a tag can be moved by whoever takes the action over. */
+const ACTIONS = {
+  checkout: 'actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1',
+  bun: 'oven-sh/setup-bun@0c5077e51419868618aeaa5fe8019c62421857d6 # v2.2.0',
+  nix: 'cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31.11.0',
+} as const
+
+const TOKENS = { hetzner: 'HCLOUD_TOKEN', digitalocean: 'DIGITALOCEAN_TOKEN' } as const
+
+const needsImage = ({ cloud, servers }: WorkflowInput['estate']): boolean =>
+  cloud === 'hetzner' && servers.some(spec => spec.image.kind === 'golden')
+const installsNixos = ({ servers }: WorkflowInput['estate']): boolean => servers.some(spec => spec.nixos !== undefined)
+
+const expression = (text: string): string => `\${{ ${text} }}`
+const indented = (lines: readonly string[], spaces: number): string =>
+  lines.map(line => `${' '.repeat(spaces)}${line}\n`).join('')
+
+const secretsOf = ({ cloud, dns }: WorkflowInput['estate']): readonly string[] => [
+  TOKENS[cloud],
+  ...(dns ? ['CLOUDFLARE_API_TOKEN'] : []),
+]
+const secretLines = (names: readonly string[]): readonly string[] =>
+  names.map(name => `${name}: ${expression(`secrets.${name}`)}`)
+
+/** Names of repository secrets that the workflows need, with where each comes from. Pure. */
+export const neededSecrets = (estate: WorkflowInput['estate']): readonly string[] => [
+  ...secretsOf(estate),
+  'LANDFALL_SSH_PRIVATE_KEY',
+]
+
+const head = ({ estate }: WorkflowInput): string => `permissions:
+  contents: read
+# One at a time, and never cut off: what is half done is finished by the next run, but it would cost one.
+concurrency:
+  group: landfall-${estate.name}
+  cancel-in-progress: false
+`
+
+const setUp = (input: WorkflowInput, withNix: boolean, ref?: string): string => `      - uses: ${ACTIONS.checkout}
+        with:
+          persist-credentials: false
+${ref === undefined ? '' : `          ref: ${ref}\n`}      - uses: ${ACTIONS.bun}
+        with:
+          bun-version: ${input.bunVersion}
+${withNix ? `      - uses: ${ACTIONS.nix}\n` : ''}      - run: bun install --frozen-lockfile
+`
+
+const renderImage = (input: WorkflowInput): string => {
+  const { estate, configPath } = input
+  const env = indented(secretLines([TOKENS.hetzner]), 10)
+  return `${MADE_BY}
+name: ${IMAGE_NAME}
+on:
+  push:
+    branches: [main]
+    paths:
+      - ${configPath}
+      - flake.nix
+      - flake.lock
+      - nixos/**
+      - packer/**
+  workflow_dispatch:
+${head(input)}jobs:
+  image:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 120
+    steps:
+${setUp(input, true)}      - name: Build the image, where none of the present sources exists
+        env:
+${env}        run: nix develop --command bun scripts/image.ts build --config ${configPath} --yes --json
+      - name: Keep the newest three
+        env:
+${env}        run: bun scripts/image.ts prune --config ${configPath} --keep 3 --yes --confirm ${estate.name} --json
+      - name: Delete what a build that was cut off has left
+        if: ${expression('always()')}
+        env:
+${env}        run: bun scripts/image.ts sweep --config ${configPath} --hours 3 --yes --json
+`
+}
+
+const renderProvision = (input: WorkflowInput): string => {
+  const { estate, configPath } = input
+  const image = needsImage(estate)
+  const after = image
+    ? `  workflow_run:
+    workflows: [${IMAGE_NAME}]
+    types: [completed]
+    branches: [main]
+`
+    : ''
+  const condition = image
+    ? `    # A run of the image's workflow counts when it succeeded, here and not in a fork.
+    if: >-
+      github.event_name == 'workflow_dispatch' ||
+      (github.event.workflow_run.conclusion == 'success' &&
+      github.event.workflow_run.head_repository.full_name == github.repository)
+`
+    : ''
+  const withNix = installsNixos(estate)
+  const bun = withNix ? 'nix develop --command bun' : 'bun'
+  const ref = image ? expression('github.event.workflow_run.head_sha || github.sha') : undefined
+  return `${MADE_BY}
+name: Provision Infrastructure
+on:
+${after}  workflow_dispatch:
+    inputs:
+      action:
+        description: What to do
+        type: choice
+        options: [plan, apply, destroy]
+        default: plan
+        required: true
+      confirm:
+        description: To destroy, the name of the estate
+        type: string
+        required: false
+${head(input)}jobs:
+  provision:
+${condition}    runs-on: ubuntu-24.04
+    timeout-minutes: 120
+    steps:
+${setUp(input, withNix, ref)}      - name: Write the SSH key down
+        env:
+          KEY: ${expression('secrets.LANDFALL_SSH_PRIVATE_KEY')}
+        run: |
+          umask 077
+          printf '%s\\n' "$KEY" >"$RUNNER_TEMP/landfall_key"
+          ssh-keygen -y -f "$RUNNER_TEMP/landfall_key" >"$RUNNER_TEMP/landfall_key.pub"
+      - name: Plan, apply or destroy
+        env:
+          ACTION: ${expression("inputs.action || 'apply'")}
+          CONFIRM: ${expression('inputs.confirm')}
+          LANDFALL_SSH_KEY: ${expression('runner.temp')}/landfall_key
+${indented(secretLines(secretsOf(estate)), 10)}        run: |
+          case $ACTION in
+            # 2: there are changes, which is what a plan is for.
+            plan) ${bun} scripts/setup.ts --config ${configPath} --plan --json || [ $? -eq 2 ] ;;
+            apply) ${bun} scripts/setup.ts --config ${configPath} --yes --json ;;
+            destroy) ${bun} scripts/destroy.ts --config ${configPath} --yes --confirm "$CONFIRM" --json ;;
+          esac
+`
+}
+
+/** The workflows that an estate's repository needs. */
+export const desiredWorkflows = (input: WorkflowInput): Workflows => ({
+  ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input) } : {}),
+  [PROVISION_FILE]: renderProvision(input),
+})

@@ -1,0 +1,69 @@
+/** What `scripts/workflow.ts` does: compares the workflows of this repository with what the config asks for, shows it, writes them. */
+
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { writeFileAtomic } from '../engine/files.ts'
+import { LandfallError } from '../errors.ts'
+import type { Opened, Session } from '../script.ts'
+import { commandLine } from '../view.ts'
+import { desiredWorkflows, MADE_BY, neededSecrets, type Workflows } from './render.ts'
+
+const BUN_VERSION = '1.4.5'
+
+type State = 'missing' | 'as wanted' | 'outdated' | 'foreign'
+
+/** How each file stands. `read` gives a file's text, undefined where there is none. Pure. */
+export const workflowStates = (
+  wanted: Workflows,
+  read: (path: string) => string | undefined,
+): readonly { readonly path: string; readonly state: State }[] =>
+  Object.entries(wanted).map(([path, text]) => {
+    const have = read(path)
+    if (have === undefined) return { path, state: 'missing' }
+    if (have === text) return { path, state: 'as wanted' }
+    return { path, state: have.startsWith(MADE_BY) ? 'outdated' : 'foreign' }
+  })
+
+const readHere = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, 'utf8') : undefined)
+
+/** Answers with the exit code: 2 for a plan with something to write. */
+export async function writeWorkflows(session: Session, { estate, configPath }: Opened): Promise<number> {
+  const { args, ask, reporter, interactive } = session
+  if (configPath.startsWith('/') || configPath.split('/').includes('..'))
+    throw new LandfallError('usage', `${configPath} does not lie in this directory, so no workflow of it could read it.`, {
+      hint: 'Run this in the root of the repository that holds the config.',
+    })
+  const wanted = desiredWorkflows({ estate, configPath, bunVersion: BUN_VERSION })
+  const states = workflowStates(wanted, readHere)
+  const foreign = states.filter(each => each.state === 'foreign')
+  if (foreign.length > 0)
+    throw new LandfallError('refused', `${foreign.map(each => each.path).join(' and ')} was not made by Landfall.`, {
+      hint: 'Move it away or delete it, then run the same command again.',
+    })
+  const due = states.filter(each => each.state !== 'as wanted')
+  for (const { path, state } of states) reporter.page(`${path}: ${state}`, { path, state })
+  if (args.plan || due.length === 0) return due.length > 0 ? 2 : 0
+  if (!args.yes) {
+    if (!interactive)
+      throw new LandfallError('usage', 'There is no terminal to ask on whether these files may be written.', {
+        hint: `Say it with a flag: ${commandLine(session, '--yes')}`,
+      })
+    const agreed = await ask.confirm({ flag: '--yes', message: `Write ${due.length === 1 ? 'it' : 'them'}?`, default: true })
+    if (!agreed) throw new LandfallError('cancelled', 'Nothing was changed.')
+  }
+  for (const { path } of due) {
+    mkdirSync(dirname(path), { recursive: true })
+    await writeFileAtomic(path, wanted[path] ?? '', 0o644)
+  }
+  const secrets = neededSecrets(estate)
+  reporter.page(
+    [
+      'They need these secrets of the repository (Settings → Secrets and variables → Actions):',
+      ...secrets.map(name => `  gh secret set ${name}`),
+      'LANDFALL_SSH_PRIVATE_KEY is a key of its own for CI: ssh-keygen -t ed25519 -N "" -f ci_key; its public half belongs into',
+      'ssh.public_keys in config.json beside yours.',
+    ].join('\n'),
+    { written: due.map(each => each.path), secrets },
+  )
+  return 0
+}

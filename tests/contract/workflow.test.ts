@@ -1,0 +1,160 @@
+/** The workflows that are written into an estate's repository: valid for actionlint, careful with rights and secrets, written once. */
+
+import { afterAll, describe, expect, test } from 'bun:test'
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { closePlaces, openPlace, type Place, ROOT, TWO_SERVERS } from '../sandbox/scripts/run.ts'
+
+afterAll(closePlaces)
+
+const VERSION = '1.7.12'
+
+/** On the PATH, or where CI installs it: `go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12`. */
+const actionlint = process.env.LANDFALL_ACTIONLINT ?? Bun.which('actionlint')
+if (!actionlint) {
+  if (process.env.CI)
+    throw new Error(`install actionlint ${VERSION} (go install github.com/rhysd/actionlint/cmd/actionlint@v${VERSION})`)
+  test.skip('the workflows against actionlint (skipped: it is not installed)', () => undefined)
+}
+
+const NIXOS: unknown = JSON.parse(readFileSync(join(ROOT, 'examples/nixos-anywhere.json'), 'utf8'))
+const IMAGE = '.github/workflows/infra-image.yml'
+const PROVISION = '.github/workflows/infra-provision.yml'
+
+const written = async (config: unknown): Promise<Place> => {
+  const place = await openPlace(config)
+  const ended = await place.run('workflow --yes --json')
+  expect({ code: ended.code, errors: ended.errors() }).toEqual({ code: 0, errors: [] })
+  return place
+}
+const read = (place: Place, path: string): string => readFileSync(join(place.cwd, path), 'utf8')
+
+interface Step {
+  readonly uses?: string
+  readonly run?: string
+  readonly env?: Readonly<Record<string, string>>
+}
+interface Workflow {
+  readonly on: Readonly<Record<string, unknown>>
+  readonly permissions: unknown
+  readonly concurrency: { readonly group: string; readonly 'cancel-in-progress': boolean }
+  readonly jobs: Readonly<Record<string, { readonly steps: readonly Step[] }>>
+}
+const parse = (place: Place, path: string): Workflow => Bun.YAML.parse(read(place, path)) as Workflow
+const stepsOf = (workflow: Workflow): readonly Step[] => Object.values(workflow.jobs).flatMap(job => job.steps)
+
+describe.skipIf(!actionlint)('actionlint', () => {
+  for (const [name, config, files] of [
+    ['two servers from the golden image', TWO_SERVERS, [IMAGE, PROVISION]],
+    ['a droplet with NixOS', NIXOS, [PROVISION]],
+  ] as const)
+    test(`finds nothing in the workflows of ${name}`, async () => {
+      const place = await written(config)
+      const child = Bun.spawn([actionlint ?? '', '-no-color', '-shellcheck', Bun.which('shellcheck') ?? '', ...files], {
+        cwd: place.cwd,
+        stdout: 'pipe',
+        stderr: 'pipe',
+      })
+      const [said, wrong, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
+      expect({ code, said, wrong }).toEqual({ code: 0, said: '', wrong: '' })
+    }, 60_000)
+
+  test('would find a mistake', async () => {
+    const place = await written(TWO_SERVERS)
+    writeFileSync(join(place.cwd, PROVISION), read(place, PROVISION).replace('inputs.action ||', 'inputs.no_such_input ||'))
+    const child = Bun.spawn([actionlint ?? '', '-no-color', PROVISION], { cwd: place.cwd, stdout: 'pipe', stderr: 'pipe' })
+    expect({ code: await child.exited, said: await child.stdout.text() }).toMatchObject({
+      code: 1,
+      said: expect.stringContaining('no_such_input'),
+    })
+  }, 60_000)
+})
+
+describe('the workflows', () => {
+  test('may only read the repository, run one at a time, and use actions pinned by commit', async () => {
+    const place = await written(TWO_SERVERS)
+    for (const path of [IMAGE, PROVISION]) {
+      const workflow = parse(place, path)
+      expect(workflow.permissions).toEqual({ contents: 'read' })
+      expect(workflow.concurrency).toEqual({ group: 'landfall-example', 'cancel-in-progress': false })
+      for (const { uses } of stepsOf(workflow)) if (uses !== undefined) expect(uses).toMatch(/@[0-9a-f]{40}$/)
+      // What somebody types into a form never becomes part of a program.
+      for (const { run } of stepsOf(workflow)) expect(run ?? '').not.toContain('${{')
+    }
+  }, 60_000)
+
+  test('build on a change of what the image is made of, provision afterwards or by hand', async () => {
+    const place = await written(TWO_SERVERS)
+    expect(parse(place, IMAGE).on).toEqual({
+      push: { branches: ['main'], paths: ['config.json', 'flake.nix', 'flake.lock', 'nixos/**', 'packer/**'] },
+      workflow_dispatch: null,
+    })
+    const { on } = parse(place, PROVISION)
+    expect(on).toMatchObject({
+      workflow_run: { workflows: ['Build Infrastructure Image'], types: ['completed'] },
+      workflow_dispatch: { inputs: { action: { options: ['plan', 'apply', 'destroy'], default: 'plan' } } },
+    })
+  }, 60_000)
+
+  test('are written once; changed by somebody they are put back, and one of another hand is left alone', async () => {
+    const place = await written(TWO_SERVERS)
+    expect((await place.run('workflow --plan --json')).code).toBe(0)
+    const before = read(place, PROVISION)
+    writeFileSync(join(place.cwd, PROVISION), `${before}# edited\n`)
+    expect((await place.run('workflow --plan --json')).code).toBe(2)
+    expect((await place.run('workflow --yes --json')).code).toBe(0)
+    expect(read(place, PROVISION)).toBe(before)
+    writeFileSync(join(place.cwd, PROVISION), 'name: mine\n')
+    const refused = await place.run('workflow --yes --json')
+    expect({ code: refused.code, text: read(place, PROVISION) }).toEqual({ code: 3, text: 'name: mine\n' })
+  }, 60_000)
+
+  test('are not made for a config that no checkout would hold', async () => {
+    const place = await openPlace(TWO_SERVERS)
+    const ended = await place.run(`workflow --yes --json --config ${join(place.cwd, 'config.json')}`)
+    expect({ code: ended.code, made: existsSync(join(place.cwd, '.github')) }).toEqual({ code: 64, made: false })
+  })
+})
+
+/** The run step as GitHub runs it: `bash -e`, with stand-ins for what it calls. */
+describe('the step that plans, applies or destroys', () => {
+  const runStep = async (action: string, exitCode: number) => {
+    const place = await written(TWO_SERVERS)
+    const step = stepsOf(parse(place, PROVISION)).find(each => each.run?.includes('case $ACTION'))
+    const bin = join(place.cwd, 'bin')
+    mkdirSync(bin)
+    writeFileSync(join(bin, 'bun'), `#!/bin/sh\necho "$*"\nexit ${exitCode}\n`)
+    chmodSync(join(bin, 'bun'), 0o755)
+    const child = Bun.spawn(['bash', '-e', '-c', step?.run ?? 'exit 99'], {
+      env: { PATH: `${bin}:${process.env.PATH}`, ACTION: action, CONFIRM: 'example; touch hacked' },
+      cwd: place.cwd,
+      stdout: 'pipe',
+    })
+    const [said, code] = await Promise.all([child.stdout.text(), child.exited])
+    return { said: said.trim(), code, hacked: existsSync(join(place.cwd, 'hacked')) }
+  }
+
+  test('plans: changes are no failure, an error is', async () => {
+    expect(await runStep('plan', 2)).toEqual({
+      said: 'scripts/setup.ts --config config.json --plan --json',
+      code: 0,
+      hacked: false,
+    })
+    expect((await runStep('plan', 1)).code).toBe(1)
+  }, 60_000)
+  test('applies', async () => {
+    expect(await runStep('apply', 0)).toEqual({
+      said: 'scripts/setup.ts --config config.json --yes --json',
+      code: 0,
+      hacked: false,
+    })
+    expect((await runStep('apply', 1)).code).toBe(1)
+  }, 60_000)
+  test('destroys what was named, and takes the name for nothing but a name', async () => {
+    expect(await runStep('destroy', 0)).toEqual({
+      said: 'scripts/destroy.ts --config config.json --yes --confirm example; touch hacked --json',
+      code: 0,
+      hacked: false,
+    })
+  }, 60_000)
+})
