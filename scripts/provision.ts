@@ -3,6 +3,7 @@
 import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
+import { rebuildEstate } from '../lib/rebuild.ts'
 import { defineScript } from '../lib/script.ts'
 import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 import { provisionSteps } from '../lib/steps/estate.ts'
@@ -14,13 +15,31 @@ const provision = defineScript({
     actions: [
       { name: 'apply', about: 'create what is missing, wait until it runs, install NixOS where the config says so' },
       { name: 'plan', about: 'show what apply would do; the same as --plan' },
+      {
+        name: 'rebuild',
+        about: 'from scratch: build the image, delete the servers, make them anew; addresses, certificates and backups stay',
+      },
       { name: 'destroy', about: 'delete everything that carries the estate’s labels' },
     ],
     flags: [
       { name: 'reinstall', value: 'SERVER', many: true, about: 'erase this server although it runs NixOS, and install it anew' },
+      { name: 'drop', value: 'addresses|certificates', many: true, about: 'rebuild: do not keep these' },
+      {
+        name: 'source',
+        value: 'DIR',
+        about: 'rebuild: the directory with nixos/, packer/ and flake.nix (default: this project)',
+      },
+      { name: 'var', value: 'NAME=VALUE', many: true, about: 'rebuild: a variable of the Packer template' },
+      {
+        name: 'take-over',
+        value: 'NAME',
+        many: true,
+        about: 'rebuild: replace the records that somebody else made for this name',
+      },
       { name: 'low-memory', about: 'install NixOS on a machine with less than 1.5 GB; may fail' },
     ],
     examples: [
+      { command: 'bun scripts/provision.ts rebuild --plan', about: 'what would be lost, and what stays' },
       { command: 'bun scripts/provision.ts plan', about: 'what would change, and what it costs' },
       { command: 'bun scripts/provision.ts apply --yes --json', about: 'in CI' },
       { command: 'bun scripts/provision.ts apply --sandbox --config examples/two-servers.json', about: 'a rehearsal' },
@@ -31,6 +50,7 @@ const provision = defineScript({
 
   async run(session) {
     const opened = await session.open()
+    if (session.args.action === 'rebuild') return rebuildEstate(session, opened)
     if (session.args.action === 'destroy')
       return converge(session, opened, {
         steps: destroySteps,

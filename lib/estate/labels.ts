@@ -18,6 +18,8 @@ export const LABEL_KEYS = {
   pullRequest: 'landfall/pr',
   /** `nixos`: the server was created to have NixOS installed over its image, so that nothing on its disk is anybody's. */
   os: 'landfall/os',
+  /** On primary IPs: the server that they wait for. */
+  keptFor: 'landfall/kept-for',
   /** On snapshots: what the image was built for. */
   image: 'landfall/image',
   /** On snapshots: hash of everything that the image was made of. */

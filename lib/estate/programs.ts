@@ -13,6 +13,10 @@ export const PROGRAMS = {
   'rotate-host-key': { timeoutMs: 30_000 },
   /** PHASE (disko|install) → remembered by the installer of NixOS until it ends, prints `ok=1`; exit 3 outside the installer */
   'mark-install': { timeoutMs: 20_000 },
+  /** → `acme <base64>`: Traefik's certificates with their keys; exit 4 when there are none */
+  'read-certificates': { timeoutMs: 20_000 },
+  /** ACME → put in place of what Traefik has, which starts again; prints `ok=1` */
+  'write-certificates': { timeoutMs: 60_000 },
   /** → settings (hash of the written ones, or nothing), unit (active|activating|failed|inactive), health (healthy|unhealthy), caddy (as unit),
    *    revision, previous (the one before the last update), remote (head of the branch, or nothing), content (what the system was built from) */
   'service-facts': { timeoutMs: 30_000 },

@@ -10,29 +10,16 @@ import type { Image, Pricing, Server } from '../providers/ports/cloud.ts'
 import type { Packer, PackerBuild } from '../providers/ports/packer.ts'
 import { flagValues, type Opened, type Session } from '../script.ts'
 import { isGolden, newestFirst } from '../steps/image.ts'
-import { imageBuildStep } from '../steps/image-build.ts'
+import { type ImageBuildDeps, imageBuildStep } from '../steps/image-build.ts'
 import { imagePruneStep, imageSweepStep, usersOf } from '../steps/image-keep.ts'
 import { ROOT, readImageSource } from './source.ts'
 
 const DEFAULT_KEEP = 3
 const DEFAULT_HOURS = 6
 
-/** Builds the golden image of the present sources, where there is none. */
-export async function buildImage(session: Session, opened: Opened): Promise<number> {
-  const { args, environment } = session
-  const { composition, directory, estate } = opened
-  if (estate.cloud !== 'hetzner')
-    throw new LandfallError('usage', `Golden images are built at Hetzner, and this estate is at ${estate.cloud}.`, {
-      hint: 'Use a stock image of the vendor (digitalocean.image), or install NixOS over it.',
-    })
-  if (opened.simulated.length > 0 && !args.plan)
-    throw new LandfallError(
-      'usage',
-      'An image cannot be built in a rehearsal: Packer runs programs, and simulated machines run none.',
-      {
-        hint: 'See what it would do: add --plan. The sandbox holds a finished golden image.',
-      },
-    )
+/** What a build acts through: Packer with this run's token, and the sources. @throws LandfallError token_missing | config */
+export async function imageBuildDeps(session: Session, { composition, directory }: Opened): Promise<ImageBuildDeps> {
+  const { environment } = session
   const source = readImageSource(flagValues(session, 'source')[0] ?? ROOT)
   const { createPacker } = await import('../providers/packer/packer.ts')
   const token = environment.hcloudToken
@@ -51,13 +38,33 @@ export async function buildImage(session: Session, opened: Opened): Promise<numb
     },
   })
   const packer: Packer = { build: given => made.build(relay(given)) }
-  const deps = {
+  return {
     ...composition.deps,
     packer,
     source,
     manifest: resolve(directory, 'packer-manifest.json'),
     variables: parseVariables(flagValues(session, 'var')),
   }
+}
+
+/** Builds the golden image of the present sources, where there is none. */
+export async function buildImage(session: Session, opened: Opened): Promise<number> {
+  const { args } = session
+  const { estate } = opened
+  if (estate.cloud !== 'hetzner')
+    throw new LandfallError('usage', `Golden images are built at Hetzner, and this estate is at ${estate.cloud}.`, {
+      hint: 'Use a stock image of the vendor (digitalocean.image), or install NixOS over it.',
+    })
+  if (opened.simulated.length > 0 && !args.plan)
+    throw new LandfallError(
+      'usage',
+      'An image cannot be built in a rehearsal: Packer runs programs, and simulated machines run none.',
+      {
+        hint: 'See what it would do: add --plan. The sandbox holds a finished golden image.',
+      },
+    )
+  const deps = await imageBuildDeps(session, opened)
+  const { source } = deps
   return converge(session, opened, {
     steps: () => [imageBuildStep(deps)],
     report: world => {

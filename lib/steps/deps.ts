@@ -28,6 +28,8 @@ export interface Deps {
   /** What the service's env file holds. @throws LandfallError config when it is missing or lies outside of the config's folder */
   readonly serviceVariables: () => Promise<readonly (readonly [name: string, value: string])[]>
   /** Names whose foreign DNS records the operator has said may be replaced. */
+  /** Whether servers get the addresses that were put aside for them. */
+  readonly keptAddresses?: boolean
   readonly takeOver: readonly string[]
   /** The operator and the addresses this process comes from, when they shall be let in to the panels. */
   readonly admin?: { readonly who: string; readonly addresses: readonly string[] }

@@ -10,8 +10,9 @@ import type { Deps, EstateStep } from './deps.ts'
 import { attachMissing } from './firewall.ts'
 import { chooseImage } from './image.ts'
 import { findKey } from './key.ts'
+import { keptAddress } from './rebuild.ts'
 
-type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId'>
+type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId' | 'keptAddresses'>
 
 /** The estate's own server of that name; undefined when there is none or it is a stranger's. */
 export const findServer = (estate: string, name: string, servers: readonly Server[]): Server | undefined =>
@@ -43,6 +44,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
       'pricing',
       ...(spec.network ? (['networks'] as const) : []),
       ...(spec.placementGroup ? (['placementGroups'] as const) : []),
+      ...(deps.keptAddresses ? (['primaryIps'] as const) : []),
     ],
     typicalMs: 8_000,
     look(world) {
@@ -110,6 +112,10 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
           const group = spec.placementGroup
             ? live.get('placementGroups').find(each => each.name === spec.placementGroup)
             : undefined
+          const addressFor = (type: 'ipv4' | 'ipv6') => {
+            const kept = deps.keptAddresses ? keptAddress(live.get('primaryIps'), spec, type, offer.location) : undefined
+            return kept ? { id: kept.id } : ('new' as const)
+          }
           const server = await cloud.createServer({
             name: spec.name,
             type: offer.type,
@@ -135,8 +141,8 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
               hostKeyPublic: hostKey.publicKey,
               stock: !golden,
             }),
-            ipv4: spec.ipv4 ? 'new' : 'none',
-            ipv6: spec.ipv6 ? 'new' : 'none',
+            ipv4: spec.ipv4 ? addressFor('ipv4') : 'none',
+            ipv6: spec.ipv6 ? addressFor('ipv6') : 'none',
           })
           live.update('servers', all => [...all, server])
         },

@@ -36,6 +36,8 @@ export interface EstateWorld {
   panels: Readonly<Record<string, PanelState>>
   /** The backend service, by server name. */
   services: Readonly<Record<string, ServiceState>>
+  /** Servers whose certificates lie here until they are made anew; empty except when an estate is rebuilt. */
+  keptCertificates: readonly string[]
   /** What a visitor sees, by server name. */
   outside: Readonly<Record<string, OutsideState>>
   /** Of names that move here, by name; empty except in the commands of a move, as are the two after it. */
@@ -100,6 +102,7 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     outside: async get => ofServers(await get('servers'), (spec, server) => ports.outside.read(spec, server)),
     apps: async () => ({}),
     hooks: async () => ({}),
+    keptCertificates: async () => [],
     moves: async () => ({}),
     arrivals: async () => ({}),
     certificates: async () => ({}),

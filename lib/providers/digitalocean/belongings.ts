@@ -14,6 +14,7 @@ type Belongings = Pick<
   | 'createSshKey'
   | 'createNetwork'
   | 'createPrimaryIp'
+  | 'keepPrimaryIp'
   | 'createPlacementGroup'
   | 'deleteSshKey'
   | 'deleteNetwork'
@@ -118,6 +119,7 @@ export function createBelongings(client: Client): Belongings {
     listPrimaryIps: async () => [],
     listPlacementGroups: async () => [],
     createPrimaryIp: lacks('primary IPs'),
+    keepPrimaryIp: lacks('primary IPs'),
     createPlacementGroup: lacks('placement groups'),
     deletePrimaryIp: lacks('primary IPs'),
     deletePlacementGroup: lacks('placement groups'),

@@ -15,6 +15,7 @@ type Belongings = Pick<
   | 'createSshKey'
   | 'createNetwork'
   | 'createPrimaryIp'
+  | 'keepPrimaryIp'
   | 'createPlacementGroup'
   | 'deleteSshKey'
   | 'deleteNetwork'
@@ -87,6 +88,13 @@ export function createBelongings(deps: Deps): Belongings {
       })
       await track(deps, actions, { what: `create ${place.what}`, order: 'together', receivedAtMs })
       return primaryIpFromWire(object)
+    },
+    async keepPrimaryIp(id, labels) {
+      const path = `/primary_ips/${encodeURIComponent(id)}`
+      await calls.call(
+        { what: `keep primary IP ${id}`, method: 'PUT', path, body: { auto_delete: false, labels } },
+        () => undefined,
+      )
     },
     deletePrimaryIp: id => remove('primary IP', '/primary_ips', id),
 

@@ -183,6 +183,8 @@ export interface Cloud {
   createFirewall(input: { name: string; rules: readonly FirewallRule[]; labels: Labels }): Promise<Firewall>
   createPlacementGroup(input: { name: string; labels: Labels }): Promise<PlacementGroup>
   createPrimaryIp(input: { name: string; type: 'ipv4' | 'ipv6'; location: string; labels: Labels }): Promise<PrimaryIp>
+  /** From now on it outlives its server; replaces its labels. */
+  keepPrimaryIp(id: string, labels: Labels): Promise<void>
   /** Resolves when the vendor has accepted it and its addresses are known; `waitServerRunning` waits for the rest. */
   createServer(input: CreateServer): Promise<Server>
 

@@ -26,6 +26,7 @@ import previewLogsText from './programs/preview-logs.sh' with { type: 'text' }
 import previewLookText from './programs/preview-look.sh' with { type: 'text' }
 import previewUpText from './programs/preview-up.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
+import readCertificatesText from './programs/read-certificates.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
 import serviceText from './programs/service.sh' with { type: 'text' }
@@ -40,6 +41,7 @@ import updateServiceText from './programs/update-service.sh' with { type: 'text'
 import updateSystemText from './programs/update-system.sh' with { type: 'text' }
 import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' }
 import watchUpdateText from './programs/watch-update.sh' with { type: 'text' }
+import writeCertificatesText from './programs/write-certificates.sh' with { type: 'text' }
 import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
 import writeSettingsText from './programs/write-service-settings.sh' with { type: 'text' }
 
@@ -76,6 +78,8 @@ const PARTS = {
   },
   'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
   inspect: { accepts: [], effect: 'read', text: inspectText },
+  'read-certificates': { accepts: [], effect: 'read', text: readCertificatesText },
+  'write-certificates': { accepts: ['ACME'], effect: 'write', text: writeCertificatesText },
   'service-facts': { accepts: [], effect: 'read', text: serviceText + serviceFactsText },
   'write-service-settings': {
     accepts: ['SETTINGS', 'VARIABLES', 'HASH'],
@@ -138,6 +142,8 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'start-dokploy-install': program('start-dokploy-install'),
   'watch-dokploy-install': program('watch-dokploy-install'),
   inspect: program('inspect'),
+  'read-certificates': program('read-certificates'),
+  'write-certificates': program('write-certificates'),
   'service-facts': program('service-facts'),
   'write-service-settings': program('write-service-settings'),
   'start-service-update': program('start-service-update'),

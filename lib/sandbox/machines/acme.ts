@@ -37,6 +37,8 @@ export interface Acme {
   /** Orders what is due, and gives the certificate once there is one. */
   obtain(order: Order): Promise<Certificate | undefined>
   rowsOf(serverId: string): CertificateRow[]
+  /** Issued certificates that were saved of a machine, given to this one. */
+  restore(serverId: string, rows: readonly CertificateRow[]): void
   /** Forgets a machine's certificates, as its disk does. */
   forget(serverId: string): void
 }
@@ -96,6 +98,12 @@ export const createAcme = (deps: {
       return running
     },
     rowsOf: serverId => rows.all().filter(row => row.serverId === serverId),
+    restore(serverId, saved) {
+      for (const row of saved) {
+        const id = `${serverId} ${row.host}`
+        if (row.state.kind === 'issued') rows.put(id, { ...row, id, serverId })
+      }
+    },
     forget(serverId) {
       for (const row of rows.all()) if (row.serverId === serverId) rows.delete(row.id)
     },

@@ -164,6 +164,13 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       apps: () => platform.panelOf(server).apps,
       setLogin: (login: Readonly<Record<string, string>>) => disks.change(server, { login }),
       setHostKey: (hostKey: HostKey) => disks.change(server, { hostKey }),
+      certificates: {
+        read: () => {
+          const rows = platform.certificatesOf(server.id).filter(row => row.state.kind === 'issued')
+          return rows.length === 0 ? '' : JSON.stringify(rows)
+        },
+        write: (text: string) => platform.restoreCertificates(server.id, JSON.parse(text)),
+      },
       nixos: { row: disk?.nixos, remotes: state.remotes, set: (nixos: NixosRow) => disks.change(server, { nixos }) },
       startInstall: (input: { version: string; advertiseAddr: string; pool: string }) => {
         const failsAt = isGolden(server) ? 'none' : faults?.diskFull ? 'host' : faults?.failInstallAt

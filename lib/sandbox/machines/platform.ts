@@ -34,6 +34,7 @@ export interface Platform {
   openWebSecure(server: MachineServer): Promise<Listener>
   openService(server: MachineServer): Promise<Listener>
   certificatesOf(serverId: string): CertificateRow[]
+  restoreCertificates(serverId: string, rows: readonly CertificateRow[]): void
   /** Everything that was on the machine's disk. */
   forget(serverId: string): void
 }
@@ -140,6 +141,7 @@ export const createPlatform = (deps: PlatformDeps): Platform => {
     openWebSecure: server => openWebSecure(frontDeps(server)),
     openService: async () => listenHttp(async () => new Response('ok\n')),
     certificatesOf: acme.rowsOf,
+    restoreCertificates: acme.restore,
     forget(serverId) {
       acme.forget(serverId)
       createDokployStandIn({ store, clock, serverId, version: '' }).control.reset()

@@ -30,6 +30,8 @@ export interface ProgramMachine {
   setLogin(login: Readonly<Record<string, string>>): void
   setHostKey(key: HostKey): void
   readonly nixos: NixosMachine
+  /** What Traefik keeps of its certificates, as text; empty when there are none. */
+  readonly certificates: { read(): string; write(text: string): void }
   startInstall(input: Pick<InstallRow, 'version' | 'advertiseAddr' | 'pool'>): void
 }
 
@@ -142,7 +144,20 @@ const inspect = (machine: ProgramMachine): Outcome => {
   return { exitCode: 0, stdout: [...services, ...error].map(line => `${line}\n`).join('') }
 }
 
+const readCertificates = ({ certificates }: ProgramMachine): Outcome => {
+  const text = certificates.read()
+  return text === '' ? { exitCode: 4 } : { exitCode: 0, stdout: `acme ${base64(text)}\n` }
+}
+
+const writeCertificates = (machine: ProgramMachine, { ACME = '' }: Values): Outcome => {
+  if (machine.diskFull) return noSpace
+  machine.certificates.write(ACME)
+  return lines({ ok: 1 })
+}
+
 const EMULATIONS = {
+  'read-certificates': { accepts: [], run: readCertificates },
+  'write-certificates': { accepts: ['ACME'], run: writeCertificates },
   facts: { accepts: [], run: facts },
   'rotate-host-key': { accepts: ['PRIVATE', 'PUBLIC'], run: rotateHostKey },
   'read-dokploy-login': { accepts: [], run: readLogin },
