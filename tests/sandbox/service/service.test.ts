@@ -115,6 +115,27 @@ describe('the backend service of the example', () => {
   })
 })
 
+describe('at Hetzner', () => {
+  test('the service is set up and its server changed in size, too', async () => {
+    const config = (type: string) => ({
+      project: 'solo',
+      hetzner: { location: 'nbg1' },
+      dns: { domain: 'example.com' },
+      servers: { backend: { os: 'nixos', type } },
+      service: { repository: REPOSITORY },
+    })
+    const place = await openPlace(config('cx23'), { seed: { zones: ['example.com'], goldenImage: false }, settings: FAST })
+    const first = await run(place, 'service --yes --json')
+    expect({ code: first.code, errors: first.errors }).toEqual({ code: 0, errors: '[]' })
+    place.writeConfig(config('cx33'))
+    const scaled = await run(place, 'service scale --yes --json')
+    expect({ code: scaled.code, errors: scaled.errors }).toEqual({ code: 0, errors: '[]' })
+    const [server] = place.sandbox.controls.hetzner.dump().servers
+    expect({ type: server?.type, status: server?.status }).toEqual({ type: 'cx33', status: 'running' })
+    await settles(place, 'service scale --yes --json')
+  }, 120_000)
+})
+
 describe('an installation', () => {
   for (const phase of INSTALL_PHASES)
     test(`that fails in ${phase} is gone on with from there by the same command`, async () => {
