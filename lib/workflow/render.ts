@@ -18,8 +18,8 @@ export interface WorkflowInput {
 /** First line of every file that is ours to replace. */
 export const MADE_BY = '# Made by Landfall: bun scripts/workflow.ts makes it anew. Change config.json, not this file.'
 
-export const IMAGE_FILE = '.github/workflows/infra-image.yml'
-export const PROVISION_FILE = '.github/workflows/infra-provision.yml'
+const IMAGE_FILE = '.github/workflows/infra-image.yml'
+const PROVISION_FILE = '.github/workflows/infra-provision.yml'
 const IMAGE_NAME = 'Build Infrastructure Image'
 
 /** Pinned by commit, because a tag can be moved by whoever takes the action over. */
