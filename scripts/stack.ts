@@ -2,10 +2,10 @@
 
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { runAudit } from '../lib/stack-audit.ts'
-import { runRollout } from '../lib/stack-deploy.ts'
-import { openStack } from '../lib/stack-open.ts'
-import { prune, showStatus } from '../lib/stack-status.ts'
+import { runAudit } from '../lib/stack/actions/audit.ts'
+import { runRollout } from '../lib/stack/actions/deploy.ts'
+import { openStack } from '../lib/stack/actions/open.ts'
+import { prune, showStatus } from '../lib/stack/actions/status.ts'
 
 const EXAMPLE = '--config examples/compose-rolling.json'
 

@@ -16,10 +16,12 @@ const MAY_IMPORT = {
   'lib/cutover/': ['lib/estate/', 'lib/engine/files.ts', 'lib/providers/ports/'],
   'lib/preview/': [],
   'lib/stack/': ['lib/estate/near.ts', 'lib/estate/words.ts', 'lib/estate/json.ts'],
+  'lib/stack/actions/': ['lib/', '!lib/sandbox/'],
   'lib/steps/': [
     'lib/cutover/',
     'lib/preview/',
     'lib/stack/',
+    '!lib/stack/actions/',
     'lib/estate/',
     'lib/engine/step.ts',
     'lib/engine/world.ts',
@@ -64,7 +66,7 @@ const OWNERS = {
   'cloudflare/tree-shakable': ['lib/providers/cloudflare/'],
   valibot: ['lib/estate/schema'],
   // The stand-in parses as the real one does: with the same package.
-  dotenv: ['lib/providers/dokploy/dotenv.ts', 'lib/sandbox/dokploy/apps/', 'lib/stack-open.ts'],
+  dotenv: ['lib/providers/dokploy/dotenv.ts', 'lib/sandbox/dokploy/apps/', 'lib/stack/actions/open.ts'],
   ssh2: ['lib/providers/ssh/', 'lib/sandbox/'],
   'dns-packet': ['lib/providers/outside/', 'lib/sandbox/'],
   '@peculiar/x509': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts'],

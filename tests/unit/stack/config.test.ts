@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
+import { renderNotice } from '../../../lib/stack/actions/notify.ts'
+import { prunable, repositoryOf } from '../../../lib/stack/actions/status.ts'
 import { parseStacks } from '../../../lib/stack/config.ts'
-import { renderNotice } from '../../../lib/stack-notify.ts'
-import { prunable, repositoryOf } from '../../../lib/stack-status.ts'
 import { CONFIG } from './planted.ts'
 
 test('a whole section is read with its defaults', () => {

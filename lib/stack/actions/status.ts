@@ -1,15 +1,15 @@
 /** `stack.ts status` and `prune`: how the stack stands as Docker and as nginx see it, and images that nobody needs any more. */
 
 import { randomUUID } from 'node:crypto'
-import { LandfallError } from './errors.ts'
-import { listed } from './estate/words.ts'
-import type { HostFacts, StackImageUse } from './providers/ports/docker.ts'
-import type { Session } from './script.ts'
-import { type Manifest, parseManifest, parseState, type StackState } from './stack/model.ts'
-import { parseResolved } from './stack/resolved.ts'
-import { type OpenedStack, openHosts, whoAmI } from './stack-open.ts'
-import { lookWith, type StackHost } from './steps/stack-world.ts'
-import { commandLine } from './view.ts'
+import { LandfallError } from '../../errors.ts'
+import { listed } from '../../estate/words.ts'
+import type { HostFacts, StackImageUse } from '../../providers/ports/docker.ts'
+import type { Session } from '../../script.ts'
+import { lookWith, type StackHost } from '../../steps/stack-world.ts'
+import { commandLine } from '../../view.ts'
+import { type Manifest, parseManifest, parseState, type StackState } from '../model.ts'
+import { parseResolved } from '../resolved.ts'
+import { type OpenedStack, openHosts, whoAmI } from './open.ts'
 
 /** Prints how every host stands. Answers 0 when everything is healthy and served. */
 export async function showStatus(session: Session, opened: OpenedStack): Promise<number> {

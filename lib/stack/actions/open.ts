@@ -5,21 +5,21 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { parse as parseDotenv } from 'dotenv'
-import { describeHost } from './compose.ts'
-import { systemClock } from './engine/clock.ts'
-import { writeFileAtomic } from './engine/files.ts'
-import { createMeter, type Meter } from './engine/meter.ts'
-import { LandfallError } from './errors.ts'
-import { listed } from './estate/words.ts'
-import { createDockerHost } from './providers/docker/docker.ts'
-import { createLocalTransport, createSshTransport, type Transport } from './providers/docker/transport.ts'
-import type { DockerHost } from './providers/ports/docker.ts'
-import { flagValues, type Session } from './script.ts'
-import { Secret } from './secret.ts'
-import { MAX_COMPOSE_BYTES, mentionedVariables } from './stack/compose-file.ts'
-import { ENVIRONMENTS, parseStacks, type StackConfig, type StackEnvironment, stackOfFile } from './stack/config.ts'
-import type { FileText } from './stack/model.ts'
-import type { StackHost } from './steps/stack-world.ts'
+import { describeHost } from '../../compose.ts'
+import { systemClock } from '../../engine/clock.ts'
+import { writeFileAtomic } from '../../engine/files.ts'
+import { createMeter, type Meter } from '../../engine/meter.ts'
+import { LandfallError } from '../../errors.ts'
+import { listed } from '../../estate/words.ts'
+import { createDockerHost } from '../../providers/docker/docker.ts'
+import { createLocalTransport, createSshTransport, type Transport } from '../../providers/docker/transport.ts'
+import type { DockerHost } from '../../providers/ports/docker.ts'
+import { flagValues, type Session } from '../../script.ts'
+import { Secret } from '../../secret.ts'
+import type { StackHost } from '../../steps/stack-world.ts'
+import { MAX_COMPOSE_BYTES, mentionedVariables } from '../compose-file.ts'
+import { ENVIRONMENTS, parseStacks, type StackConfig, type StackEnvironment, stackOfFile } from '../config.ts'
+import type { FileText } from '../model.ts'
 
 export interface OpenedStack {
   readonly stack: StackConfig
@@ -192,7 +192,7 @@ export async function openHosts(session: Session, opened: OpenedStack): Promise<
     return { hosts: [{ key: 'this machine', docker, variables }], meter, close: () => docker.close() }
   }
   const directory = environment.directory ?? '/'
-  const { createMachines } = await import('./providers/ssh/ssh.ts')
+  const { createMachines } = await import('../../providers/ssh/ssh.ts')
   const identityFile = await findIdentity(session, opened)
   const machines = createMachines({
     directory: stackDirectory(opened),

@@ -1,7 +1,7 @@
 /** Tells a chat or another webhook how a rollout ended. Its address is a secret: whoever has it can write there. */
 
-import type { Session } from './script.ts'
-import { Secret } from './secret.ts'
+import type { Session } from '../../script.ts'
+import { Secret } from '../../secret.ts'
 
 export interface Notice {
   readonly stack: string
