@@ -88,17 +88,23 @@ export async function rollOut(view: HostView, id: string, services: readonly str
     await save(tools, { ...view.state, rollout })
   }
   try {
-    const fresh: string[] = []
-    for (const service of services) fresh.push(...(await startService(view, id, service, tools)))
+    const made = await createBeside(view, id, services, tools)
+    const idsMadeFor = (service: string) => made.filter(each => each.service === service).map(each => each.id)
+    for (const service of services) await startService(service, idsMadeFor(service), tools)
     await enter('switching')
     log('giving the new containers their names')
+    const named = made.map(each => ({ id: each.id, aliases: view.resolved.services[each.service]?.aliases ?? {} }))
+    const healths = await docker.publish(named, tools.startMs)
     for (const service of services) {
-      const ids = fresh.filter(each => !old[service]?.includes(each))
-      const own = (await docker.inspect(ids)).filter(container => container.service === service).map(container => container.id)
-      const healthy = await docker.publish(own, view.resolved.services[service]?.aliases ?? {}, tools.startMs)
-      refuseUnhealthy(service, healthy, view.resolved.services[service]?.replicas ?? 1)
+      const ids = idsMadeFor(service)
+      refuseUnhealthy(
+        service,
+        healths.filter(health => ids.includes(health.id)),
+        ids.length,
+      )
     }
-    const workers = await turnTo(await docker.inspect(fresh), rollout.rest, rollout, view, tools)
+    const seen = await docker.inspect([...made.map(each => each.id), ...idsOf(view, tools.roles.nginx)])
+    const workers = await turnTo(freshOf(rollout, seen), seen, rollout.rest, rollout, tools)
     await enter('draining')
     await drain(workers, tools)
   } catch (error) {
@@ -127,8 +133,8 @@ export async function finishRollout(rollout: Rollout, view: HostView, tools: Rol
   // Somebody removed them meanwhile, and the old ones may be gone too.
   for (const service of lost)
     await docker.up(rollout.release, { service, others: othersOf(view, service), recreate: false, alone: false }, tools.startMs)
-  const fresh = freshOf(rollout, await containersNow(view, docker))
-  const workers = await turnTo(fresh, rollout.rest, rollout, view, tools)
+  const containers = await containersNow(view, docker)
+  const workers = await turnTo(freshOf(rollout, containers), containers, rollout.rest, rollout, tools)
   await drain(workers, tools)
   await removeOld(rollout, view, tools)
   await restoreNames(rollout.rest, tools)
@@ -149,7 +155,7 @@ export async function takeBack(rollout: Rollout, view: HostView, tools: RolloutT
   const fresh = freshOf(rollout, containers)
   if (rollout.phase !== 'starting') {
     await save(tools, { ...view.state, rollout: { ...rollout, phase: 'reverting' } })
-    const workers = await turnTo(oldOf(rollout, containers), rollout.restBefore, rollout, view, tools)
+    const workers = await turnTo(oldOf(rollout, containers), containers, rollout.restBefore, rollout, tools)
     await drain(workers, tools)
   }
   await docker.remove(
@@ -166,15 +172,38 @@ const NEVER = new AbortController().signal
 const containersNow = async (view: HostView, docker: DockerHost): Promise<readonly SeenContainer[]> =>
   (await lookWith(docker, view.resolved, [], NEVER)).containers
 
-async function startService(view: HostView, id: string, service: string, tools: RolloutTools): Promise<readonly string[]> {
-  const { docker, log, startMs, signal } = tools
-  const replicas = view.resolved.services[service]?.replicas ?? 1
-  log(`${service}: starting ${replicas === 1 ? 'a new container' : `${replicas} new containers`} beside the old`)
-  const ids = await docker.startDark(id, { service, others: othersOf(view, service), add: replicas, known: idsOf(view, service) })
+async function createBeside(view: HostView, id: string, services: readonly string[], { docker, log }: RolloutTools) {
+  const replicas = (service: string) => view.resolved.services[service]?.replicas ?? 1
+  log(`making new containers beside the old: ${services.join(', ')}`)
+  const made = await docker.createDark(id, {
+    services: Object.fromEntries(services.map(service => [service, replicas(service)])),
+    others: [...new Set(services.flatMap(service => othersOf(view, service)))].filter(name => !services.includes(name)),
+    known: services.flatMap(service => idsOf(view, service)),
+  })
+  for (const service of services) {
+    const count = made.filter(each => each.service === service).length
+    if (count !== replicas(service))
+      throw new LandfallError(
+        'unhealthy',
+        `Compose made ${count} new containers of ${service} instead of ${replicas(service)}.`,
+        {
+          hint: 'Run the same command again; look at the containers with: docker ps -a',
+        },
+      )
+  }
+  return made
+}
+
+async function startService(
+  service: string,
+  ids: readonly string[],
+  { docker, log, startMs, signal }: RolloutTools,
+): Promise<void> {
   if (signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
+  log(`${service}: starting`)
+  await docker.start(ids)
   log(`${service}: waiting until it is healthy`)
-  refuseUnhealthy(service, await docker.waitHealthy(ids, startMs, signal), replicas)
-  return ids
+  refuseUnhealthy(service, await docker.waitHealthy(ids, startMs, signal), ids.length)
 }
 
 function refuseUnhealthy(service: string, results: readonly HealthResult[], expected: number): void {
@@ -197,19 +226,19 @@ function refuseUnhealthy(service: string, results: readonly HealthResult[], expe
   )
 }
 
-/** Turns the proxy to exactly these containers, by address. Answers with the workers that still finish requests elsewhere. */
+/** Turns the proxy to exactly the `wanted`, by address. Answers with the workers that still finish requests elsewhere. */
 async function turnTo(
-  containers: readonly SeenContainer[],
+  wanted: readonly SeenContainer[],
+  seen: readonly SeenContainer[],
   rest: readonly FileText[],
   rollout: Rollout,
-  view: HostView,
   tools: RolloutTools,
 ): Promise<readonly string[]> {
-  const services = Object.keys(rollout.old).filter(service => containers.some(container => container.service === service))
+  const services = Object.keys(rollout.old).filter(service => wanted.some(container => container.service === service))
   if (servicesServed(rest, services).size === 0) return []
-  const proxy = await tools.docker.inspect(idsOf(view, tools.roles.nginx))
-  const networks = proxy.flatMap(container => container.networks.map(({ network }) => network))
-  const rendered = renderUpstreams(rest, addressesFor(services, containers, networks), rollout.release)
+  const proxies = seen.filter(({ service }) => service === tools.roles.nginx)
+  const networks = proxies.flatMap(container => container.networks.map(({ network }) => network))
+  const rendered = renderUpstreams(rest, addressesFor(services, wanted, networks), rollout.release)
   const files = rest.map(file => rendered.files.find(({ path }) => path === file.path) ?? file)
   tools.log(`${tools.roles.nginx}: switching ${services.join(', ')}`)
   const result = await tools.docker.switchNginx({ files, proof: rendered.proof })

@@ -149,23 +149,43 @@ export const runningImages = (tool: Pick<Tool, 'environment'>): readonly string[
     .map(line => line.replace('landfall-example/', ''))
     .sort()
 
-/** From a rollout's own lines: how long starting and draining took, which no tool can shorten. */
-export function ownTimes(lines: readonly ToolLine[]): {
+export interface OwnTimes {
+  /** Sum over the new containers: from Docker's start until Docker calls it healthy. */
   readonly startMs: number
+  /** Until the last request that the old ones had was answered, and until the last of them had ended after it was told to. */
   readonly drainMs: number
-} {
-  const at = (pattern: RegExp) =>
-    lines.filter(({ type, message }) => type === 'log' && pattern.test(message ?? '')).map(({ atMs }) => atMs)
-  const waits = at(/: waiting until it is healthy$/)
-  const begins = at(/: starting (?:a new|\d+ new)/)
-  const [switched = 0] = at(/^giving the new containers/)
-  const [draining = 0] = at(/^waiting until requests/)
-  const [stopping = 0] = at(/^stopping the old/)
-  const [restoring = 0] = at(/: back to names/)
-  const ends = [...begins.slice(1), switched]
-  const startMs = begins.reduce((sum, begin, index) => sum + ((ends[index] ?? begin) - begin), 0)
-  return {
-    startMs: waits.length === 0 ? 0 : startMs,
-    drainMs: stopping - draining + (restoring - stopping),
-  }
+}
+
+/** What no tool can shorten, read from Docker's own events while `work` runs, and the lines that `work` answers with. */
+export async function ownTimes(
+  { environment }: Pick<Tool, 'environment'>,
+  work: () => Promise<{ readonly lines: readonly ToolLine[] }>,
+): Promise<OwnTimes> {
+  const kinds = ['start', 'health_status', 'kill', 'die'].flatMap(event => ['--filter', `event=${event}`])
+  const events = spawn('docker', ['events', '--filter', 'type=container', ...kinds, '--format', '{{json .}}'], {
+    env: { ...environment },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let text = ''
+  events.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+  })
+  await Bun.sleep(500)
+  const { lines } = await work()
+  events.kill()
+  await new Promise(resolve => (events.exitCode === null ? events.on('close', resolve) : resolve(undefined)))
+  const seen = text
+    .split('\n')
+    .filter(Boolean)
+    .map(line => JSON.parse(line) as { readonly id: string; readonly status: string; readonly timeNano: number })
+    .map(({ id, status, timeNano }) => ({ id, status, atMs: timeNano / 1e6 }))
+  const starts = seen.filter(({ status }) => status === 'start')
+  const startMs = starts.reduce((sum, { id, atMs }) => {
+    const healthy = seen.find(each => each.id === id && each.status === 'health_status: healthy')
+    return sum + (healthy ? healthy.atMs - atMs : 0)
+  }, 0)
+  const at = (pattern: RegExp) => lines.find(({ type, message }) => type === 'log' && pattern.test(message ?? ''))?.atMs ?? 0
+  const times = (status: string) => seen.filter(each => each.status === status).map(({ atMs }) => atMs)
+  const stopMs = times('die').length === 0 ? 0 : Math.max(...times('die')) - Math.min(...times('kill'))
+  return { startMs, drainMs: at(/^stopping the old/) - at(/^waiting until requests/) + stopMs }
 }

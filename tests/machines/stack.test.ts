@@ -26,9 +26,9 @@ const message = (pattern: RegExp) => (line: ToolLine) => line.type === 'log' && 
 /** Where a run is killed: the line that tells it is there, and how long after it. */
 const KILL_POINTS = [
   ['when the lock is held and nothing is begun', (line: ToolLine) => line.type === 'step' && line.state === 'started', 0],
-  ['while the first new container is made', message(/^api: starting/), 300],
-  ['while it is waited for', message(/^api: waiting/), 100],
-  ['while the second new container is made', message(/^python-api: starting/), 500],
+  ['while the new containers are made', message(/^making new containers/), 300],
+  ['as the first one starts', message(/^api: starting/), 50],
+  ['while the second one is waited for', message(/^python-api: waiting/), 100],
   ['while the new ones get their names', message(/^giving the new/), 250],
   ['as nginx is about to be switched', message(/^nginx: switching/), 0],
   ['while nginx is switched', message(/^nginx: switching/), 250],

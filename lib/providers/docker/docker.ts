@@ -86,8 +86,6 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       )
       const state = answer.has('state') ? { state: answer.packed('state') } : {}
       return {
-        dockerVersion: answer.word('docker'),
-        composeVersion: answer.word('compose_version'),
         hashes: fromWireHashes(answer.packed('hashes')),
         looseHashes: fromWireHashes(answer.packed('loose_hashes')),
         containers: lines(answer.packed('containers')).map(fromWireContainer),
@@ -99,6 +97,11 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
         ...state,
         manifests: answer.all('manifest').map(unpacked),
       }
+    },
+
+    async versions(signal) {
+      const answer = await run('stack-versions', {}, signal)
+      return { docker: answer.word('docker'), compose: answer.word('compose_version') }
     },
 
     async hold(id, who, signal) {
@@ -123,9 +126,17 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       await run('stack-set-state', { TEXT: state, KEEP: keep.length === 0 ? '' : ` ${keep.join(' ')} ` })
     },
 
-    async startDark(release, { service, others, add, known }) {
-      const input = { RELEASE: release, SERVICE: service, OTHERS: others.join(' '), ADD: String(add), KNOWN: known.join(' ') }
-      return (await run('stack-start-dark', input)).all('id')
+    async createDark(release, { services, others, known }) {
+      const counts = Object.entries(services).map(([service, count]) => `${service} ${count}`)
+      const input = { RELEASE: release, SERVICES: counts.join('\n'), OTHERS: others.join(' '), KNOWN: known.join(' ') }
+      return (await run('stack-create-dark', input)).all('made').map(line => {
+        const [service = '', id = ''] = line.split(' ')
+        return { service, id }
+      })
+    },
+
+    async start(ids) {
+      await run('stack-start', { IDS: ids.join(' ') })
     },
 
     async waitHealthy(ids, timeoutMs, signal) {
@@ -133,9 +144,11 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       return answer.all('health').map(fromWireHealth)
     },
 
-    async publish(ids, aliases, timeoutMs) {
-      const pairs = Object.entries(aliases).flatMap(([network, names]) => names.map(name => `${network} ${name}`))
-      const input = { IDS: ids.join(' '), ALIASES: pairs.join('\n'), LIMIT_S: seconds(timeoutMs) }
+    async publish(containers, timeoutMs) {
+      const aliases = containers.flatMap(({ id, aliases }) =>
+        Object.entries(aliases).flatMap(([network, names]) => names.map(name => `${id} ${network} ${name}`)),
+      )
+      const input = { IDS: containers.map(({ id }) => id).join(' '), ALIASES: aliases.join('\n'), LIMIT_S: seconds(timeoutMs) }
       return (await run('stack-publish', input)).all('health').map(fromWireHealth)
     },
 

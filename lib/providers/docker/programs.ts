@@ -4,6 +4,7 @@ import type { Program } from '../ports/machine.ts'
 import { renderProgram } from '../ssh/programs.ts'
 import askText from './programs/ask.sh' with { type: 'text' }
 import commonText from './programs/common.sh' with { type: 'text' }
+import createDarkText from './programs/create-dark.sh' with { type: 'text' }
 import drainText from './programs/drain.sh' with { type: 'text' }
 import healthText from './programs/health.sh' with { type: 'text' }
 import heldText from './programs/held.sh' with { type: 'text' }
@@ -23,9 +24,10 @@ import removeText from './programs/remove.sh' with { type: 'text' }
 import removeImagesText from './programs/remove-images.sh' with { type: 'text' }
 import resolveText from './programs/resolve.sh' with { type: 'text' }
 import setStateText from './programs/set-state.sh' with { type: 'text' }
-import startDarkText from './programs/start-dark.sh' with { type: 'text' }
+import startText from './programs/start.sh' with { type: 'text' }
 import switchNginxText from './programs/switch-nginx.sh' with { type: 'text' }
 import upText from './programs/up.sh' with { type: 'text' }
+import versionsText from './programs/versions.sh' with { type: 'text' }
 import waitHealthyText from './programs/wait-healthy.sh' with { type: 'text' }
 
 interface Part {
@@ -47,6 +49,7 @@ export const STACK_PROGRAMS = {
   },
   'stack-read-release': { accepts: ['RELEASE'], text: readReleaseText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-look': { accepts: ['CONFIG', 'LOOSE', 'IMAGES', 'NGINX'], text: lookText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
+  'stack-versions': { accepts: [], text: versionsText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-hold': { accepts: ['RUN', 'WHO', 'WAIT_S'], text: holdText, effect: 'read', timeoutMs: 24 * 60 * MINUTE_MS },
   'stack-held': { accepts: ['RUN', 'TRIES'], text: heldText, effect: 'read', timeoutMs: 6 * MINUTE_MS },
   'stack-release': { accepts: ['RUN'], text: releaseText, effect: 'read', timeoutMs: MINUTE_MS },
@@ -63,12 +66,13 @@ export const STACK_PROGRAMS = {
     effect: 'write',
     timeoutMs: 6 * MINUTE_MS,
   },
-  'stack-start-dark': {
-    accepts: [...OWN, 'RELEASE', 'SERVICE', 'OTHERS', 'ADD', 'KNOWN'],
-    text: ownText + startDarkText,
+  'stack-create-dark': {
+    accepts: [...OWN, 'RELEASE', 'SERVICES', 'OTHERS', 'KNOWN'],
+    text: ownText + createDarkText,
     effect: 'write',
     timeoutMs: 15 * MINUTE_MS,
   },
+  'stack-start': { accepts: [...OWN, 'IDS'], text: ownText + startText, effect: 'write', timeoutMs: 5 * MINUTE_MS },
   'stack-wait-healthy': {
     accepts: ['IDS', 'LIMIT_S'],
     text: healthText + waitHealthyText,

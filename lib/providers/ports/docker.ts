@@ -57,8 +57,6 @@ export interface StackFile {
 }
 
 export interface HostFacts {
-  readonly dockerVersion: string
-  readonly composeVersion: string
   /** Compose's hash per service of the wanted configuration. */
   readonly hashes: Readonly<Record<string, string>>
   /** The same without dependencies, which older versions of Compose put into the hash or leave out by how a container was made. */
@@ -120,6 +118,7 @@ export interface DockerHost {
   readRelease(id: string, signal: AbortSignal): Promise<string>
   /** `config`: the wanted configuration as JSON; `loose`: the same without dependencies; `images`: references to look up. */
   look(config: string, loose: string, images: readonly string[], signal: AbortSignal): Promise<HostFacts>
+  versions(signal: AbortSignal): Promise<{ readonly docker: string; readonly compose: string }>
   /** Takes the stack's lock; it ends with this process, however that ends. @throws locked, naming the holder */
   hold(runId: string, who: string, signal: AbortSignal): Promise<HeldStack>
   /** Fetches images; answers with those that could not be had. */
@@ -128,21 +127,23 @@ export interface DockerHost {
   record(id: string, config: string, manifest: string): Promise<void>
   /** Replaces the state in one step; recorded releases that `keep` does not name are forgotten. */
   setState(state: string, keep: readonly string[]): Promise<void>
-  /** Makes containers of `service` beside those that are there, without a name in DNS, and starts them. Answers with the new ids. */
-  startDark(
+  /** Makes containers of several services beside those that are there, without a name in DNS. Starts none of them. */
+  createDark(
     release: string,
     made: {
-      readonly service: string
+      /** How many of each. */
+      readonly services: Readonly<Record<string, number>>
+      /** What they depend on besides each other; those stay as many as they are. */
       readonly others: readonly string[]
-      readonly add: number
+      /** Containers that are there. */
       readonly known: readonly string[]
     },
-  ): Promise<readonly string[]>
+  ): Promise<readonly { readonly service: string; readonly id: string }[]>
+  start(ids: readonly string[]): Promise<void>
   waitHealthy(ids: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<readonly HealthResult[]>
   /** Gives dark containers their names in DNS (their addresses change), and runs their health checks until they pass again. */
   publish(
-    ids: readonly string[],
-    aliases: Readonly<Record<string, readonly string[]>>,
+    containers: readonly { readonly id: string; readonly aliases: Readonly<Record<string, readonly string[]>> }[],
     timeoutMs: number,
   ): Promise<readonly HealthResult[]>
   /** Those of `ids` that exist. */

@@ -126,30 +126,36 @@ async function rollOutOn(
     return code
   }
 
-  let current = await read()
-  warnAboutImages(
-    session,
-    hosts.map(({ key }) => current.world.get(key)),
-  )
-  const empty = isEmpty(current.plan)
-  if (!empty || args.plan)
-    reporter.plan(
-      viewOf(current.plan, `stack ${stack.name}, ${environment.name}, on ${listed(hosts.map(({ docker }) => docker.name))}`),
-    )
-  if (current.plan.refusals.length > 0) return finish(EXIT.refused, current.plan, 0, current.world)
-  if (args.plan || empty) return finish(empty ? EXIT.done : EXIT.planned, current.plan, 0, current.world)
-  await agree(session, current.plan)
-
   const locks: HeldStack[] = []
-  try {
+  const hold = async () => {
     for (const { docker } of hosts) locks.push(await docker.hold(runId, whoAmI(), signal))
-    // Another run may have come and gone between the look and the lock.
-    const agreed = current.plan
-    current = await read()
-    if (current.plan.digest !== agreed.digest)
-      throw new LandfallError('refused', 'Nothing was changed: the stack is no longer as it was when the plan was shown.', {
-        hint: 'Run the same command again: it shows the new plan.',
-      })
+  }
+  try {
+    // Where nobody is asked between the look and the first change, one look under the lock is enough.
+    if (args.yes && !args.plan) await hold()
+    let current = await read()
+    warnAboutImages(
+      session,
+      hosts.map(({ key }) => current.world.get(key)),
+    )
+    const empty = isEmpty(current.plan)
+    if (!empty || args.plan)
+      reporter.plan(
+        viewOf(current.plan, `stack ${stack.name}, ${environment.name}, on ${listed(hosts.map(({ docker }) => docker.name))}`),
+      )
+    if (current.plan.refusals.length > 0) return finish(EXIT.refused, current.plan, 0, current.world)
+    if (args.plan || empty) return finish(empty ? EXIT.done : EXIT.planned, current.plan, 0, current.world)
+    if (locks.length === 0) {
+      await agree(session, current.plan)
+      await hold()
+      // Another run may have come and gone between the look and the lock.
+      const agreed = current.plan
+      current = await read()
+      if (current.plan.digest !== agreed.digest)
+        throw new LandfallError('refused', 'Nothing was changed: the stack is no longer as it was when the plan was shown.', {
+          hint: 'Run the same command again: it shows the new plan.',
+        })
+    }
     const result = await act(session, opened, runId, current)
     const failed = result.error !== undefined
     await notify(session, {
@@ -221,8 +227,7 @@ async function act(
 }
 
 async function agree(session: Session, plan: Plan<StackWorld>): Promise<void> {
-  const { args, ask, interactive } = session
-  if (args.yes) return
+  const { ask, interactive } = session
   if (!interactive)
     throw new LandfallError('usage', 'There is no terminal to ask on whether this plan may be carried out.', {
       hint: `Say it with a flag: ${commandLine(session, '--yes')}`,

@@ -19,6 +19,7 @@ export async function showStatus(session: Session, opened: OpenedStack): Promise
     let bad = 0
     for (const host of hosts) {
       const { facts, state } = await lookAt(session, opened, host)
+      const versions = await host.docker.versions(signal)
       const rows = facts.containers.map(({ service, name, state: running, health, image }) => ({
         service,
         name,
@@ -33,7 +34,7 @@ export async function showStatus(session: Session, opened: OpenedStack): Promise
       const unserved = served.filter(({ status }) => status < 200 || status >= 400)
       bad += unwell.length + unserved.length + (state.rollout ? 1 : 0) + (rows.length === 0 ? 1 : 0)
       const lines = [
-        `${host.docker.name}: Docker ${facts.dockerVersion}, Compose ${facts.composeVersion}`,
+        `${host.docker.name}: Docker ${versions.docker}, Compose ${versions.compose}`,
         ...(rows.length === 0
           ? ['  nothing of the stack is there']
           : rows.map(row => `  ${row.service.padEnd(14)} ${row.state.padEnd(10)} ${row.health.padEnd(10)} ${row.image}`)),

@@ -9,7 +9,8 @@ fi
 command -v docker >/dev/null 2>&1 || fail 'There is no docker command here.' 69
 
 compose_form=${COMPOSE:-}
-if [ -z "$compose_form" ]; then
+find_compose() {
+  if [ -n "$compose_form" ]; then return 0; fi
   if docker compose version >/dev/null 2>&1; then
     compose_form=plugin
   elif docker-compose version --short 2>/dev/null | grep -q '^v\{0,1\}[2-9]'; then
@@ -17,15 +18,21 @@ if [ -z "$compose_form" ]; then
   else
     fail 'There is no Docker Compose v2 here.' 69
   fi
-fi
+}
 
 # compose ARGUMENTS: as this project, never asking
 compose() {
+  find_compose
   if [ "$compose_form" = plugin ]; then
     docker compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@" </dev/null
   else
     docker-compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@" </dev/null
   fi
+}
+
+# all_ended PIDS: waits for programs in the background; the first that failed ends this one
+all_ended() {
+  for each in $1; do wait "$each"; done
 }
 
 # ids_of SERVICE: every container of it, also those that do not run

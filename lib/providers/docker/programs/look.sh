@@ -1,14 +1,13 @@
-printf 'docker=%s\n' "$(docker version --format '{{.Server.Version}}')"
-printf 'compose_version=%s\n' "$(compose version --short)"
-printf 'hashes='
-config_file=$(mktemp)
-trap 'rm -f "$config_file"' EXIT
-printf %s "$CONFIG" >"$config_file"
-compose -f "$config_file" config --hash '*' | packed
-printf '\nloose_hashes='
-printf %s "$LOOSE" >"$config_file"
-compose -f "$config_file" config --hash '*' | packed
-printf '\ncontainers='
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+printf %s "$CONFIG" >"$work/config"
+printf %s "$LOOSE" >"$work/loose"
+# The two slowest questions, side by side with the others.
+compose -f "$work/config" config --hash '*' >"$work/hashes" &
+hashing=$!
+compose -f "$work/loose" config --hash '*' >"$work/loose-hashes" &
+hashing="$hashing $!"
+printf 'containers='
 all=$(docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.oneoff=False)
 inspect_ids "$all" | packed
 printf '\nimages='
@@ -32,3 +31,9 @@ if [ -r "$state_dir/state.json" ]; then printf 'state=%s\n' "$(packed <"$state_d
 for manifest in "$state_dir"/releases/*/manifest.json; do
   if [ -r "$manifest" ]; then printf 'manifest=%s\n' "$(packed <"$manifest")"; fi
 done
+all_ended "$hashing"
+printf 'hashes='
+packed <"$work/hashes"
+printf '\nloose_hashes='
+packed <"$work/loose-hashes"
+printf '\n'

@@ -1,4 +1,5 @@
 [ -r "$state_dir/releases/$RELEASE/config.json" ] || fail 'There is no such release.' 66
+find_compose
 printf 'compose=%s\n' "$compose_form"
 printf 'config='
 packed <"$state_dir/releases/$RELEASE/config.json"

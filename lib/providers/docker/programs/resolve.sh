@@ -33,6 +33,7 @@ while IFS= read -r file; do
 done <<EOF
 ${FILES:-}
 EOF
+find_compose
 if [ "$compose_form" = plugin ]; then
   set -- docker compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@"
 else

@@ -1,0 +1,2 @@
+# shellcheck disable=SC2086
+docker start $IDS >/dev/null
