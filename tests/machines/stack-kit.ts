@@ -17,12 +17,13 @@ export interface Tool {
     variables?: Readonly<Record<string, string>>,
     from?: 'inside' | 'outside',
   ): Promise<Run & { readonly ms: number; readonly lines: readonly ToolLine[] }>
-  /** The same, killed with SIGKILL as soon as `when` says so about one of its lines. Answers whether it was. */
+  /** The same, sent a signal as soon as `when` says so about one of its lines. Answers whether it was, and with its exit code. */
   kill(
     words: readonly string[],
     variables: Readonly<Record<string, string>>,
-    when: (line: ToolLine, count: number) => boolean,
-  ): Promise<boolean>
+    when: (line: ToolLine) => boolean,
+    signal?: 'SIGKILL' | 'SIGINT',
+  ): Promise<{ readonly sent: boolean; readonly code: number | undefined }>
   compose(...words: string[]): Run
   /** Runs `work` under load and answers with what became of the requests. */
   underLoad(work: () => Promise<unknown>): Promise<LoadReport>
@@ -95,19 +96,17 @@ export function createTool(docker: TestDocker, configDirectory: string, director
         lines,
       }
     },
-    async kill(words, variables, when) {
+    async kill(words, variables, when, signal = 'SIGKILL') {
       const child = start(words, variables)
-      let count = 0
-      let killed = false
+      let sent = false
       listen(child, line => {
-        count++
-        if (killed || !when(line, count)) return
-        killed = true
-        child.kill('SIGKILL')
+        if (sent || !when(line)) return
+        sent = true
+        child.kill(signal)
       })
       child.stderr?.resume()
-      await new Promise(resolve => child.on('close', resolve))
-      return killed
+      const code = await new Promise<number | null>(resolve => child.on('close', resolve))
+      return { sent, code: code ?? undefined }
     },
     async underLoad(work) {
       const file = join(directory, 'load.json')

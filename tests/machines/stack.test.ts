@@ -152,14 +152,14 @@ for (const { version, configDirectory } of versions)
         for (const [point, when, afterMs] of KILL_POINTS) {
           tag = tag === '2' ? '3' : '2'
           const wanted = { API_TAG: tag, PYTHON_API_TAG: tag, WEB_TAG: '1', ...fast }
-          const killed = await tool.kill(['deploy', 'api', 'python-api'], wanted, line => {
+          const { sent } = await tool.kill(['deploy', 'api', 'python-api'], wanted, line => {
             if (!when(line)) return false
             Bun.sleepSync(afterMs)
             return true
           })
           const next = await tool.run(['deploy', 'api', 'python-api'], wanted)
           const images = runningImages(tool).join(' ')
-          ends.push(`${point}: killed ${killed}, then ${next.code} ${images}${next.code === 0 ? '' : next.stdout.slice(-1500)}`)
+          ends.push(`${point}: killed ${sent}, then ${next.code} ${images}${next.code === 0 ? '' : next.stdout.slice(-1500)}`)
         }
       })
       expect(ends).toEqual(
@@ -171,6 +171,16 @@ for (const { version, configDirectory } of versions)
       expect(load.whys).toEqual([])
       expect(nginxFile()).toBe(original)
       expect(readdirSync(join(tool.directory, 'compose-rolling/nginx'))).toEqual(['default.conf'])
+    })
+
+    test('Ctrl-C while a new container is waited for takes everything back, also what was made and not yet started', async () => {
+      const before = runningImages(tool)
+      const wanted = { ...tags('bad'), BOOT_MS: '500' }
+      const interrupted = await tool.kill(['deploy', 'api', 'web'], wanted, message(/^api: waiting/), 'SIGINT')
+      expect(interrupted).toEqual({ sent: true, code: 130 })
+      expect(runningImages(tool)).toEqual(before)
+      expect(docker.docker('ps', '-aq', '--filter', 'status=created').stdout).toBe('')
+      expect(nginxFile()).toBe(original)
     })
 
     test('status tells health as Docker sees it and as nginx serves it', async () => {

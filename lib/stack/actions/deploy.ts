@@ -112,7 +112,7 @@ async function rollOutOn(
         release: [...new Set(releases)].join(', '),
       },
       notes:
-        code === EXIT.done && applied > 0
+        code === EXIT.done && applied > 0 && hosts.every(({ key }) => world.get(key).state.history.length > 1)
           ? [
               {
                 label: 'undo',
@@ -157,15 +157,15 @@ async function rollOutOn(
         })
     }
     const result = await act(session, opened, runId, current)
-    const failed = result.error !== undefined
+    const ok = result.outcome === 'done' || result.outcome === 'nothing'
     await notify(session, {
       stack: stack.name,
       environment: environment.name,
       kind,
-      ok: !failed,
+      ok,
       who: whoAmI(),
       seconds: result.durationMs / 1000,
-      ...(failed ? { why: sentence(result.error) } : {}),
+      ...(ok ? {} : { why: result.error === undefined ? 'it was interrupted; the stack serves' : sentence(result.error) }),
     })
     const code = result.outcome === 'interrupted' ? EXIT.interrupted : result.outcome === 'failed' ? EXIT.failed : EXIT.done
     return finish(code, current.plan, result.applied, current.world)

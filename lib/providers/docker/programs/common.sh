@@ -57,11 +57,15 @@ packed() {
   gzip -c | base64 | tr -d '\n'
 }
 
-INSPECT='{"id":{{json .Id}},"name":{{json .Name}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"state":{{json .State.Status}},"health":{{if .State.Health}}{{json .State.Health.Status}}{{else}}"none"{{end}},"exitCode":{{.State.ExitCode}},"imageId":{{json .Image}},"image":{{json .Config.Image}},"configHash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"networks":{{json .NetworkSettings.Networks}}}'
+# A container that has never run has no key Health at all.
+INSPECT='{"id":{{json .Id}},"name":{{json .Name}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"state":{{json .State.Status}},"health":{{with index .State "Health"}}{{json .Status}}{{else}}"none"{{end}},"exitCode":{{.State.ExitCode}},"imageId":{{json .Image}},"image":{{json .Config.Image}},"configHash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"networks":{{json .NetworkSettings.Networks}}}'
 
 # inspect_ids IDS: one line of JSON each; a container that went away meanwhile has none
 inspect_ids() {
   if [ -z "$1" ]; then return 0; fi
-  # shellcheck disable=SC2086
-  docker inspect --type container --format "$INSPECT" $1 2>/dev/null || true
+  {
+    # shellcheck disable=SC2086
+    problems=$(docker inspect --type container --format "$INSPECT" $1 2>&1 >&3 | grep -vi 'no such' || true)
+  } 3>&1
+  if [ -n "$problems" ]; then fail "$problems"; fi
 }

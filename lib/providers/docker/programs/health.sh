@@ -1,6 +1,6 @@
 # said_by ID: the last word of its health check, and the end of its log
 said_by() {
-  docker inspect --format '{{if .State.Health}}{{range .State.Health.Log}}{{.Output}}{{end}}{{end}}' "$1" 2>/dev/null | tail -n 3 || true
+  docker inspect --format '{{with index .State "Health"}}{{range .Log}}{{.Output}}{{end}}{{end}}' "$1" 2>/dev/null | tail -n 3 || true
   docker logs --tail 15 "$1" 2>&1 || true
 }
 
@@ -18,7 +18,7 @@ state_of() {
 
 report_health() {
   for id in $IDS; do
-    now=$(docker inspect --format '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.RestartCount}}' "$id" 2>/dev/null || true)
+    now=$(docker inspect --format '{{.State.Status}} {{with index .State "Health"}}{{.Status}}{{else}}none{{end}} {{.RestartCount}}' "$id" 2>/dev/null || true)
     state=$(state_of "$now")
     said=
     if [ "$state" != healthy ]; then said=$(said_by "$id"); fi

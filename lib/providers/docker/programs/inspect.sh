@@ -1,3 +1,4 @@
+found=$(inspect_ids "$IDS")
 printf 'containers='
-inspect_ids "$IDS" | packed
+printf '%s\n' "$found" | packed
 printf '\n'

@@ -7,9 +7,10 @@ compose -f "$work/config" config --hash '*' >"$work/hashes" &
 hashing=$!
 compose -f "$work/loose" config --hash '*' >"$work/loose-hashes" &
 hashing="$hashing $!"
-printf 'containers='
 all=$(docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.oneoff=False)
-inspect_ids "$all" | packed
+inspect_ids "$all" >"$work/containers"
+printf 'containers='
+packed <"$work/containers"
 printf '\nimages='
 set -f
 # shellcheck disable=SC2086

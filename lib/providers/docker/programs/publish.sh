@@ -17,7 +17,7 @@ EOF
 
 separator=$(printf '\036')
 check_again() {
-  check=$(docker inspect --format '{{if .Config.Healthcheck}}{{range .Config.Healthcheck.Test}}{{.}}{{"\x1e"}}{{end}}{{end}}' "$id")
+  check=$(docker inspect --format '{{with index .Config "Healthcheck"}}{{range .Test}}{{.}}{{"\x1e"}}{{end}}{{end}}' "$id")
   old_ifs=$IFS
   IFS=$separator
   set -f

@@ -2,7 +2,7 @@ deadline=$(($(date +%s) + LIMIT_S))
 while :; do
   waiting=
   # shellcheck disable=SC2086
-  states=$(docker inspect --format '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.RestartCount}}' $IDS 2>/dev/null || echo gone)
+  states=$(docker inspect --format '{{.State.Status}} {{with index .State "Health"}}{{.Status}}{{else}}none{{end}} {{.RestartCount}}' $IDS 2>/dev/null || echo gone)
   while IFS= read -r now; do
     case $(state_of "$now") in
       healthy) ;;
