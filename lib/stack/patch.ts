@@ -27,7 +27,8 @@ export function applyLineEdits(text: string, edits: readonly Edit[]): string {
 /** One file's diff; empty when nothing changes. `path` is written as in the repository, with `a/` and `b/`. */
 export function renderDiff(path: string, before: string, edits: readonly Edit[]): string {
   const lines = before.split('\n')
-  if (lines.at(-1) === '') lines.pop()
+  const isEnded = lines.at(-1) === ''
+  if (isEnded) lines.pop()
   let shift = 0
   let out = ''
   const all = ordered(edits)
@@ -60,10 +61,21 @@ export function renderDiff(path: string, before: string, edits: readonly Edit[])
     while (at <= to) body.push(` ${lines[at++ - 1] ?? ''}`)
     const oldCount = body.filter(line => !line.startsWith('+')).length
     const newCount = body.filter(line => !line.startsWith('-')).length
-    out += `@@ -${from},${oldCount} +${from + shift},${newCount} @@\n${body.join('\n')}\n`
+    const shown = isEnded || at <= lines.length ? body : withNewline(body)
+    out += `@@ -${from},${oldCount} +${from + shift},${newCount} @@\n${shown.join('\n')}\n`
     shift += added - removed
   }
   return out === '' ? '' : `--- a/${path}\n+++ b/${path}\n${out}`
+}
+
+/** A hunk that reaches the end of a file whose last line has no newline: it gets one. */
+function withNewline(body: readonly string[]): readonly string[] {
+  const last = body.findLastIndex(line => !line.startsWith('+'))
+  return body.flatMap((line, index) => {
+    if (index !== last) return [line]
+    const text = line.slice(1)
+    return [`-${text}`, '\\ No newline at end of file', ...(line.startsWith(' ') ? [`+${text}`] : [])]
+  })
 }
 
 /** The diff for every finding that carries its own correction. `textOf` gives a file's text. */

@@ -102,13 +102,14 @@ export const INPUT_RULES = {
     about: 'a service cannot take all memory',
     *check(input) {
       if (input.environment === 'dev') return
+      const rolled = new Set(rolledServices(input).map(({ name }) => name))
       for (const { name, hasLimits } of Object.values(input.compose.services))
         if (!hasLimits)
           yield {
             level: 'warning',
             file: input.compose.file,
             line: lineIn(input, name),
-            says: `${name} has no memory limit; while it is rolled two of it run, and nothing keeps them from taking the host down.`,
+            says: `${name} has no memory limit; ${rolled.has(name) ? 'while it is rolled two of it run, and nothing keeps them' : 'nothing keeps it'} from taking the host down.`,
             fix: 'Set deploy.resources.limits.memory.',
           }
     },

@@ -173,13 +173,14 @@ export const stepLines = (step: StepLine, look: Look): readonly string[] => {
 /** The end of a run: what there is now, and what to do with it. */
 export const summaryLines = (summary: Summary, look: Look): readonly string[] => {
   const { ok, applied, changes, durationMs } = summary
-  const title = !ok
+  const ended = !ok
     ? 'Not finished.'
     : changes === 0
       ? 'Nothing had to be done.'
       : applied === 0
         ? 'Nothing was changed.'
         : 'Done.'
+  const title = look.say(summary.title ?? ended)
   const requests = Object.entries(summary.requests).map(
     ([provider, { reads, writes }]) => `${provider} ${reads} read, ${writes} write`,
   )

@@ -104,6 +104,8 @@ export interface StepLine {
 
 export interface Summary {
   readonly ok: boolean
+  /** A sentence in place of the usual words on how it ended, for what only looks. */
+  readonly title?: string
   /** Changes that the plan had. */
   readonly changes: number
   readonly applied: number

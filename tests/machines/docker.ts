@@ -29,9 +29,13 @@ export interface TestDocker {
   readonly directory: string
   /** For children: which daemon is meant. */
   readonly environment: Readonly<Record<string, string>>
+  /** Where published ports are reached from inside: by the daemon's rules, as from outside, not through its userland proxy. */
+  readonly address: string
   /** Words that put a command into the daemon's network namespace. */
   readonly inside: readonly string[]
   docker(...words: string[]): Run
+  /** As a reboot does it: every container ends with the daemon, and the daemon brings back those that shall come back. */
+  restart(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -63,18 +67,23 @@ export async function startDocker({ name, subnet }: { readonly name: string; rea
   must([...inside, 'ip', 'link', 'set', 'lo', 'up'])
   const socket = join(directory, 'docker.sock')
   const log = join(directory, 'dockerd.log')
-  const daemon: ChildProcess = spawn(
-    'nsenter',
-    [
-      `--net=/run/netns/${namespace}`,
-      'dockerd',
-      ...['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec'), '--pidfile', join(directory, 'pid')],
-      ...['--host', `unix://${socket}`, '--bip', `${subnet}.0.1/24`, '--default-address-pool', `base=${subnet}.128.0/17,size=24`],
-      ...['--label', 'landfall.test=1', '--shutdown-timeout', '5'],
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  )
-  daemon.stderr?.on('data', (chunk: Buffer) => writeFileSync(log, chunk, { flag: 'a' }))
+  const startDaemon = (): ChildProcess => {
+    const started = spawn(
+      'nsenter',
+      [
+        `--net=/run/netns/${namespace}`,
+        'dockerd',
+        ...['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec'), '--pidfile', join(directory, 'pid')],
+        ...['--host', `unix://${socket}`, '--bip', `${subnet}.0.1/24`],
+        ...['--default-address-pool', `base=${subnet}.128.0/17,size=24`],
+        ...['--label', 'landfall.test=1', '--shutdown-timeout', '5'],
+      ],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    )
+    started.stderr?.on('data', (chunk: Buffer) => writeFileSync(log, chunk, { flag: 'a' }))
+    return started
+  }
+  let daemon = startDaemon()
   const environment = {
     PATH: process.env.PATH ?? '',
     HOME: directory,
@@ -82,22 +91,34 @@ export async function startDocker({ name, subnet }: { readonly name: string; rea
     DOCKER_CONFIG: join(directory, 'config'),
   }
   const docker = (...words: string[]) => run(['docker', ...words], { env: environment })
-  for (let tries = 0; docker('version', '--format', '{{.Server.Version}}').code !== 0; tries++) {
-    if (tries > 300 || daemon.exitCode !== null)
-      throw new Error(`dockerd did not start: ${existsSync(log) ? readFileSync(log, 'utf8').slice(-2000) : ''}`)
-    await Bun.sleep(100)
+  const untilReady = async () => {
+    for (let tries = 0; docker('version', '--format', '{{.Server.Version}}').code !== 0; tries++) {
+      if (tries > 300 || daemon.exitCode !== null)
+        throw new Error(`dockerd did not start: ${existsSync(log) ? readFileSync(log, 'utf8').slice(-2000) : ''}`)
+      await Bun.sleep(100)
+    }
   }
+  const endDaemon = async () => {
+    const pidFile = join(directory, 'pid')
+    if (existsSync(pidFile)) process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGTERM')
+    if (daemon.exitCode === null) await new Promise(resolve => daemon.once('exit', resolve))
+  }
+  await untilReady()
   return {
     directory,
     environment,
+    address: `${subnet}.0.1`,
     inside,
     docker,
+    async restart() {
+      await endDaemon()
+      daemon = startDaemon()
+      await untilReady()
+    },
     async stop() {
       const ids = docker('ps', '-aq').stdout.split('\n').filter(Boolean)
       if (ids.length > 0) docker('rm', '-f', ...ids)
-      const pidFile = join(directory, 'pid')
-      if (existsSync(pidFile)) process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGTERM')
-      if (daemon.exitCode === null) await new Promise(resolve => daemon.once('exit', resolve))
+      await endDaemon()
       run(['ip', 'netns', 'delete', namespace])
       rmSync(directory, { recursive: true, force: true })
     },

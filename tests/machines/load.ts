@@ -1,6 +1,6 @@
 /**
  * Sends requests at a fixed rate until SIGTERM, each on a connection of its own, and then writes what became of them as JSON:
- * `bun load.ts PORT RATE FILE`. Five parts GET and POST, one in forty a request that takes three seconds.
+ * `bun load.ts ADDRESS PORT RATE FILE`. Five parts GET and POST, one in forty a request that takes three seconds.
  */
 
 import { writeFileSync } from 'node:fs'
@@ -43,7 +43,7 @@ const SLOW_EVERY = 40
 const BODY = 'x'.repeat(200)
 
 if (import.meta.main) {
-  const [port = '8080', rate = '200', file = 'load.json'] = argv.slice(2)
+  const [address = '127.0.0.1', port = '8080', rate = '200', file = 'load.json'] = argv.slice(2)
   const total: Record<string, number> = {}
   const failed: Record<string, number> = {}
   const versions: Record<string, number> = {}
@@ -69,7 +69,7 @@ if (import.meta.main) {
     const isPost = kind === 'POST'
     const headers = { host, connection: 'close', ...(isPost ? { 'content-length': String(BODY.length) } : {}) }
     const call = request(
-      { host: '127.0.0.1', port: Number(port), path, method: isPost ? 'POST' : 'GET', agent: false, headers },
+      { host: address, port: Number(port), path, method: isPost ? 'POST' : 'GET', agent: false, headers },
       answer => {
         let text = ''
         answer.setEncoding('utf8').on('data', (chunk: string) => {

@@ -113,7 +113,15 @@ export function createTool(docker: TestDocker, configDirectory: string, director
       rmSync(file, { force: true })
       const load = spawn(
         docker.inside[0] ?? '',
-        [...docker.inside.slice(1), process.execPath, join(import.meta.dir, 'load.ts'), String(PORT), String(RATE), file],
+        [
+          ...docker.inside.slice(1),
+          process.execPath,
+          join(import.meta.dir, 'load.ts'),
+          docker.address,
+          String(PORT),
+          String(RATE),
+          file,
+        ],
         { stdio: 'inherit' },
       )
       await Bun.sleep(1_000)

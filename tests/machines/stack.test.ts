@@ -222,6 +222,23 @@ for (const { version, configDirectory } of versions)
       )
     })
 
+    test('after a reboot nginx finds every service at its new address', async () => {
+      const addresses = () =>
+        ['api', 'web', 'python-api'].map(service =>
+          docker
+            .docker('inspect', '-f', '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}', containerOf(service))
+            .stdout.trim(),
+        )
+      const before = addresses()
+      await docker.restart()
+      const deadlineMs = performance.now() + 60_000
+      let status = await tool.run(['status'])
+      while (status.code !== 0 && performance.now() < deadlineMs) status = await tool.run(['status'])
+      expect(`${status.code} ${status.code === 0 ? '' : status.stdout}`).toBe('0 ')
+      expect(status.lines[0]).toMatchObject({ served: [{ status: 200 }, { status: 200 }, { status: 200 }] })
+      expect(addresses()).not.toEqual(before)
+    })
+
     test('a fault in the Compose file is refused with its line, before anything changes', async () => {
       const file = join(tool.directory, 'compose-rolling/compose.yml')
       const text = readFileSync(file, 'utf8')

@@ -32,12 +32,13 @@ export async function runAudit(session: Session, opened: OpenedStack): Promise<n
   if (findings.length === 0) reporter.page(`Nothing found in ${subject}.`, { message: `Nothing found in ${subject}.` })
   reporter.summary({
     ok: errors === 0,
+    title: findings.length === 0 ? 'Nothing to correct.' : `${counts}.`,
     changes: 0,
     applied: 0,
     durationMs: session.elapsedMs(),
     requests: {},
     outputs: { errors: String(errors), warnings: String(findings.length - errors), services: input.stack.services.join(',') },
-    notes: [{ label: 'found', text: `${counts} in ${subject}` }, ...notes],
+    notes: [{ label: 'audited', text: subject }, ...notes],
     ...(findings.length > 0 && !hasFlag(session, 'fix')
       ? { next: 'Correct what follows from the text alone: the same command with --fix' }
       : {}),
@@ -197,7 +198,7 @@ async function fix(
   if (patch !== '') {
     mkdirSync(stackDirectory(opened), { recursive: true, mode: 0o700 })
     await writeFileAtomic(PATCH_FILE, patch, 0o644)
-    notes.push({ label: 'patch', text: `${PATCH_FILE}; read it, then: patch -p1 < ${PATCH_FILE}` })
+    notes.push({ label: 'patch', text: `${PATCH_FILE}; read it, then: git apply ${PATCH_FILE}` })
   }
   const open = findings.filter(
     finding =>

@@ -13,10 +13,16 @@ export interface Notice {
   readonly why?: string
 }
 
+export interface NoticeContext {
+  readonly environment: Pick<Session['environment'], 'lookup'>
+  readonly reporter: Pick<Session['reporter'], 'warning'>
+  readonly clean: Session['clean']
+}
+
 const TIMEOUT_MS = 10_000
 
 /** SLACK_WEBHOOK gets a line of text, DEPLOY_WEBHOOK the facts as JSON. A notice that cannot be delivered is a warning, never a failure. */
-export async function notify(session: Pick<Session, 'environment' | 'reporter' | 'clean'>, notice: Notice): Promise<void> {
+export async function notify(session: NoticeContext, notice: Notice): Promise<void> {
   const { environment, reporter, clean } = session
   for (const name of ['SLACK_WEBHOOK', 'DEPLOY_WEBHOOK'] as const) {
     const value = environment.lookup(name)

@@ -59,6 +59,8 @@ export async function showStatus(session: Session, opened: OpenedStack): Promise
     }
     reporter.summary({
       ok: bad === 0,
+      title:
+        bad === 0 ? 'Everything is healthy and served.' : `${bad} ${bad === 1 ? 'thing is' : 'things are'} not as it should be.`,
       changes: 0,
       applied: 0,
       durationMs: session.elapsedMs(),

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'bun:test'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { audit, correctedServices, MAX_PER_RULE, RULES } from '../../../lib/stack/audit.ts'
 import { parseComposeFile } from '../../../lib/stack/compose-file.ts'
 import { parseStacks } from '../../../lib/stack/config.ts'
 import { parseNginx } from '../../../lib/stack/nginx.ts'
-import { applyLineEdits, renderPatch } from '../../../lib/stack/patch.ts'
+import { applyLineEdits, renderDiff } from '../../../lib/stack/patch.ts'
+import { addBelowService, linesOfKey } from '../../../lib/stack/rule.ts'
 import { renderUpstreams } from '../../../lib/stack/upstream.ts'
 import { auditInput, COMPOSE, CONFIG, NGINX, PLANTED, WORKFLOW } from './planted.ts'
 
@@ -118,14 +120,34 @@ describe('the patch', () => {
     expect(audit(fixed)).toEqual([])
   })
 
-  test('is a diff that patch(1) takes', () => {
-    const input = auditInput({ compose: broken })
-    const patch = renderPatch(audit(input), file => (file === input.compose.file ? input.compose.text : undefined))
-    const folder = new TextDecoder().decode(Bun.spawnSync(['mktemp', '-d']).stdout).trim()
-    writeFileSync(join(folder, input.compose.file), broken)
-    const patched = Bun.spawnSync(['patch', '-p1', '--dry-run'], { cwd: folder, stdin: new TextEncoder().encode(patch) })
-    expect(new TextDecoder().decode(patched.stdout)).toContain(input.compose.file)
-    expect(patched.exitCode).toBe(0)
+  test.each([
+    ['with a newline at its end', (text: string) => text],
+    ['without one, far from a change', (text: string) => text.trimEnd()],
+    ['without one, in the line that changes', (text: string) => `${text}  zeta:\n    image: z:1\n    container_name: z`],
+    ['without one, where a line is added behind it', (text: string) => `${text}  zeta:`],
+  ])('is a diff that git and patch take, for a file %s', (_, make) => {
+    const written = make(broken.slice(0, broken.indexOf('secrets:\n  signing')))
+    const compose = parseComposeFile('docker-compose.prod.yml', written)
+    const edits = [
+      ...audit(auditInput({ compose: written })).flatMap(finding => finding.edits ?? []),
+      ...['container_name'].flatMap(key => linesOfKey(compose, 'zeta', key) ?? []),
+      ...(written.endsWith('zeta:') ? [addBelowService(compose, 'zeta', ['image: z:1'])] : []).flatMap(edit => edit ?? []),
+    ]
+    const patch = renderDiff(compose.file, written, edits)
+    const folder = mkdtempSync(join(tmpdir(), 'landfall-patch-'))
+    try {
+      writeFileSync(join(folder, compose.file), written)
+      for (const command of [
+        ['patch', '-p1', '--dry-run'],
+        ['git', 'apply', '-'],
+      ]) {
+        const { exitCode, stderr } = Bun.spawnSync(command, { cwd: folder, stdin: new TextEncoder().encode(patch) })
+        expect({ command, exitCode, said: `${stderr}` }).toEqual({ command, exitCode: 0, said: '' })
+      }
+      expect(readFileSync(join(folder, compose.file), 'utf8').trimEnd()).toBe(applyLineEdits(written, edits).trimEnd())
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 })
 
@@ -155,7 +177,7 @@ describe('big files', () => {
     const startedMs = performance.now()
     expect(audit(auditInput({ compose: text }))).toEqual([])
     expect(performance.now() - startedMs).toBeLessThan(30_000)
-  })
+  }, 60_000)
 })
 
 test('a workflow that does nothing of the kind is left alone', () => {
