@@ -38,10 +38,22 @@ const stepsOn = (...keys: string[]) =>
 test('several hosts come one after the other: a host begins only when the one before serves the release', () => {
   const steps = stepsOn('one', 'two', 'three')
   const of = (host: string) => steps.filter(({ reads }) => reads.includes(host))
-  expect(steps.map(({ reads }) => reads.join())).toEqual([...Array(4).fill('one'), ...Array(4).fill('two'), ...Array(4).fill('three')])
+  expect(steps.map(({ reads }) => reads.join())).toEqual([
+    ...Array(4).fill('one'),
+    ...Array(4).fill('two'),
+    ...Array(4).fill('three'),
+  ])
   expect(of('one')[0]?.needs).toEqual([])
-  expect(of('two')[0]?.needs).toEqual(of('one').slice(-1).map(({ id }) => id))
-  expect(of('three')[0]?.needs).toEqual(of('two').slice(-1).map(({ id }) => id))
+  expect(of('two')[0]?.needs).toEqual(
+    of('one')
+      .slice(-1)
+      .map(({ id }) => id),
+  )
+  expect(of('three')[0]?.needs).toEqual(
+    of('two')
+      .slice(-1)
+      .map(({ id }) => id),
+  )
   expect(of('two').every(({ title }) => title.endsWith(' on two'))).toBe(true)
 })
 
