@@ -89,7 +89,7 @@ export async function decommission(session: Session, opened: Opened): Promise<nu
 const parseMinutes = (text: string): number => {
   const minutes = Number(text)
   if (Number.isFinite(minutes) && minutes > 0 && minutes <= 43_200) return minutes
-  throw new LandfallError('usage', '--for wants minutes between 1 and 43200.')
+  throw new LandfallError('usage', '--for wants minutes between 1 and 43200.', { hint: 'A day: --for 1440' })
 }
 
 const pauseFor = (verdict: ReturnType<typeof judgeDecommission>, nowMs: number): number => {

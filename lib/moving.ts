@@ -84,7 +84,10 @@ function chooseNames(
       hint: 'Name them: bun scripts/dns.ts cutover www.example.com --to prod-dokploy  — or list them in config.json under migration.names.',
     })
   const names = wanted.map((name): MovingName => {
-    if (!isBelow(name, zone)) throw new LandfallError('usage', `${name} is not in the zone ${zone}.`)
+    if (!isBelow(name, zone))
+      throw new LandfallError('usage', `${name} is not in the zone ${zone}.`, {
+        hint: `Names are given whole: www.${zone}`,
+      })
     const known = configured.find(each => each.name === name)
     if (known === undefined && to === undefined)
       throw new LandfallError('usage', `config.json does not say where ${name} shall go.`, {

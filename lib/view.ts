@@ -124,4 +124,10 @@ export const adviseFor = (reporter: Reporter, args: ParsedArgs): Reporter => ({
       entries: view.entries.map(entry => (entry.hint ? { ...entry, hint: completeHint(entry.hint, args) } : entry)),
     }),
   warning: text => reporter.warning(completeHint(text, args)),
+  summary: ({ notes, next, ...rest }) =>
+    reporter.summary({
+      ...rest,
+      notes: notes.map(note => ({ ...note, text: completeHint(note.text, args) })),
+      ...(next === undefined ? {} : { next: completeHint(next, args) }),
+    }),
 })

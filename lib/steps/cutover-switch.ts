@@ -11,7 +11,7 @@ import {
   switchBatch,
 } from '../cutover/changes.ts'
 import { addressRecordsOf, type Move } from '../cutover/move.ts'
-import { clockText, goneAtMs, leftMs, liveTtlS, spanText } from '../cutover/ttl.ts'
+import { clockText, goneAtMs, leftMs, liveTtlS, longestTtlS, spanText } from '../cutover/ttl.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import { LandfallError } from '../errors.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
@@ -114,7 +114,6 @@ const needsDrain = (move: Move): boolean => !move.proxied && move.before.length 
 
 /** Every cache that was filled under the old TTL has forgotten. */
 export function drainStep(deps: CutoverDeps): EstateStep {
-  const wait = { kind: 'wait', summary: 'wait until answers with the old TTL are forgotten' } as const
   return {
     id: 'move drain',
     noun: 'dns',
@@ -122,6 +121,13 @@ export function drainStep(deps: CutoverDeps): EstateStep {
     needs: ['move lower'],
     reads: ['moves', 'records'],
     look(world) {
+      const standing = deps.names.flatMap(({ name }) => addressRecordsOf(world.get('records'), name))
+      const oldTtlS = longestTtlS(
+        standing.filter(record => !record.proxied),
+        0,
+      )
+      const howLong = oldTtlS > 0 ? `${spanText(oldTtlS * 1000)}, ` : ''
+      const wait = { kind: 'wait', summary: `wait ${howLong}until answers with the old TTL are forgotten` } as const
       const moves = openMoves(deps, world)
       if (!moves) return blocked('the snapshot', wait)
       const over = (move: Move) =>
