@@ -61,7 +61,7 @@ beforeAll(async () => {
   })
   before = movedIn(place.sandbox)
   others = othersIn(place.sandbox)
-}, 60_000)
+}, 150_000)
 
 afterAll(async () => {
   place.old.close()

@@ -80,7 +80,7 @@ beforeAll(async () => {
   others = othersIn(place.sandbox)
   // Each point begins with nothing kept, which the authority's week would not let pass.
   place.sandbox.settings.rateLimits = false
-}, 60_000)
+}, 150_000)
 
 afterAll(async () => {
   place.old.close()

@@ -18,7 +18,7 @@ beforeAll(async () => {
   around = await openLoadPlace()
   load = startLoad(around.place.sandbox, { caPem: around.caPem, sites: around.sites, ratePerS: RATE_PER_S, clients: CLIENTS })
   await load.more(RATE_PER_S)
-}, 120_000)
+}, 180_000)
 
 afterAll(async () => {
   await load?.stop()

@@ -111,7 +111,7 @@ export const openMovingPlace = async (
   const place = await openPlace(MOVING, { ...rest, seed: { zones: [], goldenImage: true } })
   const { sandbox } = place
   sandbox.controls.cloudflare.addZone({ name: APEX, plan: 'enterprise', records: [...records] })
-  const setup = await place.run('setup --yes --json')
+  const setup = await place.run('setup --yes --json', { timeoutMs: 120_000 })
   if (setup.code !== 0) throw new Error(`setup: ${setup.output}`)
   // After the setup: the panels' own records come first in the zone, as somebody's would who began with them.
   for (const record of OLD_RECORDS) sandbox.controls.cloudflare.addRecord(APEX, record)
