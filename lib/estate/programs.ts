@@ -56,9 +56,9 @@ export const PROGRAMS = {
   'preview-look': { timeoutMs: 60_000 },
   /** RANGE → Docker, Compose and git are there, containers reach neither the metadata service nor RANGE; prints `ok=1` */
   'preview-host': { timeoutMs: 10 * 60_000 },
-  /** NUMBER, HEAD, GENERATION, REPOSITORY, FILE, TOKEN (optional) → the commit is in the preview's folder; prints checkout, file (base64|absent|large) */
+  /** NUMBER, HEAD, GENERATION, REPOSITORY, COMPOSE_FILE, TOKEN (optional) → the commit is in the preview's folder; prints checkout, file (base64|absent|large) */
   'preview-fetch': { timeoutMs: 5 * 60_000 },
-  /** NUMBER, HEAD, GENERATION and COMPOSE, PATHS, SERVICES, VARIABLES, LIMIT, or WHY it cannot be → prints state (up|failed) */
+  /** NUMBER, HEAD, GENERATION and COMPOSE, BUILD_PATHS, SERVICES, VARIABLES, LIMIT, or WHY it cannot be → prints state (up|failed) */
   'preview-up': { timeoutMs: 20 * 60_000 },
   /** NUMBER → nothing of it is left; prints `ok=1` */
   'preview-down': { timeoutMs: 3 * 60_000 },

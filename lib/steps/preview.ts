@@ -122,7 +122,9 @@ export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
         ...prepare,
         async apply({ world: live, signal }) {
           const { target } = targetIn(deps, live, name)
-          const range = deps.estate.network?.range
+          // Where strangers' code runs; the edge alone has to reach the servers of previews.
+          const runsCode = deps.spec.substrate === 'shared' || name !== deps.spec.host
+          const range = runsCode ? deps.estate.network?.range : undefined
           await runProgram(deps, target, 'preview-host', range ? { RANGE: range } : {}, signal)
           const before = live.get('previews')[name]
           live.update('previews', all => ({
@@ -238,7 +240,7 @@ async function deploy(
       {
         ...which,
         REPOSITORY: `${deps.cloneBase}/${spec.owner}/${spec.repository}${deps.cloneBase.startsWith('https:') ? '.git' : ''}`,
-        FILE: spec.composeFile,
+        COMPOSE_FILE: spec.composeFile,
         ...(deps.gitToken ? { TOKEN: deps.gitToken } : {}),
       },
       signal,
@@ -255,7 +257,7 @@ async function deploy(
         ? {
             ...which,
             COMPOSE: composed.file,
-            PATHS: composed.paths.join('\n'),
+            BUILD_PATHS: composed.paths.join('\n'),
             SERVICES: String(Object.keys(JSON.parse(composed.file).services).length),
             VARIABLES: new Secret('preview variables', renderVariables(verdict.fork ? {} : deps.variables), 'unlisted'),
             LIMIT: String(DEPLOY_LIMIT_S),

@@ -109,12 +109,12 @@ const PARTS = {
   'preview-look': { accepts: [], effect: 'read', text: previewText + previewLookText },
   'preview-host': { accepts: ['RANGE'], effect: 'write', text: previewText + previewHostText },
   'preview-fetch': {
-    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'FILE', 'TOKEN'],
+    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'COMPOSE_FILE', 'TOKEN'],
     effect: 'write',
     text: previewText + previewFetchText,
   },
   'preview-up': {
-    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'],
+    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'BUILD_PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'],
     effect: 'write',
     text: previewText + previewUpText,
   },

@@ -67,7 +67,7 @@ const host = (machine: ProgramMachine): Outcome => {
 const fetchCommit = (machine: ProgramMachine, values: Values): Outcome => {
   const number = numberIn(values)
   if (number === undefined) return badNumber
-  const { HEAD: head = '', FILE: file = '', GENERATION: generation = '' } = values
+  const { HEAD: head = '', COMPOSE_FILE: file = '', GENERATION: generation = '' } = values
   if (!/^[0-9a-f]{40}$/.test(head)) return fail(65, 'HEAD is not a commit.')
   if (!machine.previews.previews[number])
     put(machine, number, { head, generation, state: 'fetched', sinceMs: 0, why: '', variables: [] })
@@ -135,9 +135,9 @@ const logs = (machine: ProgramMachine, values: Values): Outcome => {
 export const PREVIEW_PROGRAMS = {
   'preview-look': { accepts: [], run: look },
   'preview-host': { accepts: ['RANGE'], run: host },
-  'preview-fetch': { accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'FILE', 'TOKEN'], run: fetchCommit },
+  'preview-fetch': { accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'COMPOSE_FILE', 'TOKEN'], run: fetchCommit },
   'preview-up': {
-    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'],
+    accepts: ['NUMBER', 'HEAD', 'GENERATION', 'COMPOSE', 'BUILD_PATHS', 'SERVICES', 'VARIABLES', 'LIMIT', 'WHY'],
     run: up,
   },
   'preview-down': { accepts: ['NUMBER'], run: down },

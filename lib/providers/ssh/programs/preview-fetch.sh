@@ -5,8 +5,8 @@ case $REPOSITORY in
   file:///*) ;;
   *) fail 'REPOSITORY is not an https address.' 65 ;;
 esac
-case $FILE in
-  '' | /* | *..* | *[!a-zA-Z0-9._/-]*) fail 'FILE is not a path inside the repository.' 65 ;;
+case $COMPOSE_FILE in
+  '' | /* | *..* | *[!a-zA-Z0-9._/-]*) fail 'COMPOSE_FILE is not a path inside the repository.' 65 ;;
 esac
 mkdir -p "$place"
 chmod 700 "$place"
@@ -28,7 +28,7 @@ git -C "$place/source.new" -c core.hooksPath=/dev/null -c core.symlinks=true che
 rm -rf "$place/source" "$place/source.new/.git"
 mv "$place/source.new" "$place/source"
 echo "checkout=$place/source"
-file=$(realpath "$place/source/$FILE" 2>/dev/null) || file=
+file=$(realpath "$place/source/$COMPOSE_FILE" 2>/dev/null) || file=
 case $file in
   "$(realpath "$place/source")"/*) ;;
   *) file= ;;

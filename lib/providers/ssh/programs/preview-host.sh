@@ -22,10 +22,10 @@ until timeout 10 docker info >/dev/null 2>&1; do
   [ "$tries" -lt 30 ] || fail 'Docker does not answer.'
   sleep 2
 done
-mkdir -p "$PREVIEWS/edge" /usr/local/sbin
+mkdir -p "$PREVIEWS/edge"
 chmod 700 "$PREVIEWS" "$PREVIEWS/edge"
 # Containers of strangers ask neither the metadata service, which shows cloud-init, nor the private network.
-cat >/usr/local/sbin/landfall-preview-walls <<'WALLS'
+cat >"$PREVIEWS/walls" <<'WALLS'
 #!/bin/sh
 set -eu
 iptables -w -N DOCKER-USER 2>/dev/null || true
@@ -34,16 +34,16 @@ for range in 169.254.169.254/32 "$@"; do
     iptables -w -I DOCKER-USER -m conntrack --ctstate NEW -d "$range" -j DROP
 done
 WALLS
-chmod 755 /usr/local/sbin/landfall-preview-walls
+chmod 755 "$PREVIEWS/walls"
 # shellcheck disable=SC2086 # no range, or one
-/usr/local/sbin/landfall-preview-walls ${RANGE:-}
+"$PREVIEWS/walls" ${RANGE:-}
 if [ -d /run/systemd/system ] && [ -w /etc/systemd/system ]; then
   cat >/etc/systemd/system/landfall-preview-walls.service <<UNIT
 [Unit]
 Before=docker.service
 [Service]
 Type=oneshot
-ExecStart=/usr/local/sbin/landfall-preview-walls ${RANGE:-}
+ExecStart=$PREVIEWS/walls ${RANGE:-}
 [Install]
 WantedBy=multi-user.target
 UNIT

@@ -17,12 +17,12 @@ fi
   docker network ls --filter label=com.docker.compose.project --format '{{.Label "com.docker.compose.project"}}'
   if [ -d "$PREVIEWS" ]; then ls "$PREVIEWS"; fi
 } | grep -E '^pr-[1-9][0-9]{0,8}$' | sort -u | while IFS= read -r project; do
-  head=- generation=0 state=partial since=0 why=-
-  if [ -s "$PREVIEWS/$project/state" ]; then read -r head generation state since why <"$PREVIEWS/$project/state" || true; fi
+  run_head=- run_generation=0 state=partial since=0 why=-
+  if [ -s "$PREVIEWS/$project/state" ]; then read -r run_head run_generation state since why <"$PREVIEWS/$project/state" || true; fi
   if [ "$state" = up ]; then
     wanted=$(cat "$PREVIEWS/$project/services" 2>/dev/null || echo 1)
     running=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter status=running | wc -l)
     if [ "$running" -lt "$wanted" ]; then state=down; fi
   fi
-  echo "preview ${project#pr-} $head $generation $state $since $why"
+  echo "preview ${project#pr-} $run_head $run_generation $state $since $why"
 done

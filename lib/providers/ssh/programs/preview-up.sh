@@ -11,7 +11,7 @@ if [ -n "${WHY:-}" ]; then
 fi
 source=$(realpath "$place/source")
 # Links are followed here, as the build would follow them.
-printf '%s' "$PATHS" | while IFS= read -r path || [ -n "$path" ]; do
+printf '%s' "$BUILD_PATHS" | while IFS= read -r path || [ -n "$path" ]; do
   real=$(realpath "$place/source/$path" 2>/dev/null) || real=
   case $real/ in
     "$source"/*) ;;
