@@ -14,7 +14,7 @@ import type { Secret } from '../secret.ts'
 import type { EstateStep } from './deps.ts'
 import { isOurMark } from './dns.ts'
 import { runProgram, targetOf } from './machine.ts'
-import type { PreviewDeps } from './preview.ts'
+import type { PreviewDeps } from './preview-kit.ts'
 import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
 

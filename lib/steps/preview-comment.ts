@@ -8,7 +8,7 @@ import { previewHost } from '../estate/previews.ts'
 import { isOutdated, parseComment, renderComment, type Told } from '../preview/comment.ts'
 import type { Verdict } from '../preview/desired.ts'
 import type { EstateStep } from './deps.ts'
-import { type PreviewDeps, runsIn, verdictsIn } from './preview.ts'
+import { type PreviewDeps, runsIn, verdictsIn } from './preview-kit.ts'
 import { previewServers } from './preview-world.ts'
 import type { EstateWorld } from './world.ts'
 

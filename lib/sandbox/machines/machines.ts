@@ -12,10 +12,11 @@ import { parseCloudConfig } from './cloud-config.ts'
 import { createDisks, generateHostKey } from './disks.ts'
 import { createFaults, type MachineFaults } from './faults.ts'
 import type { Launch } from './launcher.ts'
-import { type Listener, LOOPBACK, listenHttp, listenTcp } from './listen.ts'
+import { type Listener, LOOPBACK, listenTcp } from './listen.ts'
 import { type NixosRow, type PhaseInput, pushRevision, runPhase, serviceOf } from './nixos.ts'
 import { createPlatform, SERVICE_PORT } from './platform.ts'
-import { DEFAULT_COMPOSE, EMPTY_PREVIEWS, type PreviewsDisk, type RepositoryFiles, wayIn } from './preview-programs.ts'
+import { createPreviewEdges } from './preview-edge.ts'
+import { DEFAULT_COMPOSE, EMPTY_PREVIEWS, type PreviewsDisk, type RepositoryFiles } from './preview-programs.ts'
 import { type Outcome, runProgram } from './programs.ts'
 import { createSshAcceptor } from './ssh.ts'
 import { type HostKey, hasAddress, isGolden, lookAt, type MachineServer, type Moment, openMachineState } from './state.ts'
@@ -232,36 +233,10 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     reach,
   })
 
-  /** Behind the edge of a machine: the app of a preview, here or on the machine that has the private address. */
-  const previewAt = (server: MachineServer, host: string): Response | undefined => {
-    const own = disks.get(server)?.previews
-    const way = wayIn(own?.caddyfile ?? '', host)
-    if (way === undefined) return undefined
-    const [address = ''] = way.split(':')
-    const number = /^pr-(\d+)\./.exec(host)?.[1] ?? ''
-    const owner = address.startsWith('pr-') ? server : deps.servers().find(each => each.privateIps?.includes(address))
-    const preview = owner && owner.status === 'running' ? disks.get(owner)?.previews?.previews[number] : undefined
-    if (preview?.state !== 'up' || (preview.published !== undefined && preview.published !== way))
-      return new Response('Bad Gateway', { status: 502 })
-    return new Response(`preview ${number} at ${preview.head}\n`, {
-      headers: { 'content-type': 'text/plain', 'x-robots-tag': 'noindex, nofollow' },
-    })
-  }
-
-  const hasEdge = (server: MachineServer): boolean => disks.get(server)?.previews?.certificate !== undefined
+  const edges = createPreviewEdges({ diskOf: server => disks.get(server)?.previews, servers: deps.servers })
 
   /** An edge for previews and a Traefik never share a machine. */
-  const openSecure = async (server: MachineServer): Promise<Listener> => {
-    const edge = disks.get(server)?.previews
-    if (!edge?.certificate || !edge.key) return platform.openWebSecure(server)
-    return listenHttp(
-      request => {
-        const host = (request.headers.get('host') ?? '').replace(/:\d+$/, '').toLowerCase()
-        return Promise.resolve(previewAt(server, host) ?? new Response('There is no such preview.', { status: 404 }))
-      },
-      { cert: edge.certificate, key: edge.key },
-    )
-  }
+  const openSecure = (server: MachineServer): Promise<Listener> => edges.open(server) ?? platform.openWebSecure(server)
 
   const service = (server: MachineServer) => serviceOf(state.remotes, disks.get(server))
   const webIsUp = (moment: Moment, server: MachineServer): boolean =>
@@ -271,7 +246,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
   > = {
     22: { isUp: moment => moment.booted, open: openSsh },
     80: { isUp: webIsUp, open: platform.openWeb },
-    443: { isUp: (moment, server) => webIsUp(moment, server) || (moment.booted && hasEdge(server)), open: openSecure },
+    443: { isUp: (moment, server) => webIsUp(moment, server) || (moment.booted && edges.isSet(server)), open: openSecure },
     [SERVICE_PORT]: {
       isUp: (moment, server) => moment.booted && service(server)?.healthy === true,
       open: platform.openService,

@@ -144,9 +144,3 @@ export const PREVIEW_PROGRAMS = {
   'preview-edge': { accepts: ['CERTIFICATE', 'KEY', 'CADDYFILE', 'IMAGE'], run: edge },
   'preview-logs': { accepts: ['NUMBER'], run: logs },
 } satisfies Partial<Record<ProgramName, Emulation>>
-
-/** Where the edge's file leads for a host name. */
-export const wayIn = (caddyfile: string, host: string): string | undefined => {
-  const site = new RegExp(`@(pr-\\d+) host ${host.replaceAll('.', '\\.')}\\n`).exec(caddyfile)?.[1]
-  return site === undefined ? undefined : new RegExp(`handle @${site} \\{\\n\\s*reverse_proxy (\\S+)`).exec(caddyfile)?.[1]
-}

@@ -13,7 +13,7 @@ import { renderPreviewCompose } from '../../../lib/preview/compose-file.ts'
 import { renderCaddyfile, type Way } from '../../../lib/preview/edge.ts'
 import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { createAuthority } from '../../../lib/sandbox/ca.ts'
-import { EDGE_IMAGE } from '../../../lib/steps/preview.ts'
+import { EDGE_IMAGE } from '../../../lib/steps/preview-deploy.ts'
 import { parsePreviews } from '../../../lib/steps/preview-world.ts'
 import { composeVersions, loadBaseImage, must, startDocker, type TestDocker } from '../docker.ts'
 

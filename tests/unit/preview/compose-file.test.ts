@@ -91,7 +91,7 @@ volumes:
       build: { context: '/var/lib/landfall-previews/pr-12/source/app', args: { A: '1' } },
       environment: {
         DATABASE_URL: 'postgres://db/app',
-        API_URL: '${API_URL}',
+        API_URL: expect.stringMatching(/^\$\{API_URL\}$/),
         PREVIEW_URL: 'https://pr-12.preview.example.com',
         PREVIEW_NUMBER: '12',
       },

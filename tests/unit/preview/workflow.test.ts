@@ -29,7 +29,7 @@ test('it has the least rights, and keeps no token in the checkout', () => {
   expect(workflow.concurrency).toEqual({ group: 'previews', 'cancel-in-progress': false })
   const checkouts = steps.filter(step => step.uses?.startsWith('actions/checkout@'))
   expect(checkouts.map(step => step.with)).toEqual([
-    { ref: '${{ github.event.repository.default_branch }}', 'persist-credentials': false },
+    { ref: expect.stringMatching(/^\$\{\{ github\.event\.repository\.default_branch \}\}$/), 'persist-credentials': false },
   ])
 })
 
