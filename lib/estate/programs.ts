@@ -58,7 +58,7 @@ export const PROGRAMS = {
   'preview-host': { timeoutMs: 10 * 60_000 },
   /** NUMBER, HEAD, GENERATION, REPOSITORY, COMPOSE_FILE, TOKEN (optional) → the commit is in the preview's folder; prints checkout, file (base64|absent|large) */
   'preview-fetch': { timeoutMs: 5 * 60_000 },
-  /** NUMBER, HEAD, GENERATION and COMPOSE, BUILD_PATHS, SERVICES, VARIABLES, LIMIT, or WHY it cannot be → prints state (up|failed) */
+  /** NUMBER, HEAD, GENERATION and COMPOSE, BUILD_PATHS, SERVICES, SERVICE, PORT, VARIABLES, LIMIT, or WHY it cannot be → prints state (up|failed) */
   'preview-up': { timeoutMs: 20 * 60_000 },
   /** NUMBER → nothing of it is left; prints `ok=1` */
   'preview-down': { timeoutMs: 3 * 60_000 },

@@ -70,6 +70,8 @@ export async function deploy(
             COMPOSE: composed.file,
             BUILD_PATHS: composed.paths.join('\n'),
             SERVICES: String(Object.keys(JSON.parse(composed.file).services).length),
+            SERVICE: spec.service,
+            PORT: String(spec.port),
             VARIABLES: new Secret('preview variables', renderVariables(verdict.fork ? {} : deps.variables), 'unlisted'),
             LIMIT: String(DEPLOY_LIMIT_S),
           }

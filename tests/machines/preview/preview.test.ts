@@ -92,6 +92,8 @@ const deploy = (
     COMPOSE: rendered.file,
     BUILD_PATHS: rendered.paths.join('\n'),
     SERVICES: services,
+    SERVICE: 'web',
+    PORT: '3000',
     VARIABLES: options.variables ?? '',
     LIMIT: '60',
   })

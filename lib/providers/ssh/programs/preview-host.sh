@@ -1,9 +1,9 @@
 # What previews need of a machine: Docker with Compose, git, and walls between containers and what is not theirs.
-if ! command -v docker >/dev/null 2>&1 || ! docker compose version >/dev/null 2>&1 || ! command -v git >/dev/null 2>&1; then
-  command -v apt-get >/dev/null 2>&1 || fail 'Docker with Compose v2 and git are missing, and this system has no apt-get to install them.'
+if ! command -v docker >/dev/null 2>&1 || ! docker compose version >/dev/null 2>&1 || ! command -v git >/dev/null 2>&1 || ! command -v curl >/dev/null 2>&1; then
+  command -v apt-get >/dev/null 2>&1 || fail 'Docker with Compose v2, git or curl is missing, and this system has no apt-get to install them.'
   export DEBIAN_FRONTEND=noninteractive
   apt-get -qq update >&2 || fail 'The lists of packages could not be fetched.'
-  packages='git ca-certificates docker.io'
+  packages='git curl ca-certificates docker.io'
   for optional in docker-cli docker-buildx docker-compose-v2; do
     if apt-cache policy "$optional" | grep -q 'Candidate: [^(]'; then packages="$packages $optional"; fi
   done

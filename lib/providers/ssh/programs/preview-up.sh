@@ -30,8 +30,27 @@ compose() {
   # Only what is named reaches Compose, so that a file's ${…} finds nothing of this session.
   env -i PATH="$PATH" HOME=/root ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} ${DOCKER_CONFIG:+DOCKER_CONFIG="$DOCKER_CONFIG"} docker compose -p "$project" -f "$place/compose.json" --env-file "$place/variables.env" --project-directory "$source" "$@"
 }
-# The edge would keep the network from being made anew.
-if compose up -d --build --remove-orphans --force-recreate --wait --wait-timeout "$LIMIT" >"$log" 2>&1; then
+# answers: the service that visitors reach speaks HTTP. Without a health check Compose calls a container that has just begun running good.
+answers() {
+  waited=0
+  while [ "$waited" -lt "$LIMIT" ]; do
+    id=$(docker ps -q --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$SERVICE" | head -n 1)
+    if [ -n "$id" ]; then
+      address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$id" 2>/dev/null | cut -d ' ' -f 1) || address=
+      if [ -n "$address" ] && curl -s -o /dev/null --noproxy '*' --max-time 5 "http://$address:$PORT/"; then return 0; fi
+      restarts=$(docker inspect --format '{{.RestartCount}}' "$id" 2>/dev/null) || restarts=0
+      if [ "$restarts" -ge 3 ]; then
+        echo "$SERVICE was restarted $restarts times." >>"$log"
+        return 1
+      fi
+    fi
+    waited=$((waited + 1))
+    sleep 1
+  done
+  echo "$SERVICE did not answer HTTP on port $PORT within $LIMIT s." >>"$log"
+  return 1
+}
+if compose up -d --build --remove-orphans --force-recreate --wait --wait-timeout "$LIMIT" >"$log" 2>&1 && answers; then
   connect_edge "$project"
   write_state up -
   echo state=up
