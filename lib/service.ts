@@ -139,8 +139,9 @@ export async function showLogs(session: Session, opened: Opened): Promise<number
     const text = await runProgram(deps, target, 'service-logs', { LINES: lines, CURSOR: cursor }, session.signal)
     for (const line of text.split('\n')) {
       const encoded = line.startsWith('log ') ? line.slice(4) : undefined
-      if (encoded !== undefined)
-        session.reporter.page(session.clean(Buffer.from(encoded, 'base64').toString('utf8')), { service: spec.name })
+      if (encoded === undefined) continue
+      const text = session.clean(Buffer.from(encoded, 'base64').toString('utf8'))
+      session.reporter.page(text, { service: spec.name, text })
     }
     cursor = /^cursor=(.+)$/m.exec(text)?.[1] ?? cursor
     if (!hasFlag(session, 'follow')) return 0

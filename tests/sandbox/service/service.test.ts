@@ -61,8 +61,8 @@ describe('the backend service of the example', () => {
     })
     const world = JSON.stringify(place.sandbox.world().machines)
     expect(world).toContain('"system":"nixos"')
-    const open = place.sandbox.instants().at(-1)?.servers[0]?.ipv4
-    expect(open).toEqual([22, 80, 443, 4444])
+    const [wall] = place.sandbox.controls.digitalocean.dump().firewalls
+    expect(wall?.inbound.map(rule => rule.ports)).toEqual(['22', '80', '443', '4444', '0'])
     await settles(place, 'service --yes --json')
     await settles(place, 'provision --yes --json')
     await settles(place, 'setup --yes --json')
@@ -80,7 +80,7 @@ describe('the backend service of the example', () => {
     expect(after.ended.stdout).toContain(good)
     expect(after.ended.stdout).toContain('"health":"healthy"')
 
-    const logs = await run(place, 'service logs --lines 5')
+    const logs = await run(place, 'service logs --lines 5 --json')
     expect(logs.ended.stdout).toContain(good.slice(0, 12))
 
     place.writeConfig({ ...EXAMPLE, digitalocean: { region: 'fra1', size: 's-2vcpu-4gb' } })
