@@ -13,7 +13,9 @@ fi
 put Caddyfile "$CADDYFILE"
 [ "$(docker container inspect --format '{{.State.Running}}' "$EDGE" 2>/dev/null)" = true ] || {
   docker rm -f "$EDGE" >/dev/null 2>&1 || true
-  docker run -d --name "$EDGE" --restart unless-stopped -p 80:80 -p 443:443 -v "$PREVIEWS/edge:/etc/caddy:ro" --memory 256m --cap-drop ALL --cap-add NET_BIND_SERVICE \
+  # On a network of its own from the start: on Docker's default one it would begin with the host's resolver, and keep it for a while.
+  docker network inspect "$EDGE" >/dev/null 2>&1 || docker network create "$EDGE" >/dev/null
+  docker run -d --name "$EDGE" --network "$EDGE" --restart unless-stopped -p 80:80 -p 443:443 -v "$PREVIEWS/edge:/etc/caddy:ro" --memory 256m --cap-drop ALL --cap-add NET_BIND_SERVICE \
     --security-opt no-new-privileges:true "$IMAGE" caddy run --config /etc/caddy/Caddyfile --adapter caddyfile >/dev/null || fail 'The edge could not be started.'
 }
 for network in $(docker network ls --filter label=com.docker.compose.project --format '{{.Name}}' | grep -E '^pr-[1-9][0-9]*_default$' || true); do
