@@ -16,6 +16,7 @@ import type { Deps, EstateStep } from '../steps/deps.ts'
 import { type HookDeps, hookRepository, hookStep, repositoryName } from '../steps/hook.ts'
 import { notificationStep } from '../steps/notification.ts'
 import type { EstateWorld } from '../steps/world.ts'
+import { callNameOf } from './export-belongings.ts'
 import { readInputs, secretsFrom } from './inputs.ts'
 
 export interface OpenedApps {
@@ -103,7 +104,7 @@ const callNotification = (app: AppSpec): NotificationSpec[] =>
   app.postDeploy.action === 'call'
     ? [
         {
-          name: `landfall post-deploy ${app.name}`,
+          name: callNameOf(app.name),
           server: app.server,
           target: { kind: 'webhook', urlVariable: app.postDeploy.urlVariable },
           on: ['deploy'],

@@ -49,6 +49,7 @@ beforeAll(async () => {
 afterAll(async () => {
   docker?.docker('service', 'rm', ...docker.docker('service', 'ls', '-q').stdout.split('\n').filter(Boolean))
   await docker?.stop()
+  process.stdout.write(`${figures.join('\n')}\n`)
 })
 
 const specFor = (name: string, host: string, source: AppSpec['source']): AppSpec => ({
@@ -134,6 +135,9 @@ async function backTo({ app, ref }: Subject, version: string) {
   return waitRolledOut(context(), service, before)
 }
 
+/** What was measured; printed at the end. */
+const figures: string[] = []
+
 interface Load {
   readonly sent: number
   readonly perSecond: number
@@ -176,7 +180,12 @@ function visit(host: string): () => Promise<Load> {
     clearInterval(timer)
     const seconds = (performance.now() - beganMs) / 1000
     await Promise.all(asked)
-    return { sent: asked.length, perSecond: asked.length / seconds, failures, versions: [...versions].sort() }
+    figures.push(
+      `${host}: ${asked.length} requests at ${(asked.length / seconds).toFixed(1)}/s, ${failures.length} failed, versions ${[...versions].join(', ')}`,
+    )
+    const shown =
+      failures.length > 6 ? [...failures.slice(0, 3), `… ${failures.length} in all …`, ...failures.slice(-3)] : failures
+    return { sent: asked.length, perSecond: asked.length / seconds, failures: shown, versions: [...versions].sort() }
   }
 }
 

@@ -186,7 +186,7 @@ function connect({ inside }: TestDocker): void {
   must(['ip', 'link', 'set', name, 'up'])
 }
 
-/** A real nginx on the applications' network, which asks Docker's DNS for every request's name. */
+/** A real nginx on the applications' network, which asks Docker's DNS anew every second; it waits for a connection as long as Traefik does. */
 function startFront(docker: TestDocker) {
   const folder = join(docker.directory, 'front')
   mkdirSync(folder, { recursive: true })
@@ -200,7 +200,7 @@ function startFront(docker: TestDocker) {
     writeFileSync(
       file,
       `daemon off; user root; worker_processes 1; error_log stderr error; pid /run/nginx.pid; events { worker_connections 4096; }
-http { access_log off; resolver 127.0.0.11 valid=1s ipv6=off; proxy_connect_timeout 2s; server_names_hash_bucket_size 128;
+http { access_log off; resolver 127.0.0.11 valid=1s ipv6=off; proxy_connect_timeout 30s; server_names_hash_bucket_size 128;
 server { listen 80 default_server; return 404 "404 page not found\\n"; }
 ${servers.join('\n')} }\n`,
     )

@@ -147,6 +147,8 @@ describe('app.ts', () => {
         expect(text).toContain(line)
       expect(plan.output).not.toContain(CANARY)
       expect(writes(plan.requests)).toEqual([])
+      apps().toggleDomain('www.example.com')
+      expect(JSON.stringify((await run('app web --plan --json')).lines())).toContain('www.example.com: enabled: false → true')
       expect((await run('app web --yes --json')).code).toBe(0)
       expect((await run('app --plan --json')).code).toBe(0)
     },
@@ -199,11 +201,35 @@ describe('app.ts', () => {
         apps: { web: { source: { image: 'ghcr.io/acme/web:1' }, port: 3000 }, stack: { compose: {} } },
         databases: { main: { kind: 'postgres' } },
       })
-      expect(ended.output).not.toContain(CANARY)
+      for (const secret of [CANARY, ...Object.values(SECRETS)]) expect(ended.output).not.toContain(secret)
     },
     LIMIT_MS,
   )
 })
+
+test(
+  'what export prints is a config that asks for no change',
+  async () => {
+    const ended = await run('app export --json')
+    const printed: unknown = ended.lines().find(each => each.export !== undefined)?.export
+    const { hetzner, dns } = config()
+    place.writeConfig({ hetzner, dns, ...(typeof printed === 'object' ? printed : {}) })
+    writeFileSync(join(place.cwd, 'compose.stack.yml'), COMPOSE)
+    const env = {
+      SITE_POST_DEPLOY_URL: SECRETS.FLUSH_URL,
+      OPS_URL: SECRETS.DISCORD_URL,
+      S3_ACCESS_KEY: SECRETS.S3_KEY,
+      S3_SECRET_KEY: SECRETS.S3_SECRET,
+    }
+    const plan = await place.run('app --plan --json', { env, timeoutMs: 240_000 })
+    place.writeConfig(config())
+    expect({ code: plan.code, errors: plan.errors(), plan: plan.lines().filter(each => each.type === 'plan') }).toMatchObject({
+      code: 0,
+      errors: [],
+    })
+  },
+  LIMIT_MS,
+)
 
 describe('deploy.ts tells the truth', () => {
   test(

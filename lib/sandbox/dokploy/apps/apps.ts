@@ -44,6 +44,8 @@ export interface AppsControl {
   addGithubApp(name: string): void
   /** Somebody changes a row in the panel. */
   edit(serviceName: string, columns: Readonly<Record<string, unknown>>): void
+  /** Somebody switches a domain off or on in the panel. */
+  toggleDomain(host: string): void
   /** Somebody makes a second service of that name. */
   copy(serviceName: string): void
   damageBackups(): void
@@ -117,6 +119,10 @@ export const createAppsControl = (context: Context): AppsControl => {
     edit(serviceName, columns) {
       for (const row of platform.services.all().filter(each => each.name === serviceName))
         platform.services.put(row.id, { ...row, columns: { ...row.columns, ...columns } })
+    },
+    toggleDomain(host) {
+      for (const row of platform.domains.all().filter(each => each.host === host))
+        platform.domains.put(String(row.domainId), { ...row, enabled: row.enabled === false })
     },
     copy(serviceName) {
       for (const row of platform.services.all().filter(each => each.name === serviceName)) {
