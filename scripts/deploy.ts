@@ -13,6 +13,7 @@ const deploy = defineScript({
       { name: 'version', value: 'TEXT', about: 'what the version is called (DEPLOY_VERSION); else the image’s tag, or this run' },
       { name: 'stable', value: 'SECONDS', about: 'how long it must go on running before it counts (10)' },
       { name: 'timeout', value: 'SECONDS', about: 'how long containers and public address may take' },
+      { name: 'again', about: 'deploy although that version runs already' },
       { name: 'inside-only', about: 'do not ask the public address, for a name that does not lead here yet' },
       { name: 'as-is', about: 'deploy what Dokploy has, even where config.json says otherwise' },
     ],

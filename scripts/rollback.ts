@@ -9,7 +9,7 @@ const rollback = defineScript({
     name: 'rollback',
     about: 'Bring an app back to a version that ran before, with the variables it ran with.',
     actions: [
-      { name: 'back', about: 'to the version before the present one, or to --to' },
+      { name: 'back', about: 'to the version before the present one was deployed, or to --to' },
       { name: 'list', about: 'the versions that are kept, and how each can be had again' },
     ],
     names: 'app',

@@ -73,6 +73,16 @@ const withVersion = (env: EnvSet, version: string): EnvSet => [
 
 const commitIn = (deployment: Deployment): string | undefined => /^Commit: ([0-9a-f]{7,40})/.exec(deployment.description)?.[1]
 
+/** Stands for what a deploy is made from, beside the version: variables, settings, source and, for a stack, file, command and names. */
+export function setUpOf(service: Service): string {
+  const env = service.env.filter(([name]) => name !== VERSION_VARIABLE).map(([name, value]) => [name, value.reveal()])
+  const own =
+    service.kind === 'application'
+      ? [service.settings, service.build, service.mounts.map(({ path, volume }) => [path, volume])]
+      : [service.type, service.file.reveal(), service.path, service.command, service.domains]
+  return new Bun.CryptoHasher('sha256').update(JSON.stringify([service.source, env, own])).digest('hex')
+}
+
 /** What runs now, so that it can be had again. Undefined when nothing does. */
 export async function releaseNow(
   context: Pick<DeployContext, 'api' | 'clock' | 'who'>,
@@ -98,6 +108,7 @@ export async function releaseNow(
       ),
     ),
     env: service.env,
+    setUp: setUpOf(service),
     ...(file ? { file } : {}),
   }
 }
@@ -143,6 +154,7 @@ export async function deploy(
   const ids = await idsNow(api, service)
   const beganMs = context.clock.monotonicMs()
   if (told !== undefined) await api.setEnv(ref, env)
+  context.log('deploying: waiting for its turn')
   const started = await api.startDeploy(ref, { title: context.title, description: `by ${context.who}` })
   const built = await waitBuilt(context, ref, started)
   const fail = (stage: 'build' | 'start' | 'outside', rollout?: Rollout, seen?: Unseen) =>
@@ -162,6 +174,7 @@ export async function deploy(
   const version = told ?? commitIn(built) ?? versionFor(app, said, context.runId)
   const rollout = await waitRolledOut(context, service, ids)
   if (rollout.state === 'failed') return fail('start', rollout)
+  context.log(`healthy; watching for ${Math.ceil(context.timing.stableMs / 1000)} s whether it stays`)
   const stable = await staysUp(context, service, ids, rollout.ids)
   if (stable.state === 'failed') return fail('start', stable)
   const seen =

@@ -2,9 +2,10 @@
 
 import { LandfallError } from '../errors.ts'
 import { flagValues, hasFlag, type Session } from '../script.ts'
+import { envDiff } from '../steps/app-diff.ts'
 import { goBack, wayBack } from './back.ts'
-import { deploy, releaseNow, tellsVersion, versionFor } from './deploy.ts'
-import { appendHistory, type Release, readHistory } from './history.ts'
+import { deploy, releaseNow, setUpOf, tellsVersion, versionFor } from './deploy.ts'
+import { appendHistory, type Release, readHistory, releaseBefore, sameImages } from './history.ts'
 import { waitPublic } from './public.ts'
 import { type AppSession, alone, confirm, deployContext, driftOf, openApp, summarise } from './session.ts'
 import { idsNow, staysUp, waitRolledOut } from './watch.ts'
@@ -15,13 +16,23 @@ const EXIT = { done: 0, failed: 1, planned: 2 } as const
 async function lastGood(app: AppSession): Promise<Release | undefined> {
   const history = await readHistory(app.deps, app.target, app.app.name)
   const kept = history.findLast(each => each.event !== 'env')
-  const context = deployContext(app, 'inside')
-  const now = await releaseNow(context, app.service, { version: 'the one before', event: 'deploy', deploymentId: '' })
+  const now = await runsNow(app)
   // A push may have deployed since: what runs counts, and what is known of it.
   if (!now) return kept
   return kept && (kept.imageId === now.imageId || kept.image === now.image) && app.service.kind === 'application'
     ? kept
     : { ...now, version: kept?.version ?? now.version }
+}
+
+const runsNow = (app: AppSession): Promise<Release | undefined> =>
+  releaseNow(deployContext(app, 'inside'), app.service, { version: 'the one before', event: 'deploy', deploymentId: '' })
+
+/** Whether a deploy would bring about what is there: the same version, made from the same, running still. */
+async function runsAlready(app: AppSession, version: string): Promise<boolean> {
+  const last = (await readHistory(app.deps, app.target, app.app.name)).findLast(each => each.event !== 'env')
+  if (last?.version !== version || last.setUp !== setUpOf(app.service)) return false
+  const now = await runsNow(app)
+  return now !== undefined && sameImages(now, last)
 }
 
 export async function runDeploy(session: Session): Promise<number> {
@@ -38,15 +49,24 @@ export async function runDeploy(session: Session): Promise<number> {
     )
   const [said] = flagValues(session, 'version')
   const { runId } = app.opened.composition
-  const version = tellsVersion(app.app) ? versionFor(app.app, said, runId) : 'what its source holds'
+  const context = deployContext(app, hasFlag(session, 'inside-only') ? 'inside' : 'outside')
+  const known = tellsVersion(app.app) || app.app.source.kind === 'image'
+  const version = known ? versionFor(app.app, said, runId) : 'what its source holds'
+  if (known && !hasFlag(session, 'again') && (await runsAlready(app, version))) {
+    session.reporter.page(`${name} runs ${version} already, with the same settings and variables. To deploy it again: --again`, {
+      deploy: name,
+      version,
+    })
+    summarise(app, { ok: true, changes: 0, applied: 0, outputs: { version } })
+    return EXIT.done
+  }
   if (session.args.plan) {
     session.reporter.page(`Would deploy ${version} of ${name} on ${app.app.server}.`, { deploy: name, version })
     summarise(app, { ok: true, changes: 1, applied: 0 })
     return EXIT.planned
   }
   await confirm(session, `Deploy ${version} of ${name} on ${app.app.server}?`)
-  const look = hasFlag(session, 'inside-only') ? 'inside' : 'outside'
-  const result = await alone(app, async () => deploy(deployContext(app, look), app.app, app.service, await lastGood(app), said))
+  const result = await alone(app, async () => deploy(context, app.app, app.service, await lastGood(app), said))
   if (result.state === 'failed') {
     session.reporter.error(result.error)
     summarise(app, { ok: false, changes: 1, applied: 0, outputs: { cause: result.cause, before: result.before } })
@@ -101,17 +121,23 @@ export async function runRollback(session: Session): Promise<number> {
   const history = (await readHistory(app.deps, app.target, name)).filter(each => each.event !== 'env')
   if (session.args.action === 'list') return showReleases(app, history)
   const [wanted] = flagValues(session, 'to')
-  const current = history.at(-1)
-  const release =
-    wanted === undefined
-      ? history.findLast(each => each.version !== current?.version)
-      : history.findLast(each => each.version === wanted)
+  const release = wanted === undefined ? releaseBefore(history) : history.findLast(each => each.version === wanted)
   if (!release)
     throw new LandfallError(
       'not_found',
       wanted === undefined ? `No release of ${name} before the present one is kept.` : `No release ${wanted} of ${name} is kept.`,
       { hint: `bun scripts/rollback.ts list ${name}` },
     )
+  const context = deployContext(app, hasFlag(session, 'inside-only') ? 'inside' : 'outside')
+  const now = history.at(-1) === release ? await runsNow(app) : undefined
+  if (now && sameImages(now, release) && envDiff(now.env, release.env).length === 0) {
+    session.reporter.page(`${name} runs ${release.version} already, with its variables.`, {
+      rollback: name,
+      version: release.version,
+    })
+    summarise(app, { ok: true, changes: 0, applied: 0, outputs: { version: release.version } })
+    return EXIT.done
+  }
   const way = wayBack(app.service, release)
   if (way.kind === 'none')
     throw new LandfallError('refused', `${name} cannot go back to ${release.version}: ${way.why}.`, {
@@ -124,7 +150,6 @@ export async function runRollback(session: Session): Promise<number> {
     return EXIT.planned
   }
   await confirm(session, `Bring ${says}?`)
-  const context = deployContext(app, hasFlag(session, 'inside-only') ? 'inside' : 'outside')
   return alone(app, async () => {
     const before = await idsNow(app.api, app.service)
     await goBack(context, app.app, app.service, release)

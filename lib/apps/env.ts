@@ -53,6 +53,7 @@ async function push(app: AppSession): Promise<number> {
       imageId: '',
       services: {},
       env: service.env,
+      setUp: '',
       deploymentId: '',
     })
     await api.setEnv({ kind: service.kind, id: service.id }, wanted)

@@ -20,12 +20,26 @@ export interface Release {
   /** Of each service of a compose stack: what can be run again, a reference by digest or an image id. */
   readonly services: Readonly<Record<string, string>>
   readonly env: EnvSet
+  /** Of everything else that the deploy was set up with: two that are alike have the same. */
+  readonly setUp: string
   readonly file?: Secret
   /** At Dokploy's registry of former versions. */
   readonly deploymentId: string
 }
 
 const NO_HISTORY = 4
+
+/** The release to go back to: the one before the present version was deployed. Going back twice goes two back, never forward again. Pure. */
+export function releaseBefore(history: readonly Release[]): Release | undefined {
+  const current = history.at(-1)
+  const deployed = history.findLastIndex(each => each.event === 'deploy' && each.version === current?.version)
+  return history.slice(0, Math.max(0, deployed)).findLast(each => each.version !== current?.version)
+}
+
+/** Whether both run the same images. Pure. */
+export const sameImages = (one: Release, other: Release): boolean =>
+  one.imageId === other.imageId &&
+  JSON.stringify(Object.entries(one.services).sort()) === JSON.stringify(Object.entries(other.services).sort())
 
 /** Newest last. A line that is damaged is left out. */
 export async function readHistory(deps: ProgramDeps, target: Target, app: string): Promise<readonly Release[]> {
@@ -78,6 +92,7 @@ function fromLine(line: string): Release[] {
       image: text(row.image),
       imageId: text(row.imageId),
       services: Object.fromEntries(services.map(([name, image]) => [name, text(image)])),
+      setUp: text(row.setUp),
       env: pairs(row.env).map(([name, inner]) => envValue(name, inner)),
       ...(typeof row.file === 'string' ? { file: new Secret('kept compose file', row.file, 'unlisted') } : {}),
       deploymentId: text(row.deploymentId),

@@ -106,8 +106,8 @@ const actionOf = (words: string[], manual: Manual): string | undefined => {
   if (actions.length === 0) return undefined
   const [word] = words
   if (word !== undefined && actions.includes(word)) return words.shift()
-  // With names after it, a word that is no action is a name for the default one.
-  if (word !== undefined && (manual.names === undefined || nearest(word, actions) !== undefined))
+  // Alone, a word that is no action is a name for the default one, however it is spelled.
+  if (word !== undefined && (manual.names === undefined || (words.length > 1 && nearest(word, actions) !== undefined)))
     throw wrong(
       manual,
       `There is no action "${printable(word)}".${didYouMean(word, actions)} It is one of: ${actions.join(', ')}.`,

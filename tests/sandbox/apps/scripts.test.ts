@@ -241,6 +241,12 @@ describe('deploy.ts tells the truth', () => {
         errors: [],
         outputs: { version: '1' },
       })
+      const again = await run('deploy web --yes --json --stable 0.3')
+      expect({ code: again.code, changes: again.summary().changes, writes: writes(again.requests) }).toEqual({
+        code: 0,
+        changes: 0,
+        writes: [],
+      })
       const second = await run('deploy site --yes --json --stable 0.3')
       expect(second.summary().outputs.version).toMatch(/^[0-9a-f]{40}$/)
       // What a push would start does it too: it hangs on Dokploy's own notification.
@@ -304,6 +310,12 @@ describe('deploy.ts tells the truth', () => {
         version: '1',
       })
       const load = await stop()
+      const again = await run('rollback web --to 1 --yes --json')
+      expect({ code: again.code, changes: again.summary().changes, writes: writes(again.requests) }).toEqual({
+        code: 0,
+        changes: 0,
+        writes: [],
+      })
       expect(load.failures).toEqual([])
       expect([...load.versions].sort()).toEqual(['1', '3'])
       const list = await run('rollback list web --json')

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'bun:test'
 import { pinImages, wayBack } from '../../../lib/apps/back.ts'
 import { renderEnvFile, unfilledIn } from '../../../lib/apps/env-file.ts'
-import type { Release } from '../../../lib/apps/history.ts'
+import { type Release, releaseBefore } from '../../../lib/apps/history.ts'
 import { findUnfilled } from '../../../lib/apps/unfilled.ts'
 import type { Application, Compose } from '../../../lib/providers/ports/dokploy-apps.ts'
 import { Secret } from '../../../lib/secret.ts'
@@ -47,6 +47,7 @@ const release: Release = {
   imageId: '',
   services: {},
   env: [],
+  setUp: '',
   deploymentId: 'd1',
 }
 
@@ -77,6 +78,24 @@ describe('the way back', () => {
     expect(wayBack(application, release).kind).toBe('none')
     expect(wayBack(compose, { ...release, services: { web: ID } }).kind).toBe('none')
     expect(wayBack(compose, { ...release, file: new Secret('f', 'services: {}') }).kind).toBe('none')
+  })
+})
+
+describe('the release to go back to', () => {
+  const history = (...events: string[]): Release[] =>
+    events.map(each => {
+      const [event = '', version = ''] = each.split(' ')
+      return { ...release, version, event: event === 'rollback' ? 'rollback' : 'deploy' }
+    })
+  test.each([
+    ['the one before', ['deploy 1', 'deploy 2'], '1'],
+    ['two back, not forward again', ['deploy 1', 'deploy 2', 'deploy 3', 'rollback 2'], '1'],
+    ['none when the first runs', ['deploy 1', 'deploy 2', 'rollback 1'], undefined],
+    ['past the same version deployed twice', ['deploy 1', 'deploy 2', 'deploy 2'], '1'],
+    ['the one that ran before a newer deploy', ['deploy 1', 'deploy 2', 'rollback 1', 'deploy 3'], '1'],
+    ['none at all', [], undefined],
+  ])('%s', (_name, events, version) => {
+    expect(releaseBefore(history(...events))?.version).toBe(version)
   })
 })
 
