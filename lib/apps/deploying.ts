@@ -1,8 +1,9 @@
 /** The commands deploy and rollback, from the question to the summary. */
 
-import { LandfallError } from '../errors.ts'
+import { hasCode, LandfallError } from '../errors.ts'
 import { flagValues, hasFlag, type Session } from '../script.ts'
-import { envDiff } from '../steps/app-diff.ts'
+import { envDiff, VERSION_VARIABLE } from '../steps/app-diff.ts'
+import { commandLine } from '../view.ts'
 import { goBack, wayBack } from './back.ts'
 import { deploy, releaseNow, setUpOf, tellsVersion, versionFor } from './deploy.ts'
 import { appendHistory, type Release, readHistory, releaseBefore, sameImages } from './history.ts'
@@ -19,10 +20,22 @@ async function lastGood(app: AppSession): Promise<Release | undefined> {
   const now = await runsNow(app)
   // A push may have deployed since: what runs counts, and what is known of it.
   if (!now) return kept
-  return kept && (kept.imageId === now.imageId || kept.image === now.image) && app.service.kind === 'application'
-    ? kept
-    : { ...now, version: kept?.version ?? now.version }
+  if (!kept || !sameImages(now, kept)) return { ...now, version: versionIn(app) ?? now.version }
+  return app.service.kind === 'application' ? kept : { ...now, version: kept.version }
 }
+
+/** What the last deploy told the containers, for one that was not seen to its end. */
+const versionIn = ({ service }: AppSession): string | undefined =>
+  service.env.find(([name]) => name === VERSION_VARIABLE)?.[1].reveal()
+
+/** Dokploy goes on by itself when nobody watches any more. */
+const interrupted = (error: unknown, { signal }: Pick<Session, 'signal'>, name: string, command: string): unknown =>
+  signal.aborted || hasCode(error, 'cancelled')
+    ? new LandfallError('cancelled', `Interrupted: what Dokploy was told about ${name} goes on there, but nobody watches it.`, {
+        cause: error,
+        hint: `Do it again and see it to its end: ${command}`,
+      })
+    : error
 
 const runsNow = (app: AppSession): Promise<Release | undefined> =>
   releaseNow(deployContext(app, 'inside'), app.service, { version: 'the one before', event: 'deploy', deploymentId: '' })
@@ -66,7 +79,11 @@ export async function runDeploy(session: Session): Promise<number> {
     return EXIT.planned
   }
   await confirm(session, `Deploy ${version} of ${name} on ${app.app.server}?`)
-  const result = await alone(app, async () => deploy(context, app.app, app.service, await lastGood(app), said))
+  const result = await alone(app, async () => deploy(context, app.app, app.service, await lastGood(app), said)).catch(
+    (error: unknown) => {
+      throw interrupted(error, session, name, commandLine(session))
+    },
+  )
   if (result.state === 'failed') {
     session.reporter.error(result.error)
     summarise(app, { ok: false, changes: 1, applied: 0, outputs: { cause: result.cause, before: result.before } })

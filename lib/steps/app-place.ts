@@ -54,7 +54,7 @@ export function placeSteps(deps: AppDeps, place: Place): EstateStep[] {
       if (view?.state !== 'open') return blocked(view?.why ?? `Dokploy on ${server}`, create)
       const found = projectsOf(view, place)
       if (found.length > 1) return ambiguous(`project ${project}`, server, found.length)
-      if (found.length === 1) return done(`${found[0]?.environments.length ?? 0} environments`)
+      if (found.length === 1) return done(found[0]?.environments.map(each => each.name).join(', ') ?? '')
       return todo({
         ...create,
         async apply({ world: live }) {
