@@ -1,12 +1,4 @@
-/**
- * Every test starts without the operator's tokens, so that an accidental call to a real API cannot succeed, and has time on a busy
- * machine: how long a thing may take is asserted where it matters, never by the runner's default.
- */
-
-import { setDefaultTimeout } from 'bun:test'
-
-setDefaultTimeout(60_000)
-
+/** Every test starts without the operator's tokens, so that an accidental call to a real API cannot succeed. */
 for (const name of [
   'HCLOUD_TOKEN',
   'CLOUDFLARE_API_TOKEN',
