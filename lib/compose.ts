@@ -8,7 +8,7 @@ import { systemClock } from './engine/clock.ts'
 import { writeFileAtomic } from './engine/files.ts'
 import type { LockHost } from './engine/lock.ts'
 import { createMeter, type Meter } from './engine/meter.ts'
-import type { Readers } from './engine/world.ts'
+import { type Readers, World } from './engine/world.ts'
 import type { Environment } from './environment.ts'
 import { LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
@@ -21,9 +21,6 @@ import type { Machines, Target } from './providers/ports/machine.ts'
 import type { Outside } from './providers/ports/outside.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
-import { createMachineReader } from './steps/machine.ts'
-import { createOutsideReader } from './steps/outside.ts'
-import { createPanelReader } from './steps/panel.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
 
 export interface ComposeOptions {
@@ -42,6 +39,10 @@ export interface Composition {
   readonly locks: CloudLocks
   readonly meter: Meter
   readonly runId: string
+  /** A world whose look at `slices` has begun, so that modules load while the answers are under way; its failure is the next look's. */
+  lookAhead(slices: readonly (keyof EstateWorld)[]): World<EstateWorld>
+  /** Loads what only a run with changes needs. */
+  warmUp(): void
   /** For adapters that only some commands need. */
   readonly parts: { readonly context: ProviderContext; readonly environment: Environment }
   /** What lives in the Dokploy on a machine, through the same tunnel as the panel. */
@@ -130,9 +131,9 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   const readers = estateReaders(estate, {
     cloud,
     dns,
-    machines: createMachineReader(deps),
-    panels: createPanelReader(deps),
-    outside: createOutsideReader(deps),
+    machines: lazy(async () => (await import('./steps/machine.ts')).createMachineReader(deps)),
+    panels: lazy(async () => (await import('./steps/panel.ts')).createPanelReader(deps)),
+    outside: lazy(async () => (await import('./steps/outside.ts')).createOutsideReader(deps)),
   })
   return {
     deps,
@@ -140,6 +141,16 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     locks,
     meter,
     runId,
+    lookAhead(slices) {
+      const world = new World(readers)
+      world.look(slices).catch(() => undefined)
+      return world
+    },
+    warmUp() {
+      // Whoever needs it imports it again, and is told when that fails.
+      const loading = [import('./providers/ssh/ssh.ts'), import('./engine/lock.ts'), import('./engine/journal.ts')]
+      Promise.allSettled([...loading, import('./engine/runner.ts')])
+    },
     parts: { context, environment },
     appsOn,
     guardWrites: next => {

@@ -18,6 +18,8 @@ import { commandLine, viewOf } from './view.ts'
 
 export interface Convergence {
   readonly steps: (deps: Deps, world: World<EstateWorld>) => readonly EstateStep[]
+  /** Where the look has begun. */
+  readonly world?: World<EstateWorld>
   /** Slices to read besides the steps' own, for the end's report. */
   readonly alsoRead?: readonly (keyof EstateWorld)[]
   /** The steps are a selection of the estate's: needs outside it count as met. */
@@ -47,15 +49,16 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   const { composition, estate } = opened
   const deps = convergence.deps ?? composition.deps
   const order = { partial: convergence.partial ?? false }
-  const read = async () => {
-    const world = new World(composition.readers)
+  const read = async (world = new World(composition.readers)) => {
     const steps = convergence.steps(deps, world)
     await world.look([...slicesOf(steps), ...(convergence.alsoRead ?? [])])
     return { world, steps, plan: makePlan(steps, world, order) }
   }
 
   let lookedAtMs = deps.clock.monotonicMs()
-  let current = await read()
+  const looking = read(convergence.world)
+  if (!args.plan) composition.warmUp()
+  let current = await looking
   refuseForeignProject(session, opened, current.world)
   convergence.onLook?.(current.steps, current.world)
   const empty = isEmpty(current.plan)
@@ -272,8 +275,9 @@ async function takeLock(session: Session, { composition, estate }: Opened): Prom
 
 /** A run without a write takes no lock; one that a killed run left behind would stay for good. */
 async function clearDeadLock(session: Session, opened: Opened): Promise<void> {
+  const { locks } = opened.composition
   try {
-    if (!(await opened.composition.locks.find(opened.estate.name))) return
+    if (locks.seen(opened.estate.name) === false || !(await locks.find(opened.estate.name))) return
     const lock = await takeLock(session, opened)
     await lock.release()
   } catch (error) {

@@ -1,9 +1,7 @@
 /** Everything that carries the estate's mark, and nothing else, removed and proved gone. */
 
-import { converge } from '../lib/converge.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 
 const destroy = defineScript({
   manual: {
@@ -18,8 +16,13 @@ const destroy = defineScript({
 
   async run(session) {
     const opened = await session.open()
-    const { estate, directory } = opened
+    const { estate, composition, directory } = opened
+    const { aheadOfDestroy } = await import('../lib/ahead.ts')
+    const world = composition.lookAhead(aheadOfDestroy(estate))
+    const { converge } = await import('../lib/converge.ts')
+    const { destroySteps, protectedNames } = await import('../lib/steps/destroy.ts')
     return converge(session, opened, {
+      world,
       steps: destroySteps,
       confirmName: estate.name,
       alsoConfirm: protectedNames(estate),

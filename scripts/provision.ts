@@ -1,11 +1,7 @@
 /** Servers, their keys, network and firewalls: what Terraform did, without a state file. */
 
-import { converge } from '../lib/converge.ts'
-import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
-import { estateSteps } from '../lib/steps/estate.ts'
 
 const provision = defineScript({
   manual: {
@@ -27,17 +23,29 @@ const provision = defineScript({
 
   async run(session) {
     const opened = await session.open()
-    if (session.args.action === 'destroy')
+    const { estate, composition } = opened
+    const { aheadOfDestroy, aheadOfServers } = await import('../lib/ahead.ts')
+    if (session.args.action === 'destroy') {
+      const world = composition.lookAhead(aheadOfDestroy(estate))
+      const { converge } = await import('../lib/converge.ts')
+      const { destroySteps, protectedNames } = await import('../lib/steps/destroy.ts')
       return converge(session, opened, {
+        world,
         steps: destroySteps,
-        confirmName: opened.estate.name,
-        alsoConfirm: protectedNames(opened.estate),
+        confirmName: estate.name,
+        alsoConfirm: protectedNames(estate),
       })
+    }
+    const world = composition.lookAhead(aheadOfServers(estate))
+    const { converge } = await import('../lib/converge.ts')
+    const { endingOf } = await import('../lib/ending.ts')
+    const { estateSteps } = await import('../lib/steps/estate.ts')
     const planned = session.args.action === 'plan' ? { ...session, args: { ...session.args, plan: true } } : session
     return converge(planned, opened, {
+      world,
       steps: deps => estateSteps(deps, ['image', 'firewall', 'servers']),
       partial: true,
-      confirmName: opened.estate.name,
+      confirmName: estate.name,
       report: endingOf(session),
     })
   },

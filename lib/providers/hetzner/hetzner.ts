@@ -64,13 +64,14 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     },
   })
   const deps: Deps = { calls, actions, context, token }
+  const { listedLocks, ...firewalls } = createFirewalls(deps)
   return {
     vendor: 'hetzner',
     ...createCatalog(deps),
     ...createBelongings(deps),
-    ...createFirewalls(deps),
+    ...firewalls,
     ...createServers(deps),
-    locks: createLocks(deps),
+    locks: createLocks(deps, listedLocks),
 
     async verifyToken() {
       await calls.call(

@@ -25,7 +25,8 @@ const nameOf = (estate: string): string => `landfall-lock-${estate}`
 /** Whether a firewall is a lock, which no list of firewalls may show. */
 export const isLock = (firewall: WireNamed): boolean => firewall.labels?.[LOCK_LABEL] !== undefined
 
-export function createLocks(deps: Deps): CloudLocks {
+/** @param listed the names of the locks in the newest list of firewalls */
+export function createLocks(deps: Deps, listed: () => ReadonlySet<string> | undefined): CloudLocks {
   const { calls, token } = deps
   const place = (estate: string) => ({
     what: `the lock of estate ${estate}`,
@@ -71,6 +72,8 @@ export function createLocks(deps: Deps): CloudLocks {
       const sinceMs = Date.parse(found.value.created ?? '')
       return { id: String(found.value.id), holder, nowMs: found.dateMs, ...(Number.isNaN(sinceMs) ? {} : { sinceMs }) }
     },
+
+    seen: estate => listed()?.has(nameOf(estate)),
 
     async beat(id, runId) {
       const request = { what: 'keep the lock of the estate', path: pathOf(id), guarded: false }

@@ -232,6 +232,8 @@ export interface CloudLocks {
   find(
     estate: string,
   ): Promise<{ readonly id: string; readonly holder: LockHolder; readonly nowMs: number; readonly sinceMs?: number } | undefined>
+  /** Whether the newest list of firewalls showed a lock of this estate, which saves a request; undefined when that says nothing. */
+  seen(estate: string): boolean | undefined
   /** Writes a fresh beat. @throws LandfallError `locked` when the lock is no longer ours */
   beat(id: string, runId: string): Promise<void>
   /** Deletes exactly this lock; one that is gone is no error. */
