@@ -96,7 +96,7 @@ export function createClient(options: {
   const observe = (headers: Readonly<Record<string, unknown>>, status: number) => {
     const limit = Number(headers['ratelimit-limit'] ?? Number.NaN)
     const remaining = Number(headers['ratelimit-remaining'] ?? Number.NaN)
-    if (Number.isFinite(limit) && Number.isFinite(remaining)) hourly.observe({ limit, remaining })
+    if (Number.isFinite(limit) && Number.isFinite(remaining)) hourly.observe({ remaining })
     if (status !== 429) return
     const seconds = Number(headers['retry-after'] ?? Number.NaN)
     burst.pause(Number.isFinite(seconds) && seconds > 0 ? Math.min(60_000, seconds * 1000) : RATE_PAUSE_MS)

@@ -1,7 +1,7 @@
 /** One meaningful request: paced, counted, guarded, judged by the retry table, and read; and lists of any length. */
 
 import type { Effect } from '../../engine/meter.ts'
-import { createPacer } from '../../engine/pacing.ts'
+import { createPacer, type Rank } from '../../engine/pacing.ts'
 import { backoffMs, type RetryPolicy, VENDOR_POLICY } from '../../engine/retry.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
@@ -20,6 +20,8 @@ export interface Request extends Pick<TransportRequest, 'method' | 'path' | 'que
   readonly effect?: Effect
   /** The estate's lock is what `beforeWrite` relies on, and is released after an interrupt: its own requests ask nobody. */
   readonly guarded?: boolean
+  /** Who goes first when the rate limit lets few through; `first` for what is not guarded. */
+  readonly rank?: Rank
   readonly signal?: AbortSignal
 }
 
@@ -42,12 +44,19 @@ export interface Calls {
   list<T extends { readonly id: WireId }>(request: Omit<Request, 'method' | 'body'>, key: string): Promise<Answer<readonly T[]>>
   /** DELETE; what is gone is no error. `read` sees the answer, or is not called when there was nothing to delete. */
   remove<T>(request: Omit<Request, 'method' | 'body'>, read: (json: unknown) => T): Promise<Answer<T> | undefined>
+  /** Resolves when no request of this rank or above waits for the rate limit. */
+  idle(rank: Rank, signal: AbortSignal): Promise<void>
   /** The shortest time that an answer of this process took, 0 before the first. */
   roundTripMs(): number
 }
 
-/** 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). */
-const BURST = { burst: 3600, refillPerS: 1 }
+/**
+ * 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). What is left is
+ * known with the first answer, so a run that ends leaves enough for the first look of the next.
+ */
+const BURST = { burst: 3600, refillPerS: 1, reserve: 20 }
+/** Whoever has to wait longer is told, and told again after as long. */
+const TELL_AFTER_MS = 10_000
 const PER_PAGE = 50
 /** What the vendor may be asked for without ever reaching the end; 50,000 objects. */
 const MAX_PAGES = 1000
@@ -69,11 +78,23 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   const { clock } = context
   const pacer = createPacer(BURST, clock)
   let shortestMs = Number.POSITIVE_INFINITY
+  let sent = 0
+  let underWay = 0
+  let toldAtMs = Number.NEGATIVE_INFINITY
+
+  const tellWaiting = () => {
+    const waitMs = (pacer.waiting / BURST.refillPerS) * 1000
+    if (waitMs < TELL_AFTER_MS || clock.monotonicMs() - toldAtMs < TELL_AFTER_MS) return
+    toldAtMs = clock.monotonicMs()
+    context.log(`hetzner: ${pacer.waiting} requests wait for the rate limit, which lets one through each second`)
+  }
 
   const sendOnce = async <T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>> => {
     const signal = signalOf(request)
     const effect = request.effect ?? (request.method === 'GET' ? 'read' : 'write')
-    await pacer.take(signal)
+    const turn = pacer.take(signal, request.rank ?? (request.guarded === false ? 'first' : 'normal'))
+    tellWaiting()
+    await turn
     if (effect === 'write' && request.guarded !== false) {
       await context.beforeWrite({ provider: 'hetzner', method: request.method, path: request.path })
     }
@@ -81,6 +102,9 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     const failed = { what: request.what, method: request.method, token }
     let response: TransportResponse
     const sentAtMs = clock.monotonicMs()
+    sent += 1
+    underWay += 1
+    const solitary = underWay === 1 ? sent : undefined
     try {
       response = await transport.send({
         method: request.method,
@@ -93,9 +117,11 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     } catch (error) {
       if (!(error instanceof LandfallError) || error.vendorCode === undefined) throw error
       throw silenceOf(failed, error.vendorCode, error.message)
+    } finally {
+      underWay -= 1
     }
     shortestMs = Math.min(shortestMs, clock.monotonicMs() - sentAtMs)
-    observe(response)
+    observe(response, solitary === sent)
     if (response.status < 200 || response.status > 299) throw refusalOf(failed, response)
     const json = response.text.trim() === '' ? undefined : parseJson(response.text)
     try {
@@ -112,15 +138,14 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     return request.signal === undefined ? context.signal : AbortSignal.any([context.signal, request.signal])
   }
 
-  const observe = ({ status, headers }: TransportResponse) => {
-    const limit = Number(headers['ratelimit-limit'] ?? Number.NaN)
+  const observe = ({ status, headers }: TransportResponse, alone: boolean) => {
     const remaining = Number(headers['ratelimit-remaining'] ?? Number.NaN)
-    if (Number.isFinite(limit) && Number.isFinite(remaining)) pacer.observe({ limit, remaining })
+    if (Number.isFinite(remaining)) pacer.observe({ remaining, alone })
     if (status === 429) pacer.pause(retryAfterMs(headers) ?? RATE_PAUSE_MS)
   }
 
   const call: Calls['call'] = async (request, read) => {
-    const startedAtMs = clock.monotonicMs()
+    let failedAtMs: number | undefined
     const tries = new Map<Verdict, number>()
     for (;;) {
       try {
@@ -128,8 +153,10 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
       } catch (error) {
         const verdict = error instanceof LandfallError && error.vendorCode !== undefined ? verdictFor(request, error) : 'fail'
         const plan = planOf(verdict)
+        // Time spent in the queue for the rate limit is not held against a request.
+        failedAtMs ??= clock.monotonicMs()
         const attempt = (tries.get(verdict) ?? 0) + 1
-        if (plan === undefined || attempt > plan.maxRetries || clock.monotonicMs() - startedAtMs > plan.withinMs) throw error
+        if (plan === undefined || attempt > plan.maxRetries || clock.monotonicMs() - failedAtMs > plan.withinMs) throw error
         tries.set(verdict, attempt)
         const waitMs = backoffMs(plan, attempt, context.random)
         context.log(`hetzner: ${request.what}: ${wordOf(error)}; again in ${(waitMs / 1000).toFixed(1)} s`)
@@ -174,6 +201,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   return {
     call,
     list,
+    idle: pacer.idle,
     roundTripMs: () => (Number.isFinite(shortestMs) ? shortestMs : 0),
     async remove(request, read) {
       try {

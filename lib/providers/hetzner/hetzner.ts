@@ -52,12 +52,14 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     signal: context.signal,
     token,
     roundTripMs: calls.roundTripMs,
+    idle: signal => calls.idle('normal', signal),
     list: async ids => {
       // No page size: this list is not paged, and holds every action that was asked for.
       const request = {
         what: 'follow running actions',
         method: 'GET',
         path: '/actions',
+        rank: 'last',
         query: ids.map(id => ['id', id] as const),
       } as const
       return (await calls.call(request, json => objectsIn<WireAction>(json, 'actions'))).value
