@@ -4,6 +4,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
+import { keepRequestsLeft, readRequestsLeft } from './budget.ts'
 import { systemClock } from './engine/clock.ts'
 import { writeFileAtomic } from './engine/files.ts'
 import type { LockHost } from './engine/lock.ts'
@@ -86,7 +87,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   }
   const route: Route = environment.internet ? { kind: 'proxy', ...environment.internet } : { kind: 'direct' }
 
-  const { cloud, locks } = await composeCloud(estate, environment, context)
+  const { cloud, locks, requestsLeft } = await composeCloud(estate, environment, context, directory)
   const dns = composeDns(estate, environment, context)
   const machines = composeMachines(environment, directory, route, context)
   const outside = composeOutside(environment, route, context)
@@ -157,6 +158,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
       guard = next
     },
     async close() {
+      await keepRequestsLeft(directory, requestsLeft?.(), context.clock.nowMs())
       await Promise.allSettled([...tunnels.values()].map(async tunnel => (await tunnel).close()))
     },
   }
@@ -172,18 +174,21 @@ async function composeCloud(
   estate: Estate,
   environment: Environment,
   context: ProviderContext,
-): Promise<{ cloud: Cloud; locks: CloudLocks }> {
+  directory: string,
+): Promise<{ cloud: Cloud; locks: CloudLocks; requestsLeft?: () => number | undefined }> {
   if (estate.cloud === 'digitalocean') return composeDigitalOcean(environment, context)
   const token = environment.hcloudToken
   if (!token)
     return { cloud: missing<Cloud>('HCLOUD_TOKEN', HCLOUD_HINT), locks: missing<CloudLocks>('HCLOUD_TOKEN', HCLOUD_HINT) }
   const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
+  const requestsLeft = readRequestsLeft(directory, context.clock.nowMs())
   const hetzner = createHetzner({
     token,
     context,
+    ...(requestsLeft === undefined ? {} : { requestsLeft }),
     ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
   })
-  return { cloud: hetzner, locks: hetzner.locks }
+  return { cloud: hetzner, locks: hetzner.locks, requestsLeft: hetzner.requestsLeft }
 }
 
 async function composeDigitalOcean(environment: Environment, context: ProviderContext) {

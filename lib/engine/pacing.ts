@@ -13,6 +13,8 @@ export interface Pacer {
   observe(seen: { readonly remaining: number; readonly alone?: boolean }): void
   /** No request for this long (a 429). */
   pause(ms: number): void
+  /** How many may be sent now, those that wait included. */
+  readonly left: number
   /** How many of rank `normal` or above wait to be sent. */
   readonly waiting: number
   /** Resolves when none of this rank or above waits. */
@@ -23,8 +25,10 @@ export interface PacerOptions {
   /** Size of the bucket: the burst the vendor allows. */
   readonly burst: number
   readonly refillPerS: number
-  /** Kept unspent for other tools that share the vendor's limit, and for the next run, which sends a few before it knows what is left. */
+  /** Kept unspent for other tools that share the vendor's limit. */
   readonly reserve?: number
+  /** What is left of the bucket at the start, where that is known; all of it otherwise. */
+  readonly left?: number
 }
 
 interface Waiter {
@@ -37,7 +41,7 @@ const isAtLeast = (rank: Rank, least: Rank): boolean => RANKS.indexOf(rank) <= R
 const RANKS = ['first', 'normal', 'last'] as const satisfies readonly Rank[]
 
 export function createPacer(options: PacerOptions, clock: Clock): Pacer {
-  let tokens = options.burst
+  let tokens = options.left ?? options.burst
   let refilledAtMs = clock.monotonicMs()
   let resumeAtMs = 0
   let waiters: Waiter[] = []
@@ -134,6 +138,10 @@ export function createPacer(options: PacerOptions, clock: Clock): Pacer {
     },
     pause(ms) {
       resumeAtMs = Math.max(resumeAtMs, clock.monotonicMs() + ms)
+    },
+    get left() {
+      refill()
+      return tokens
     },
     get waiting() {
       return waiters.filter(({ rank }) => isAtLeast(rank, 'normal')).length

@@ -75,7 +75,7 @@ const server = section({
   location: key(locations, 'text or list', 'hetzner.location', 'Location, or several in order of preference.'),
   image: key(image, 'text', 'hetzner.image', '"golden" (the image that Landfall builds) or a system image.'),
   count: key(
-    integer('a whole number from 1 to 100', 1, 100),
+    integer('a whole number from 1 to 500', 1, 500),
     'number',
     '1',
     'How many; more than one are called <name>-1, <name>-2 ….',

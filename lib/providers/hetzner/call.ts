@@ -46,15 +46,16 @@ export interface Calls {
   remove<T>(request: Omit<Request, 'method' | 'body'>, read: (json: unknown) => T): Promise<Answer<T> | undefined>
   /** Resolves when no request of this rank or above waits for the rate limit. */
   idle(rank: Rank, signal: AbortSignal): Promise<void>
+  /** How many requests the project may send now; undefined before the vendor has said so. */
+  requestsLeft(): number | undefined
+  /** The vendor's time as an answer told it that came in the last seconds, so a little early; undefined when there was none. */
+  recentDateMs(): number | undefined
   /** The shortest time that an answer of this process took, 0 before the first. */
   roundTripMs(): number
 }
 
-/**
- * 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). What is left is
- * known with the first answer, so a run that ends leaves enough for the first look of the next.
- */
-const BURST = { burst: 3600, refillPerS: 1, reserve: 20 }
+/** 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). */
+const BURST = { burst: 3600, refillPerS: 1 }
 /** Whoever has to wait longer is told, and told again after as long. */
 const TELL_AFTER_MS = 10_000
 const PER_PAGE = 50
@@ -62,6 +63,8 @@ const PER_PAGE = 50
 const MAX_PAGES = 1000
 /** A 429 without a word on how long: one request's worth of refill, and a little. */
 const RATE_PAUSE_MS = 1500
+
+const RECENT_MS = 5_000
 
 interface Plan extends RetryPolicy {
   /** No further try after this long. */
@@ -74,9 +77,12 @@ const PLANS = {
   wait: { maxRetries: 100, baseMs: 250, capMs: 5_000, withinMs: 120_000 },
 } as const satisfies Partial<Record<Verdict, Plan>>
 
-export function createCalls(transport: Transport, token: Secret, context: ProviderContext): Calls {
+/** @param left how many requests may be sent before the limit is felt, where that is known */
+export function createCalls(transport: Transport, token: Secret, context: ProviderContext, left?: number): Calls {
   const { clock } = context
-  const pacer = createPacer(BURST, clock)
+  const pacer = createPacer({ ...BURST, ...(left === undefined ? {} : { left }) }, clock)
+  let answered = false
+  let newest: { readonly dateMs: number; readonly monotonicMs: number; readonly wallMs: number } | undefined
   let shortestMs = Number.POSITIVE_INFINITY
   let sent = 0
   let underWay = 0
@@ -122,11 +128,13 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     }
     shortestMs = Math.min(shortestMs, clock.monotonicMs() - sentAtMs)
     observe(response, solitary === sent)
+    const vendorMs = dateOf(response)
+    if (vendorMs !== undefined) newest = { dateMs: vendorMs, monotonicMs: clock.monotonicMs(), wallMs: clock.nowMs() }
     if (response.status < 200 || response.status > 299) throw refusalOf(failed, response)
     const json = response.text.trim() === '' ? undefined : parseJson(response.text)
     try {
       if (json === undefined && response.text.trim() !== '') throw new Unreadable('its answer is not JSON')
-      return { value: read(json), receivedAtMs: clock.monotonicMs(), dateMs: dateOf(response) ?? clock.nowMs() }
+      return { value: read(json), receivedAtMs: clock.monotonicMs(), dateMs: vendorMs ?? clock.nowMs() }
     } catch (error) {
       if (error instanceof Unreadable) throw silenceOf(failed, 'unreadable', error.message, response)
       throw error
@@ -140,7 +148,10 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
 
   const observe = ({ status, headers }: TransportResponse, alone: boolean) => {
     const remaining = Number(headers['ratelimit-remaining'] ?? Number.NaN)
-    if (Number.isFinite(remaining)) pacer.observe({ remaining, alone })
+    if (Number.isFinite(remaining)) {
+      answered = true
+      pacer.observe({ remaining, alone })
+    }
     if (status === 429) pacer.pause(retryAfterMs(headers) ?? RATE_PAUSE_MS)
   }
 
@@ -202,6 +213,13 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     call,
     list,
     idle: pacer.idle,
+    requestsLeft: () => (answered ? pacer.left : undefined),
+    recentDateMs() {
+      if (!newest) return undefined
+      // By the larger gap of both clocks: one of them may have stood still.
+      const ageMs = Math.max(clock.monotonicMs() - newest.monotonicMs, clock.nowMs() - newest.wallMs)
+      return ageMs < RECENT_MS ? newest.dateMs : undefined
+    },
     roundTripMs: () => (Number.isFinite(shortestMs) ? shortestMs : 0),
     async remove(request, read) {
       try {

@@ -25,6 +25,8 @@ export interface Hetzner extends Cloud {
    * @throws LandfallError token_invalid | forbidden | network
    */
   verifyToken(): Promise<void>
+  /** How many requests the project may send now; undefined before the vendor has said so. */
+  requestsLeft(): number | undefined
 }
 
 const ENDPOINT = 'https://api.hetzner.cloud/v1'
@@ -37,16 +39,21 @@ export interface HetznerOptions {
   readonly context: ProviderContext
   /** For each request, to the last byte of its answer. */
   readonly timeoutMs?: number
+  /** How many requests may be sent before the vendor's limit is felt, where that is known. */
+  readonly requestsLeft?: number
 }
 
 /** Every request of it counts as `hetzner` in the meter. The transport's library starts to load at once, and delays nothing. */
-export function createHetzner({ token, endpoint = ENDPOINT, context, timeoutMs = TIMEOUT_MS }: HetznerOptions): Hetzner {
-  return createHetznerOver(hcloudTransport({ token, endpoint, timeoutMs }), { token, context })
+export function createHetzner({ endpoint = ENDPOINT, timeoutMs = TIMEOUT_MS, ...options }: HetznerOptions): Hetzner {
+  return createHetznerOver(hcloudTransport({ token: options.token, endpoint, timeoutMs }), options)
 }
 
 /** The same over any transport. */
-export function createHetznerOver(transport: Transport, { token, context }: Pick<HetznerOptions, 'token' | 'context'>): Hetzner {
-  const calls = createCalls(transport, token, context)
+export function createHetznerOver(
+  transport: Transport,
+  { token, context, requestsLeft }: Pick<HetznerOptions, 'token' | 'context' | 'requestsLeft'>,
+): Hetzner {
+  const calls = createCalls(transport, token, context, requestsLeft)
   const actions = createActionPoller({
     clock: context.clock,
     signal: context.signal,
@@ -74,6 +81,8 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     ...firewalls,
     ...createServers(deps),
     locks: createLocks(deps, listedLocks),
+
+    requestsLeft: calls.requestsLeft,
 
     async verifyToken() {
       await calls.call(
