@@ -9,10 +9,12 @@ export type Rank = 'first' | 'normal' | 'last'
 export interface Pacer {
   /** Resolves when a request may be sent: by rank, and within a rank in the order of asking. */
   take(signal?: AbortSignal, rank?: Rank): Promise<void>
-  /** What the vendor's headers said after an answer. `alone`: no other request of this process was under way meanwhile. */
+  /** What the vendor's headers said after an answer. `alone`: nobody else had been let go whose answer had not come, then or since. */
   observe(seen: { readonly remaining: number; readonly alone?: boolean }): void
   /** No request for this long (a 429). */
   pause(ms: number): void
+  /** How many were let go so far. */
+  readonly taken: number
   /** How many may be sent now, those that wait included. */
   readonly left: number
   /** How many of rank `normal` or above wait to be sent. */
@@ -44,6 +46,7 @@ export function createPacer(options: PacerOptions, clock: Clock): Pacer {
   let tokens = options.left ?? options.burst
   let refilledAtMs = clock.monotonicMs()
   let resumeAtMs = 0
+  let taken = 0
   let waiters: Waiter[] = []
   let idlers: Waiter[] = []
   /** Ends the present sleep, so that what has changed is seen. */
@@ -94,6 +97,7 @@ export function createPacer(options: PacerOptions, clock: Clock): Pacer {
         return
       }
       tokens -= 1
+      taken += 1
       waiter.resolve()
       leave(waiter)
     }
@@ -118,6 +122,7 @@ export function createPacer(options: PacerOptions, clock: Clock): Pacer {
       refill()
       if (waiters.length === 0 && waitMs(rank) <= 0 && !signal?.aborted) {
         tokens -= 1
+        taken += 1
         return
       }
       await wait(signal, resolve => {
@@ -138,6 +143,9 @@ export function createPacer(options: PacerOptions, clock: Clock): Pacer {
     },
     pause(ms) {
       resumeAtMs = Math.max(resumeAtMs, clock.monotonicMs() + ms)
+    },
+    get taken() {
+      return taken
     },
     get left() {
       refill()

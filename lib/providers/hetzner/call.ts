@@ -84,8 +84,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   let answered = false
   let newest: { readonly dateMs: number; readonly monotonicMs: number; readonly wallMs: number } | undefined
   let shortestMs = Number.POSITIVE_INFINITY
-  let sent = 0
-  let underWay = 0
+  let ended = 0
   let toldAtMs = Number.NEGATIVE_INFINITY
 
   const tellWaiting = () => {
@@ -101,6 +100,22 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     const turn = pacer.take(signal, request.rank ?? (request.guarded === false ? 'first' : 'normal'))
     tellWaiting()
     await turn
+    const taken = pacer.taken
+    const solitary = ended === taken - 1
+    try {
+      return await send(request, read, signal, effect, () => solitary && pacer.taken === taken)
+    } finally {
+      ended += 1
+    }
+  }
+
+  const send = async <T>(
+    request: Request,
+    read: (json: unknown) => T,
+    signal: AbortSignal | undefined,
+    effect: Effect,
+    isAlone: () => boolean,
+  ): Promise<Answer<T>> => {
     if (effect === 'write' && request.guarded !== false) {
       await context.beforeWrite({ provider: 'hetzner', method: request.method, path: request.path })
     }
@@ -108,9 +123,6 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     const failed = { what: request.what, method: request.method, token }
     let response: TransportResponse
     const sentAtMs = clock.monotonicMs()
-    sent += 1
-    underWay += 1
-    const solitary = underWay === 1 ? sent : undefined
     try {
       response = await transport.send({
         method: request.method,
@@ -123,11 +135,9 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     } catch (error) {
       if (!(error instanceof LandfallError) || error.vendorCode === undefined) throw error
       throw silenceOf(failed, error.vendorCode, error.message)
-    } finally {
-      underWay -= 1
     }
     shortestMs = Math.min(shortestMs, clock.monotonicMs() - sentAtMs)
-    observe(response, solitary === sent)
+    observe(response, isAlone())
     const vendorMs = dateOf(response)
     if (vendorMs !== undefined) newest = { dateMs: vendorMs, monotonicMs: clock.monotonicMs(), wallMs: clock.nowMs() }
     if (response.status < 200 || response.status > 299) throw refusalOf(failed, response)
