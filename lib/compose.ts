@@ -133,6 +133,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     machines: createMachineReader(deps),
     panels: createPanelReader(deps),
     outside: createOutsideReader(deps),
+    ownAddresses: () => outside.findOwnAddresses(),
   })
   return {
     deps,

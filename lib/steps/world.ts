@@ -5,6 +5,7 @@ import type { Readers } from '../engine/world.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
 import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
+import type { Outside } from '../providers/ports/outside.ts'
 import type { AppsState, HooksState } from './app-world.ts'
 import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
@@ -23,6 +24,8 @@ export interface EstateWorld {
   primaryIps: readonly cloud.PrimaryIp[]
   placementGroups: readonly cloud.PlacementGroup[]
   servers: readonly cloud.Server[]
+  /** Addresses that this process comes from, as the machines see it, or the world does; empty when nobody could say. */
+  operator: readonly string[]
   /** Undefined when the token sees no zone for the estate's domain. */
   zone: Zone | undefined
   records: readonly DnsRecord[]
@@ -52,6 +55,7 @@ export interface WorldPorts {
   readonly machines: MachineReader
   readonly panels: PanelReader
   readonly outside: OutsideReader
+  readonly ownAddresses: () => ReturnType<Outside['findOwnAddresses']>
 }
 
 /** One reader per slice. */
@@ -74,6 +78,15 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     primaryIps: () => ports.cloud.listPrimaryIps(),
     placementGroups: () => ports.cloud.listPlacementGroups(),
     servers: () => ports.cloud.listServers(),
+    operator: async get => {
+      const machines = Object.values(await get('machines'))
+      const seen = machines.flatMap(machine =>
+        machine.state === 'ready' && machine.facts.sshClient ? [machine.facts.sshClient] : [],
+      )
+      if (seen.length > 0) return [...new Set(seen)]
+      const { ipv4, ipv6 } = await ports.ownAddresses()
+      return [ipv4, ipv6].filter(address => address !== undefined)
+    },
     zone: async () => (estate.dns ? ports.dns.findZone(estate.dns.zone) : undefined),
     records: async get => {
       const zone = await get('zone')

@@ -11,6 +11,7 @@ import appendHistoryText from './programs/append-app-history.sh' with { type: 't
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
 import drillText from './programs/drill-backup.sh' with { type: 'text' }
 import factsText from './programs/facts.sh' with { type: 'text' }
+import guardText from './programs/guard.sh' with { type: 'text' }
 import inspectText from './programs/inspect.sh' with { type: 'text' }
 import installDockerText from './programs/install-docker.sh' with { type: 'text' }
 import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
@@ -27,13 +28,14 @@ import previewUpText from './programs/preview-up.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
+import setPanelPortText from './programs/set-panel-port.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
 import startText from './programs/start-dokploy-install.sh' with { type: 'text' }
 import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' }
 import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
 
 /** The installer as it lies on a server: /usr/local/lib/landfall/install-dokploy. */
-export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, installHostText, installDockerText, installDokployText].join('')}`
+export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, guardText, installHostText, installDockerText, installDokployText].join('')}`
 
 const END_OF_INSTALLER = 'LANDFALL-END-OF-INSTALLER'
 const writeInstaller = `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${INSTALLER_TEXT}${END_OF_INSTALLER}\n}\n\n`
@@ -58,6 +60,7 @@ const PARTS = {
     text: dokployText + writeInstaller + startText,
   },
   'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
+  'set-panel-port': { accepts: ['STATE'], effect: 'write', text: dokployText + guardText + setPanelPortText },
   inspect: { accepts: [], effect: 'read', text: inspectText },
   'read-app-history': { accepts: ['APP'], effect: 'read', text: appHistoryText + readHistoryText },
   'append-app-history': { accepts: ['APP', 'ENTRY'], effect: 'write', text: appHistoryText + appendHistoryText },
@@ -101,6 +104,7 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'write-dokploy-login': program('write-dokploy-login'),
   'start-dokploy-install': program('start-dokploy-install'),
   'watch-dokploy-install': program('watch-dokploy-install'),
+  'set-panel-port': program('set-panel-port'),
   inspect: program('inspect'),
   'read-app-history': program('read-app-history'),
   'append-app-history': program('append-app-history'),

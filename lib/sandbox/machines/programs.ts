@@ -28,6 +28,8 @@ export interface ProgramMachine {
   apps(): AppsControl
   setLogin(login: Readonly<Record<string, string>>): void
   setHostKey(key: HostKey): void
+  readonly panelPort: 'unguarded' | 'open' | 'closed'
+  setPanelPort(state: 'open' | 'closed'): void
   startInstall(input: Pick<InstallRow, 'version' | 'advertiseAddr' | 'pool'>): void
 }
 
@@ -52,6 +54,7 @@ const LOGIN_NAMES = ['EMAIL', 'PASSWORD', 'API_KEY'] as const
 const facts = (machine: ProgramMachine): Outcome => {
   const { server, moment, nowMs } = machine
   const docker = hasDocker(machine)
+  const { cloudInitError } = machine
   return lines({
     // A snapshot has no name of its own; ours is a NixOS.
     os: server.image.name ?? 'nixos-26.05',
@@ -62,8 +65,12 @@ const facts = (machine: ProgramMachine): Outcome => {
     docker: docker ? DOCKER_VERSION : 'none',
     swarm: docker && (isGolden(server) || hasReached(moment.install, 'secrets')) ? 'active' : 'inactive',
     cloud_init: moment.cloudInit,
+    ...(moment.cloudInit === 'error' && cloudInitError !== undefined
+      ? { cloud_init_error: base64(JSON.stringify(cloudInitError)) }
+      : {}),
     dokploy: moment.dokploy,
     dokploy_login: hasLogin(machine) ? 'present' : 'absent',
+    panel_port: machine.panelPort,
     ssh_client: machine.sshClient,
   })
 }
@@ -139,6 +146,13 @@ const inspect = (machine: ProgramMachine): Outcome => {
   return { exitCode: 0, stdout: [...services, ...error].map(line => `${line}\n`).join('') }
 }
 
+const setPanelPort = (machine: ProgramMachine, { STATE: state }: Values): Outcome => {
+  if (state !== 'open' && state !== 'closed') return fail(65, 'A port is open or closed.')
+  if (machine.diskFull) return noSpace
+  machine.setPanelPort(state)
+  return lines({ ok: 1 })
+}
+
 const EMULATIONS = {
   facts: { accepts: [], run: facts },
   'rotate-host-key': { accepts: ['PRIVATE', 'PUBLIC'], run: rotateHostKey },
@@ -149,6 +163,7 @@ const EMULATIONS = {
     run: startInstall,
   },
   'watch-dokploy-install': { accepts: [], run: watchInstall },
+  'set-panel-port': { accepts: ['STATE'], run: setPanelPort },
   inspect: { accepts: [], run: inspect },
   ...APP_PROGRAMS,
   ...PREVIEW_PROGRAMS,

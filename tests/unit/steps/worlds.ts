@@ -127,6 +127,7 @@ export const facts: Facts = {
   cloudInit: 'done',
   dokploy: 'installed',
   dokployLogin: 'present',
+  panelPort: 'unguarded',
   sshClient: '198.51.100.7',
   clockS: 0,
 }
