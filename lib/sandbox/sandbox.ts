@@ -309,6 +309,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         LANDFALL_INTERNET: internet.url,
         LANDFALL_DNS: `${names.resolver.host}:${names.resolver.port}`,
         LANDFALL_CA_FILE: caFile.path,
+        ...(containers ? { LANDFALL_MACHINES: 'container' } : {}),
       },
       controls: {
         hetzner: hetzner.control,
