@@ -69,6 +69,7 @@ describe('the tool, killed with SIGKILL while it installs', () => {
       const undisturbed = await Promise.all(places.map(place => place.run('setup --yes')))
       expect(undisturbed.map(({ code, errors }) => ({ code, errors }))).toEqual(places.map(() => ({ code: 0, errors: [] })))
       const wholeMs = Math.min(...undisturbed.map(({ ms }) => ms))
+      process.stderr.write(`undisturbed, ${LANES} side by side: ${(wholeMs / 1000).toFixed(1)} s\n`)
 
       const left = Array.from({ length: KILLS }, (_, index) => index + 1)
       const trials: Trial[] = []
@@ -84,12 +85,14 @@ describe('the tool, killed with SIGKILL while it installs', () => {
             const { length: servers } = serversOf(name)
             const attempts = await attemptsOf(sandbox, name)
             trials.push({ kill, atMs, moment, rerunCode: rerun.code, errors: rerun.errors, servers, attempts })
+            const took = `rerun ${(rerun.ms / 1000).toFixed(1)} s`
+            process.stderr.write(
+              `  kill ${kill} after ${(atMs / 1000).toFixed(1)} s at: ${moment}; ${took}, exit code ${rerun.code}\n`,
+            )
           }
         }),
       )
       trials.sort((a, b) => a.kill - b.kill)
-      const table = trials.map(({ kill, atMs, moment }) => `  ${kill}: after ${(atMs / 1000).toFixed(1)} s, ${moment}\n`)
-      process.stderr.write(`an undisturbed run takes ${(wholeMs / 1000).toFixed(1)} s here; killed\n${table.join('')}`)
       expect(
         trials.map(({ kill, rerunCode, errors, servers, attempts }) => ({ kill, rerunCode, errors, servers, attempts })),
       ).toEqual(
