@@ -108,7 +108,13 @@ function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, a
   const deps = { ...composition.deps, estate }
   const nobody = { read: async (): Promise<never> => Promise.reject(new Error('bug: previews ask no panel')) }
   const readers = {
-    ...estateReaders(estate, { ...deps, machines: createMachineReader(deps), panels: nobody, outside: nobody }),
+    ...estateReaders(estate, {
+      ...deps,
+      machines: createMachineReader(deps),
+      panels: nobody,
+      outside: nobody,
+      ownAddresses: () => deps.outside.findOwnAddresses(),
+    }),
     pulls: async (get: <K extends keyof EstateWorld>(slice: K) => Promise<EstateWorld[K]>) => {
       const running = [...previewServers(estate.name, await get('servers')).keys()]
       const known = Object.values(await get('previews')).flatMap(each =>
