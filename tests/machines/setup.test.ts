@@ -21,7 +21,7 @@ const HOME = '198.51.100.77'
 const CONFIG = {
   hetzner: { location: 'nbg1', image: 'debian-12', server_types: { dev: 'cx23', prod: 'cx33' } },
   dns: { domain: 'example.com', admin_subdomain: 'admin', dev_admin_subdomain: 'dev.admin' },
-  network: { range: '10.77.0.0/16' },
+  network: { range: '172.16.0.0/16' },
 }
 
 let sandbox: Sandbox
@@ -147,7 +147,7 @@ describe('the two-server estate on real systems', () => {
     'keeps the internal ports of one server from the other, over the private network and around it',
     async () => {
       const [privateIp = ''] = serverOf('prod-dokploy').privateIps
-      expect(privateIp).toStartWith('10.77.')
+      expect(privateIp).toStartWith('172.16.')
       const aims = [privateIp, serverOf('prod-dokploy').ipv4 ?? '', firstHost(serverOf('prod-dokploy').ipv6) ?? '']
       const tryAll = (ports: readonly number[]) =>
         aims.flatMap(aim =>
