@@ -3,7 +3,15 @@
 import { contains, parseCidr } from './address.ts'
 import type { Estate, FirewallRuleSpec, FirewallSpec, ImageSpec } from './estate.ts'
 import type { Path } from './json.ts'
-import { adminFirewallName, baseFirewallName, dokployFirewallName, dokployServerName, serverNames, slug } from './naming.ts'
+import {
+  adminFirewallName,
+  baseFirewallName,
+  clusterFirewallName,
+  dokployFirewallName,
+  dokployServerName,
+  serverNames,
+  slug,
+} from './naming.ts'
 import type { Config } from './schema.ts'
 
 export const DEFAULT_DOKPLOY_VERSION = '0.30.2'
@@ -63,8 +71,9 @@ export const imageBuildTypeOf = (config: Config): string | undefined => asList(c
 export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
   const project = projectOf(config) ?? ''
   const ownFirewalls = Object.keys(config.firewalls ?? {})
-  const firewallsFor = (dokploy: boolean): readonly string[] => {
+  const firewallsFor = (dokploy: boolean, name?: string): readonly string[] => {
     if (dokploy) return [dokployFirewallName(project)]
+    if (name !== undefined && name === config.cluster?.servers) return [clusterFirewallName(project)]
     return ownFirewalls.length > 0 ? ownFirewalls : [baseFirewallName(project)]
   }
   const fromRoles = dokployRoles(config).map(
@@ -97,7 +106,7 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
       image: imageOf(
         spec.image ?? (config.digitalocean ? (config.digitalocean.image ?? DEFAULT_DROPLET_IMAGE) : config.hetzner?.image),
       ),
-      firewalls: spec.firewalls ?? firewallsFor(dokploy),
+      firewalls: spec.firewalls ?? firewallsFor(dokploy, name),
       network: spec.network ?? config.network !== undefined,
       ...(spec.placement_group === undefined ? {} : { placementGroup: spec.placement_group }),
       ipv4: spec.ipv4 ?? true,
@@ -121,6 +130,11 @@ const DOKPLOY_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'udp', port: '443', from: ['anywhere'], why: 'HTTP/3' },
   { protocol: 'icmp', from: ['anywhere'], why: 'ping and path MTU discovery' },
 ]
+
+/** Consul, Nomad and their panels listen on the private network and on loopback only. */
+const clusterRules = (front: 'caddy' | 'load_balancer'): readonly FirewallRuleSpec[] =>
+  // A load balancer comes over the private network, where no firewall stands.
+  front === 'load_balancer' ? BASE_RULES : DOKPLOY_RULES
 
 const ADMIN_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'tcp', port: String(PANEL_PORT), from: ['admin'], why: "Dokploy's panel, until it has a name" },
@@ -147,6 +161,7 @@ export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
   const defaults: FirewallDraft[] = [
     { path: ['project'], name: dokployFirewallName(project), attach: 'at_create', rules: DOKPLOY_RULES },
     { path: ['project'], name: baseFirewallName(project), attach: 'at_create', rules: BASE_RULES },
+    { path: ['project'], name: clusterFirewallName(project), attach: 'at_create', rules: clusterRules(frontOf(config)) },
   ]
   return [
     ...own,
@@ -155,6 +170,12 @@ export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
       ? [{ path: ['project'], name: adminFirewallName(project), attach: 'when_owned' as const, rules: ADMIN_RULES }]
       : []),
   ]
+}
+
+/** What visitors of the cluster reach. */
+export const frontOf = (config: Config): 'caddy' | 'load_balancer' => {
+  const { front, servers = '' } = config.cluster ?? {}
+  return front ?? ((config.servers?.[servers]?.count ?? 1) > 1 ? 'load_balancer' : 'caddy')
 }
 
 const subdomainKeyOf = (role: string): string => (role === 'prod' ? 'admin_subdomain' : `${role}_admin_subdomain`)

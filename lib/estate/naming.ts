@@ -31,6 +31,10 @@ export const dokployFirewallName = (estate: string): string => `${estate}-dokplo
 /** Opened to the administrators once Dokploy has its owner. */
 export const adminFirewallName = (estate: string): string => `${estate}-admin`
 export const baseFirewallName = (estate: string): string => `${estate}-base`
+/** Of a cluster's servers. */
+export const clusterFirewallName = (estate: string): string => `${estate}-cluster`
+/** In front of a cluster. */
+export const balancerName = (estate: string): string => `${estate}-cluster`
 export const networkName = (estate: string): string => estate
 
 /** What a machine's host key is filed under; addresses are recycled, ids are not. */
