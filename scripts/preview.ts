@@ -21,6 +21,7 @@ const preview = defineScript({
       { name: 'serve', about: 'a receiver for GitHub’s webhooks, for those who want no workflow' },
     ],
     names: 'number',
+    nameForm: /^\d+$/,
     flags: [
       { name: 'port', value: 'PORT', about: 'serve: where to listen (default: 8098)' },
       { name: 'listen', value: 'ADDRESS', about: 'serve: on which address (default: 127.0.0.1)' },

@@ -101,13 +101,15 @@ const sandboxOf = (value: string | undefined, manual: Manual): ParsedArgs['sandb
   return { url: value }
 }
 
+const mayBeName = (word: string, { names, nameForm }: Manual): boolean => names !== undefined && (nameForm?.test(word) ?? true)
+
 const actionOf = (words: string[], manual: Manual): string | undefined => {
   const actions = (manual.actions ?? []).map(action => action.name)
   if (actions.length === 0) return undefined
   const [word] = words
   if (word !== undefined && actions.includes(word)) return words.shift()
   // Alone, a word that is no action is a name for the default one, however it is spelled.
-  if (word !== undefined && (manual.names === undefined || (words.length > 1 && nearest(word, actions) !== undefined)))
+  if (word !== undefined && (!mayBeName(word, manual) || (words.length > 1 && nearest(word, actions) !== undefined)))
     throw wrong(
       manual,
       `There is no action "${printable(word)}".${didYouMean(word, actions)} It is one of: ${actions.join(', ')}.`,

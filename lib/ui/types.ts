@@ -22,6 +22,8 @@ export interface Manual {
   readonly actions?: readonly { readonly name: string; readonly about: string }[]
   /** What free words after the action name, for example "server"; absent when none are taken. */
   readonly names?: string
+  /** What a name looks like. A first word that is neither an action nor of this form is a mistyped action. */
+  readonly nameForm?: RegExp
   readonly flags?: readonly FlagSpec[]
   /** Command lines that work when pasted, with what they do. */
   readonly examples: readonly { readonly command: string; readonly about: string }[]
