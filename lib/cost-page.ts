@@ -87,7 +87,7 @@ ${section(
 )}
 ${section('Billed and of no use', listed(leftovers.map(each => `${each.name} (${each.why}): ${renderAmount(each.monthly.net)} ${currency} a month`)))}
 ${section('Billed and accounted for by nobody here', listed(unowned.map(each => `${each.name} ${each.why}: ${renderAmount(each.monthly.net)} ${currency} a month`)))}
-<p class="note">What was deleted earlier this month is on the invoice, but the vendor’s API no longer knows it.</p>
+<p class="note">What was deleted this month is on the invoice; the API no longer knows it.</p>
 </body></html>
 `
 }

@@ -197,6 +197,6 @@ export function renderCost(report: CostReport): string {
       ? []
       : ['', `cap: ${renderAmount(capNet)} ${currency} a month net; a plan that passes it is refused`]),
     '',
-    'What was deleted earlier this month is on the invoice, but the vendor’s API no longer knows it.',
+    'What was deleted this month is on the invoice; the API no longer knows it.',
   ].join('\n')
 }

@@ -14,7 +14,7 @@ import { failureOf } from '../unit/providers/hetzner/rig.ts'
 
 const TOKEN = 'sandbox-hetzner-token-0123456789abcdef'
 const READ_TOKEN = 'sandbox-hetzner-reader-0123456789abcdef'
-const SPEED = 50
+const SPEED = 20
 const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ8Yx0m9o1Yc0n9v7nJr0xW1w3vN2mB8o4s6f0aQ1Zt ops@example.com'
 const labels = { 'landfall/estate': 'shop', 'landfall/nonce': 'n1' }
 const patient = new AbortController().signal

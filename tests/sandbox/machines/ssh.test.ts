@@ -27,6 +27,9 @@ describe('a booted machine', () => {
       dokploy: 'installed',
       dokploy_login: 'absent',
       ssh_client: '198.51.100.7',
+      system: 'stock',
+      installed_by: '',
+      install_phase: 'none',
     })
   })
 
