@@ -118,12 +118,13 @@ export function createAcme(options: AcmeOptions): Acme {
     const reads = payload === undefined
     if (by === 'account' && account === undefined) throw new Error('bug: openAccount comes first')
     for (let attempt = 1; ; attempt++) {
-      if (!reads) await context.beforeWrite({ provider: 'acme', method: 'POST', path: new URL(url).pathname })
       context.meter.count('acme', reads ? 'read' : 'write')
       let answer: Answer | undefined
       try {
         const signedBy = by === 'key' || account === undefined ? 'key' : { account }
-        answer = await exchange('POST', url, (await signer()).sign(url, await nonce(), payload, signedBy))
+        const signed = (await signer()).sign(url, await nonce(), payload, signedBy)
+        if (!reads) await context.beforeWrite({ provider: 'acme', method: 'POST', path: new URL(url).pathname })
+        answer = await exchange('POST', url, signed)
       } catch (error) {
         if (!(error instanceof Unanswered)) throw error
       }

@@ -112,10 +112,10 @@ export function createClient(options: {
     await hourly.take(signal)
     await burst.take(signal)
     if (signal?.aborted) throw new LandfallError('cancelled', 'Interrupted.')
-    if (effect === 'write' && request.guarded !== false)
-      await context.beforeWrite({ provider: 'digitalocean', method: request.method, path: request.path })
     loaded ??= load()
     const dots = await loaded
+    if (effect === 'write' && request.guarded !== false)
+      await context.beforeWrite({ provider: 'digitalocean', method: request.method, path: request.path })
     context.meter.count('digitalocean', effect)
     let answer: DotsAnswer
     try {

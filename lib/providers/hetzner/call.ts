@@ -74,10 +74,17 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     const signal = signalOf(request)
     const effect = request.effect ?? (request.method === 'GET' ? 'read' : 'write')
     await pacer.take(signal)
-    if (effect === 'write' && request.guarded !== false) {
-      await context.beforeWrite({ provider: 'hetzner', method: request.method, path: request.path })
+    let withheld: unknown
+    const beforeSend = async () => {
+      try {
+        if (effect === 'write' && request.guarded !== false)
+          await context.beforeWrite({ provider: 'hetzner', method: request.method, path: request.path })
+      } catch (error) {
+        withheld = error
+        throw error
+      }
+      context.meter.count('hetzner', effect)
     }
-    context.meter.count('hetzner', effect)
     const failed = { what: request.what, method: request.method, token }
     let response: TransportResponse
     const sentAtMs = clock.monotonicMs()
@@ -87,10 +94,13 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
         path: request.path,
         ...(request.query === undefined ? {} : { query: request.query }),
         ...(request.body === undefined ? {} : { body: request.body }),
+        beforeSend,
         // A write that is on its way is not cut off by an interrupt: its answer is worth the wait.
         ...(effect === 'read' && signal !== undefined ? { signal } : {}),
       })
     } catch (error) {
+      // What the guard's own requests met is no word about this one, which was not sent.
+      if (withheld !== undefined) throw withheld
       if (!(error instanceof LandfallError) || error.vendorCode === undefined) throw error
       throw silenceOf(failed, error.vendorCode, error.message)
     }

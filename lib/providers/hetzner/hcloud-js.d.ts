@@ -29,12 +29,12 @@ declare module 'hcloud-js' {
     readonly transformRequest: readonly []
     readonly transformResponse: readonly []
     readonly validateStatus: () => boolean
+    readonly adapter: (config: AdapterConfig) => Promise<AdapterResponse>
   }
 
   export class Client {
     constructor(options: { token: string; baseURL: string; timeout: number })
     readonly axios: {
-      readonly defaults: { adapter: (config: AdapterConfig) => Promise<AdapterResponse> }
       request(config: ClientRequest): Promise<AdapterResponse>
     }
   }

@@ -17,6 +17,8 @@ export interface TransportRequest {
   readonly body?: unknown
   /** Gives up waiting; a request that was sent may still have its effect. */
   readonly signal?: AbortSignal
+  /** Awaited as the last thing before the request leaves; when it rejects, nothing was sent. */
+  readonly beforeSend?: () => Promise<void>
 }
 
 export interface TransportResponse {
@@ -50,7 +52,6 @@ export function hcloudTransport({ token, endpoint, timeoutMs }: TransportOptions
   const baseURL = checkedEndpoint(endpoint)
   const loading = import('hcloud-js').then(library => {
     const client = new library.Client({ token: token.reveal(), baseURL, timeout: timeoutMs })
-    client.axios.defaults.adapter = config => fetchAdapter(config, timeoutMs)
     return client
   })
   // The first request reports a failed load; until then it must not count as an unhandled rejection.
@@ -69,6 +70,7 @@ export function hcloudTransport({ token, endpoint, timeoutMs }: TransportOptions
           transformRequest: [],
           transformResponse: [],
           validateStatus: () => true,
+          adapter: config => fetchAdapter(config, timeoutMs, request.beforeSend),
         })
         return { status: response.status, headers: { ...response.headers }, text: response.data }
       } catch (error) {
@@ -91,6 +93,7 @@ export function fetchTransport(
     async send(request) {
       const { signal, body } = request
       const url = `${options.endpoint}${targetOf(request)}`
+      await request.beforeSend?.()
       const deadline = AbortSignal.timeout(options.timeoutMs)
       try {
         const response = await fetch(url, {
@@ -110,7 +113,11 @@ export function fetchTransport(
   }
 }
 
-async function fetchAdapter(config: AdapterConfig, timeoutMs: number): Promise<AdapterResponse> {
+async function fetchAdapter(
+  config: AdapterConfig,
+  timeoutMs: number,
+  beforeSend: TransportRequest['beforeSend'],
+): Promise<AdapterResponse> {
   const { Authorization = '', 'User-Agent': userAgent = '' } = config.headers.toJSON()
   const headers = { Authorization: String(Authorization), 'User-Agent': String(userAgent) }
   const response = await fetchTransport({ endpoint: config.baseURL, headers, timeoutMs }).send({
@@ -118,6 +125,7 @@ async function fetchAdapter(config: AdapterConfig, timeoutMs: number): Promise<A
     path: config.url,
     ...(config.data === undefined ? {} : { body: config.data }),
     ...(config.signal === undefined ? {} : { signal: config.signal }),
+    ...(beforeSend === undefined ? {} : { beforeSend }),
   })
   return { data: response.text, status: response.status, statusText: '', headers: { ...response.headers }, config }
 }

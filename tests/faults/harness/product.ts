@@ -1,5 +1,6 @@
 /** The product as its operator starts it: a process of its own, with what it said and how it ended. */
 
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 export const ROOT = new URL('../../../', import.meta.url).pathname
@@ -23,6 +24,8 @@ export interface Ended {
 export interface Running {
   readonly pid: number
   kill(signal?: NodeJS.Signals): void
+  /** Stops it, and returns when none of its threads runs any more: a signal is only under way when `kill` returns. */
+  stop(): void
   readonly ended: Promise<Ended>
 }
 
@@ -73,8 +76,23 @@ export function start({ command, cwd, env, inside = {}, limitMs = RUN_LIMIT_MS }
   }
   const out = new Response(child.stdout).text()
   const err = new Response(child.stderr).text()
-  return { pid: child.pid, kill: (signal = 'SIGKILL') => child.kill(signal), ended: collect() }
+  return {
+    pid: child.pid,
+    kill: (signal = 'SIGKILL') => child.kill(signal),
+    stop() {
+      child.kill('SIGSTOP')
+      while (!isStopped(child.pid)) Bun.sleepSync(0.1)
+    },
+    ended: collect(),
+  }
 }
+
+/** By proc(5): `T` follows the name of a stopped thread, which is in parentheses and may hold anything. */
+const isStopped = (pid: number): boolean =>
+  readdirSync(`/proc/${pid}/task`).every(thread => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
+    return stat.charAt(stat.lastIndexOf(')') + 2) === 'T'
+  })
 
 const settled = async (text: Promise<string>, code: number): Promise<string> =>
   code === 137 ? Promise.race([text, Bun.sleep(50).then(() => '')]) : text

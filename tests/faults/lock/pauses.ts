@@ -86,7 +86,7 @@ export async function pauseAndResume(worlds: Worlds, scenario: Scenario, event: 
     let holder: Running | undefined
     theatre.hooks = gate((kind, name, phase) => {
       if (`${kind} ${name}:${phase}` !== `${event}:answer`) return
-      holder?.kill('SIGSTOP')
+      holder?.stop()
       stopped.resolve()
     })
     const start1 = { command: scenario.command, cwd: theatre.cwd, env: theatre.sandbox.environment }

@@ -92,6 +92,7 @@ export function rig(
     [],
   ]
   const send = async (request: TransportRequest): Promise<TransportResponse> => {
+    await request.beforeSend?.()
     const query = new URLSearchParams((request.query ?? []).map(([name, value]): [string, string] => [name, value])).toString()
     sent.push(`${request.method} ${request.path}${query === '' ? '' : `?${query}`}`)
     requests.push(request)

@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { createServer, type Socket } from 'node:net'
 import { inspect } from 'node:util'
+import { LandfallError } from '../../../../lib/errors.ts'
 import { hcloudTransport, type TransportRequest } from '../../../../lib/providers/hetzner/transport.ts'
 import { Secret } from '../../../../lib/secret.ts'
 import { failureOf, TOKEN } from './rig.ts'
@@ -82,6 +83,15 @@ describe('a request', () => {
     test(`to the endpoint "${endpoint}" is refused before anything is loaded`, () => {
       expect(() => send(endpoint, GET)).toThrow('not an http(s) URL')
     })
+})
+
+describe('what is asked before sending', () => {
+  test('withholds the request, and is what the caller hears', async () => {
+    const { endpoint, got } = await listen(() => undefined)
+    const lost = new LandfallError('locked', 'The lock is lost.')
+    expect(await failureOf(send(endpoint, { ...POST, beforeSend: () => Promise.reject(lost) }))).toBe(lost)
+    expect(got).toEqual([])
+  })
 })
 
 describe('a failure', () => {
