@@ -70,6 +70,7 @@ async function drillOne(
   view: AppsView,
   spec: BackupSpec,
   servers: readonly Server[],
+  onMade: () => void,
 ): Promise<Proof> {
   const { deps } = apps
   const panel = await openPanel(deps, findServer(deps.estate.name, spec.server, servers))
@@ -80,6 +81,7 @@ async function drillOne(
   if (hasFlag(session, 'now')) {
     session.reporter.log(`making a backup: ${spec.name}`)
     await panel.api.runBackup({ kind: subject.kind, id: subject.backupId })
+    onMade()
   }
   const file = await newest(panel.api, bucket.id, subject.folder)
   if (!file)
@@ -126,6 +128,12 @@ async function drillOne(
 
 const ITEMS = { database: 'tables or collections', volume: 'files', panel: 'entries, with dump and key' } as const
 
+const verdictOf = (drilled: number, failures: number): string => {
+  if (drilled === 0) return 'config.json has no backups.'
+  if (failures > 0) return `${failures} of ${drilled} ${drilled === 1 ? 'backup' : 'backups'} could not be restored.`
+  return drilled === 1 ? 'The backup can be restored.' : `All ${drilled} backups can be restored.`
+}
+
 /** Drills the named backups, or all. Exit code 1 when one cannot be restored. */
 export async function runDrill(session: Session): Promise<number> {
   const opened = await session.open()
@@ -143,12 +151,15 @@ export async function runDrill(session: Session): Promise<number> {
   await world.look(['servers', 'panels', 'apps'])
   const outputs: Record<string, string> = {}
   let failures = 0
+  let made = 0
   for (const spec of specs) {
     const view = world.get('apps')[spec.server]
     try {
       if (view?.state !== 'open')
         throw new LandfallError('not_found', `Dokploy on ${spec.server} cannot be asked: ${view?.why ?? 'it is not there'}.`)
-      const proof = await drillOne(session, apps, view, spec, world.get('servers'))
+      const proof = await drillOne(session, apps, view, spec, world.get('servers'), () => {
+        made += 1
+      })
       outputs[spec.name] = `restored: ${proof.items} ${ITEMS[spec.what.kind]} out of ${proof.bytes} bytes (${proof.file})`
     } catch (error) {
       if (!hasCode(error, 'vendor', 'unhealthy', 'not_found', 'timeout')) throw error
@@ -161,8 +172,9 @@ export async function runDrill(session: Session): Promise<number> {
     { session, opened },
     {
       ok: failures === 0,
-      changes: 0,
-      applied: 0,
+      title: verdictOf(specs.length, failures),
+      changes: made,
+      applied: made,
       outputs,
       notes: [
         {

@@ -176,7 +176,7 @@ export async function alone<T>({ session, opened }: Pick<AppSession, 'session' |
 
 export function summarise(
   { session, opened }: Pick<AppSession, 'session' | 'opened'>,
-  result: Pick<Summary, 'ok' | 'changes' | 'applied'> & Partial<Pick<Summary, 'outputs' | 'notes' | 'next'>>,
+  result: Pick<Summary, 'ok' | 'changes' | 'applied'> & Partial<Pick<Summary, 'title' | 'outputs' | 'notes' | 'next'>>,
 ): void {
   session.reporter.summary({
     outputs: {},
