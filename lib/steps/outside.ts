@@ -11,7 +11,10 @@ import { findServer } from './server.ts'
 
 /** What must never answer anyone outside: swarm's control plane and gossip, and the databases behind the applications. */
 export const NEVER_OPEN = [2377, 5432, 6379, 7946] as const
-const PROBE_TIMEOUT_MS = 1_500
+/** Silence is what is hoped for here, so each look pays this wait. */
+const CLOSED_TIMEOUT_MS = 1_500
+/** What is open answers at once; only a lost packet, which is sent again after 1 s and 3 s, or a busy machine makes it late. */
+const OPEN_TIMEOUT_MS = 5_000
 
 export interface OutsideState {
   readonly ports: Readonly<Record<number, PortState>>
@@ -35,15 +38,18 @@ export function createOutsideReader({ outside, estate }: OutsideDeps): OutsideRe
     async read(spec, server) {
       const address = server.ipv4 ?? server.ipv6
       if (!address) return { ports: {} }
-      const probed = [22, ...(spec.dokploy || spec.service ? [80, 443] : []), ...NEVER_OPEN]
+      const probe = (ports: readonly number[], timeoutMs: number) =>
+        ports.map(async port => [port, await outside.probePort(address, port, timeoutMs)] as const)
       const [ports, name] = await Promise.all([
-        Promise.all(probed.map(async port => [port, await outside.probePort(address, port, PROBE_TIMEOUT_MS)] as const)),
+        Promise.all([...probe(wantedOpen(spec), OPEN_TIMEOUT_MS), ...probe(NEVER_OPEN, CLOSED_TIMEOUT_MS)]),
         readName({ outside, estate }, spec, address),
       ])
       return { ports: Object.fromEntries(ports), ...(name ? { name } : {}) }
     },
   }
 }
+
+const wantedOpen = (spec: ServerSpec): readonly number[] => [22, ...(spec.dokploy || spec.service ? [80, 443] : [])]
 
 async function readName({ outside, estate }: OutsideDeps, spec: ServerSpec, address: string): Promise<OutsideState['name']> {
   const host = spec.dokploy?.host
@@ -73,7 +79,7 @@ export function findFaults(estate: Pick<Estate, 'dns'>, spec: ServerSpec, server
   const exposed = NEVER_OPEN.filter(port => seen.ports[port] === 'open').map(
     (port): Fault => ({ kind: 'exposed', text: `port ${port} of ${spec.name} is open to the internet` }),
   )
-  const missing = [22, ...(spec.dokploy || spec.service ? [80, 443] : [])]
+  const missing = wantedOpen(spec)
     .filter(port => seen.ports[port] !== 'open')
     .map(port => `port ${port} of ${spec.name} does not answer`)
   const nameFaults = seen.name ? findNameFaults(estate, server, seen.name) : []
