@@ -1,6 +1,7 @@
 /** The part of the checks that is about applications and what belongs to them. */
 
 import type { Say } from './check.ts'
+import { isInCluster } from './cluster.ts'
 import { projectOf } from './derive.ts'
 import { type AppConfig, DEFAULT_PORT, dokployGroupsOf, platformOf, serverNamed } from './derive-apps.ts'
 import type { Path } from './json.ts'
@@ -11,6 +12,7 @@ import { didYouMean, listed, quoted } from './words.ts'
 const OWN_VARIABLES = ['HCLOUD_TOKEN', 'CLOUDFLARE_API_TOKEN', 'DIGITALOCEAN_TOKEN', 'GITHUB_TOKEN', 'VERCEL_TOKEN']
 
 const checkServer = (config: Config, path: Path, wanted: string | undefined, say: Say) => {
+  if (path[0] === 'apps' && isInCluster(config, { server: wanted })) return
   const groups = dokployGroupsOf(config)
   const names = [...new Set(groups.flatMap(group => [group.role, group.name]))]
   const causes: Path[] = [['hetzner', 'server_types'], ['servers']]

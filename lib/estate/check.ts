@@ -3,6 +3,7 @@
 import { contains, overlaps, parseCidr } from './address.ts'
 import { checkApps } from './check-apps.ts'
 import { checkServers } from './check-servers.ts'
+import { checkCluster } from './cluster.ts'
 import {
   adminEmailOf,
   DEFAULT_NETWORK_RANGE,
@@ -144,7 +145,8 @@ const checkNetwork = (config: Config, groups: readonly ServerGroup[], say: Say) 
   if (range.prefix > 24) say(path, 'must have room: /24 or wider')
   if (!contains(range, subnet)) say(['network', 'subnet'], `must lie in the range ${network.range}`, path, ['network', 'subnet'])
   else if (subnet.prefix > 30) say(['network', 'subnet'], 'must have room: /30 or wider')
-  if (config.network?.allow_docker_overlap === true || !groups.some(group => group.dokploy)) return
+  if (config.network?.allow_docker_overlap === true) return
+  if (config.cluster === undefined && !groups.some(group => group.dokploy)) return
   const clash = DOCKER_RANGES.find(text => {
     const docker = parseCidr(text)
     return docker !== undefined && overlaps(docker, range)
@@ -238,6 +240,7 @@ export const checkConfig = (config: Config): readonly Mistake[] => {
   checkKeys(config, say)
   checkDokploy(config, groups, say)
   checkApps(config, say)
+  checkCluster(config, say)
   checkMigration(config, say)
   checkPreviews(config, say)
   return mistakes

@@ -14,6 +14,7 @@ import type {
   PostDeploy,
   RepositorySource,
 } from './apps.ts'
+import { isInCluster } from './cluster.ts'
 import { projectOf, type ServerGroup, serverGroupsOf } from './derive.ts'
 import type { Config } from './schema.ts'
 
@@ -147,7 +148,8 @@ const postDeployFrom = (app: AppConfig): PostDeploy => {
   }
 }
 
-const appFrom = (config: Config, name: string, app: AppConfig): AppSpec => {
+/** Assumes that it lives somewhere; the cluster's apps have no Dokploy. */
+export const appFrom = (config: Config, name: string, app: AppConfig): AppSpec => {
   const port = app.port ?? DEFAULT_PORT
   const source = sourceFrom(app)
   const health = healthFrom(app, port)
@@ -218,7 +220,9 @@ const backupsFrom = (config: Config): BackupSpec[] => {
 
 /** Everything that shall live inside Dokploy. The same file gives the same, in the same order. */
 export const platformOf = (config: Config): Platform => ({
-  apps: Object.entries(config.apps ?? {}).map(([name, app]) => appFrom(config, name, app)),
+  apps: Object.entries(config.apps ?? {}).flatMap(([name, app]) =>
+    isInCluster(config, app) ? [] : [appFrom(config, name, app)],
+  ),
   databases: Object.entries(config.databases ?? {}).map(([name, database]) => ({
     name,
     ...placeOf(config, database),

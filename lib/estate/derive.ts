@@ -6,6 +6,7 @@ import type { Path } from './json.ts'
 import {
   adminFirewallName,
   baseFirewallName,
+  clusterFirewallName,
   dokployFirewallName,
   dokployServerName,
   serverNames,
@@ -93,8 +94,9 @@ export const imageBuildTypeOf = (config: Config): string | undefined => asList(c
 export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
   const project = projectOf(config) ?? ''
   const ownFirewalls = Object.keys(config.firewalls ?? {})
-  const firewallsFor = (dokploy: boolean, service = false): readonly string[] => {
+  const firewallsFor = (dokploy: boolean, service = false, name?: string): readonly string[] => {
     if (dokploy) return [dokployFirewallName(project)]
+    if (name !== undefined && name === config.cluster?.servers) return [clusterFirewallName(project)]
     if (ownFirewalls.length > 0) return ownFirewalls
     return [service ? serviceFirewallName(project) : baseFirewallName(project)]
   }
@@ -135,7 +137,7 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
               ? (config.digitalocean.image ?? DEFAULT_DROPLET_IMAGE)
               : config.hetzner?.image),
       ),
-      firewalls: spec.firewalls ?? firewallsFor(dokploy, service),
+      firewalls: spec.firewalls ?? firewallsFor(dokploy, service, name),
       network: spec.network ?? config.network !== undefined,
       ...(spec.placement_group === undefined ? {} : { placementGroup: spec.placement_group }),
       ipv4: spec.ipv4 ?? true,
@@ -160,6 +162,11 @@ const WEB_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'udp', port: '443', from: ['anywhere'], why: 'HTTP/3' },
   { protocol: 'icmp', from: ['anywhere'], why: 'ping and path MTU discovery' },
 ]
+
+/** Consul, Nomad and their panels listen on the private network and on loopback only. */
+const clusterRules = (front: 'caddy' | 'load_balancer'): readonly FirewallRuleSpec[] =>
+  // A load balancer comes over the private network, where no firewall stands.
+  front === 'load_balancer' ? BASE_RULES : DOKPLOY_RULES
 
 const ADMIN_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'tcp', port: String(PANEL_PORT), from: ['admin'], why: "Dokploy's panel, until it has a name" },
@@ -187,6 +194,7 @@ export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
     { path: ['project'], name: dokployFirewallName(project), attach: 'at_create', rules: WEB_RULES },
     { path: ['project'], name: serviceFirewallName(project), attach: 'at_create', rules: WEB_RULES },
     { path: ['project'], name: baseFirewallName(project), attach: 'at_create', rules: BASE_RULES },
+    { path: ['project'], name: clusterFirewallName(project), attach: 'at_create', rules: clusterRules(frontOf(config)) },
   ]
   return [
     ...own,
@@ -195,6 +203,12 @@ export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
       ? [{ path: ['project'], name: adminFirewallName(project), attach: 'when_owned' as const, rules: ADMIN_RULES }]
       : []),
   ]
+}
+
+/** What visitors of the cluster reach. */
+export const frontOf = (config: Config): 'caddy' | 'load_balancer' => {
+  const { front, servers = '' } = config.cluster ?? {}
+  return front ?? ((config.servers?.[servers]?.count ?? 1) > 1 ? 'load_balancer' : 'caddy')
 }
 
 const subdomainKeyOf = (role: string): string => (role === 'prod' ? 'admin_subdomain' : `${role}_admin_subdomain`)

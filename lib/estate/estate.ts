@@ -1,6 +1,7 @@
 /** What one config.json describes, complete and resolved: every default filled in, every name derived. Pure data, frozen. */
 
 import type { Platform } from './apps.ts'
+import type { ClusterSpec } from './cluster.ts'
 import type { MigrationSpec } from './migration.ts'
 import type { PreviewSpec } from './previews.ts'
 import type { ServiceSpec } from './service.ts'
@@ -34,6 +35,7 @@ export interface Estate {
   readonly platform?: Platform
   /** An environment for each open pull request. */
   readonly previews?: PreviewSpec
+  readonly cluster?: ClusterSpec
 }
 
 /** An offer of somebody else's, by the operator's assumption. */
@@ -121,5 +123,13 @@ export interface FirewallRuleSpec {
 
 export interface DnsSpec {
   readonly zone: string
-  readonly records: readonly { readonly name: string; readonly server: string; readonly ttl: number; readonly proxied: boolean }[]
+  readonly records: readonly {
+    readonly name: string
+    /** Name of what it points at. */
+    readonly server: string
+    /** A server when absent. */
+    readonly kind?: 'balancer'
+    readonly ttl: number
+    readonly proxied: boolean
+  }[]
 }

@@ -32,6 +32,10 @@ export const dokployFirewallName = (estate: string): string => `${estate}-dokplo
 export const adminFirewallName = (estate: string): string => `${estate}-admin`
 export const baseFirewallName = (estate: string): string => `${estate}-base`
 export const serviceFirewallName = (estate: string): string => `${estate}-service`
+/** Of a cluster's servers. */
+export const clusterFirewallName = (estate: string): string => `${estate}-cluster`
+/** In front of a cluster. */
+export const balancerName = (estate: string): string => `${estate}-cluster`
 export const networkName = (estate: string): string => estate
 
 /** What a machine's host key is filed under; addresses are recycled, ids are not. */

@@ -3,6 +3,7 @@
 import { LandfallError } from '../errors.ts'
 import { normaliseCidr } from './address.ts'
 import { checkConfig, publicKeyProblem } from './check.ts'
+import { clusterOf, clusterRecords } from './cluster.ts'
 import {
   adminEmailOf,
   assumedPricesOf,
@@ -97,7 +98,7 @@ const dnsOf = (config: Config, servers: readonly ServerSpec[]): DnsSpec | undefi
       host === undefined ? [] : [{ name: host, server: name, ttl: ttlOf(config), proxied: config.dns?.proxied ?? false }],
     ),
   )
-  return { zone, records }
+  return { zone, records: [...records, ...clusterRecords(config)] }
 }
 
 const hasPlatform = ({ apps, databases, registries, buckets, backups, notifications }: Config): boolean =>
@@ -133,6 +134,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
   const dns = dnsOf(config, servers)
   const migration = migrationOf(config)
   const previews = previewsOf(config)
+  const cluster = clusterOf(config)
   const imageBuildType = imageBuildTypeOf(config)
   const baseUrl = config.cloudflare?.api_base_url
   const adminAddresses = adminAddressesOf(config, inputs)
@@ -168,6 +170,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     ...(config.cost?.compare === undefined ? {} : { alternatives: alternativesOf(config.cost.compare) }),
     ...(hasPlatform(config) ? { platform: platformOf(config) } : {}),
     ...(previews === undefined ? {} : { previews }),
+    ...(cluster === undefined ? {} : { cluster }),
   }
   return frozen(estate)
 }

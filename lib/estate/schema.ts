@@ -7,6 +7,7 @@ import * as v from 'valibot'
 import { normaliseCidr } from './address.ts'
 import type { Path } from './json.ts'
 import { appEntries } from './schema-apps.ts'
+import { clusterEntries } from './schema-cluster.ts'
 import { costCompare } from './schema-cost.ts'
 import { flag, integer, type KeyDoc, key, label, list, mustBe, named, section, text } from './schema-kit.ts'
 import { migrationEntries } from './schema-migration.ts'
@@ -298,6 +299,7 @@ export const configSchema = section({
     'What it may cost.',
   ),
   ...appEntries,
+  ...clusterEntries,
   ...migrationEntries,
   ...previewEntries,
   ...serviceEntries,

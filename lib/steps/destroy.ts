@@ -19,7 +19,7 @@ export const protectedNames = (estate: Deps['estate']): string[] =>
   estate.servers.filter(spec => spec.protected).map(spec => spec.name)
 
 interface Removal {
-  readonly slice: 'servers' | 'firewalls' | 'networks' | 'keys' | 'placementGroups' | 'primaryIps'
+  readonly slice: 'servers' | 'loadBalancers' | 'firewalls' | 'networks' | 'keys' | 'placementGroups' | 'primaryIps'
   readonly noun: Step<EstateWorld>['noun']
   readonly what: string
   readonly needs: readonly string[]
@@ -32,8 +32,21 @@ export function destroySteps(deps: DestroyDeps): EstateStep[] {
   const dnsSteps = estate.dns ? [recordsGone(deps)] : []
   const removals = [
     { slice: 'servers', noun: 'server', what: 'server', needs: dnsSteps.map(step => step.id), remove: cloud.deleteServer },
+    {
+      slice: 'loadBalancers',
+      noun: 'network',
+      what: 'load balancer',
+      needs: dnsSteps.map(step => step.id),
+      remove: cloud.deleteLoadBalancer,
+    },
     { slice: 'firewalls', noun: 'firewall', what: 'firewall', needs: ['servers gone'], remove: cloud.deleteFirewall },
-    { slice: 'networks', noun: 'network', what: 'network', needs: ['servers gone'], remove: cloud.deleteNetwork },
+    {
+      slice: 'networks',
+      noun: 'network',
+      what: 'network',
+      needs: ['servers gone', 'loadBalancers gone'],
+      remove: cloud.deleteNetwork,
+    },
     {
       slice: 'placementGroups',
       noun: 'network',

@@ -5,6 +5,7 @@ import type { DnsSpec } from '../estate/estate.ts'
 import { parseRecordMark, renderRecordMark } from '../estate/naming.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { DnsRecord, WantedRecord } from '../providers/ports/dns.ts'
+import { balancerStepId, findBalancer } from './balancer.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
@@ -20,7 +21,11 @@ const ADDRESS_TYPES = ['A', 'AAAA', 'CNAME'] as const
 const isAddress = (record: DnsRecord): boolean => ADDRESS_TYPES.some(type => type === record.type)
 
 /** What `spec` wants to exist for `server`. Pure. */
-export function desiredRecords(estate: string, spec: RecordSpec, server: Server): WantedRecord[] {
+export function desiredRecords(
+  estate: string,
+  spec: RecordSpec,
+  server: Pick<Server, 'id' | 'name' | 'ipv4' | 'ipv6'>,
+): WantedRecord[] {
   const base = {
     name: spec.name,
     ttl: spec.proxied ? 1 : spec.ttl,
@@ -79,8 +84,8 @@ export function recordStep(deps: DnsDeps, spec: RecordSpec): EstateStep {
     id: `dns ${spec.name}`,
     noun: 'dns',
     title,
-    needs: ['zone', `server ${spec.server} running`],
-    reads: ['zone', 'records', 'servers'],
+    needs: ['zone', spec.kind === 'balancer' ? balancerStepId(estate.name) : `server ${spec.server} running`],
+    reads: ['zone', 'records', 'servers', ...(spec.kind === 'balancer' ? (['loadBalancers'] as const) : [])],
     look(world) {
       const zone = world.get('zone')
       if (!zone) return blocked('the zone', { kind: 'create', summary: `create records for ${spec.name}` })
@@ -91,7 +96,10 @@ export function recordStep(deps: DnsDeps, spec: RecordSpec): EstateStep {
           `${spec.name} already has ${foreign.map(describe).join(' and ')}, which Landfall did not make.`,
           `If it may be replaced, add --take-over ${spec.name} to the command. Otherwise choose another name in config.json.`,
         )
-      const server = findServer(estate.name, spec.server, world.get('servers'))
+      const server =
+        spec.kind === 'balancer'
+          ? findBalancer(estate.name, world.get('loadBalancers'))
+          : findServer(estate.name, spec.server, world.get('servers'))
       if (!server) {
         const kind = foreign.length > 0 ? 'destroy' : have.length > 0 ? 'change' : 'create'
         return blocked(`server ${spec.server}`, { kind, summary: `point ${spec.name} at ${spec.server}` })

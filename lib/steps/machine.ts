@@ -6,7 +6,7 @@
 
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
-import { LandfallError } from '../errors.ts'
+import { hasCode, LandfallError } from '../errors.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { decodeHostKey, encodeHostKey, LABEL_KEYS } from '../estate/labels.ts'
 import { hostKeyAlias } from '../estate/naming.ts'
@@ -250,8 +250,12 @@ async function waitFirstBoot(
 ): Promise<Facts> {
   const deadlineMs = deps.clock.monotonicMs() + CLOUD_INIT_TIMEOUT_MS
   for (;;) {
-    const facts = await readFacts(deps, target, signal)
-    if (facts.cloudInit !== 'running') return facts
+    const facts = await readFacts(deps, target, signal).catch( (error: unknown) => {
+      // A daemon that is just taking its new key closes what knocks at that moment.
+      if (hasCode(error, 'network') && deps.clock.monotonicMs() < deadlineMs) return undefined
+      throw error
+    })
+    if (facts && facts.cloudInit !== 'running') return facts
     if (deps.clock.monotonicMs() > deadlineMs)
       throw new LandfallError(
         'timeout',

@@ -7,6 +7,7 @@ import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
 import type { InstallerState, NixosAnywhere } from '../providers/ports/nixos-anywhere.ts'
 import type { AppsState, HooksState } from './app-world.ts'
+import type { ConsulState, NodeState, NomadState } from './cluster-world.ts'
 import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
 import type { OutsideReader, OutsideState } from './outside.ts'
@@ -25,6 +26,7 @@ export interface EstateWorld {
   primaryIps: readonly cloud.PrimaryIp[]
   placementGroups: readonly cloud.PlacementGroup[]
   servers: readonly cloud.Server[]
+  loadBalancers: readonly cloud.LoadBalancer[]
   /** Undefined when the token sees no zone for the estate's domain. */
   zone: Zone | undefined
   records: readonly DnsRecord[]
@@ -52,6 +54,10 @@ export interface EstateWorld {
   previews: Readonly<Record<string, PreviewsState>>
   /** By server name. */
   certificates: Readonly<Record<string, CertificateFacts>>
+  /** By server name; the three are empty except in the commands about the cluster. */
+  clusterNodes: Readonly<Record<string, NodeState>>
+  consul: ConsulState
+  nomad: NomadState
 }
 
 export interface WorldPorts {
@@ -84,6 +90,7 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     primaryIps: () => ports.cloud.listPrimaryIps(),
     placementGroups: () => ports.cloud.listPlacementGroups(),
     servers: () => ports.cloud.listServers(),
+    loadBalancers: () => ports.cloud.listLoadBalancers(),
     zone: async () => (estate.dns ? ports.dns.findZone(estate.dns.zone) : undefined),
     records: async get => {
       const zone = await get('zone')
@@ -108,5 +115,8 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     certificates: async () => ({}),
     pulls: async () => ({ nowMs: 0, pulls: [] }),
     previews: async () => ({}),
+    clusterNodes: async () => ({}),
+    consul: async () => ({ state: 'away', why: 'nobody asked' }),
+    nomad: async () => ({ state: 'away', why: 'nobody asked' }),
   }
 }

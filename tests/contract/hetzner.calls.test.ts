@@ -90,9 +90,23 @@ async function rehearse(): Promise<{ requests: readonly TransportRequest[]; left
     }
     const server = await losing('/servers', () => hetzner.createServer(input))
     await hetzner.waitServerRunning(server.id, new AbortController().signal)
+    const service = { listenPort: 80, targetPort: 80, health: { path: '/', intervalS: 3, timeoutS: 1, retries: 2 } }
+    const balancer = await losing('/load_balancers', () =>
+      hetzner.createLoadBalancer({
+        name: `door-${n}`,
+        type: 'lb11',
+        location: 'fsn1',
+        networkId: network.id,
+        selector: 'landfall/estate=shop',
+        services: [service],
+        labels,
+      }),
+    )
+    await hetzner.setLoadBalancerService(balancer.id, { ...service, targetPort: 8080 })
     made.servers.push(server.id)
     made.firewalls.push(firewall.id)
     removals.push(async () => {
+      await hetzner.deleteLoadBalancer(balancer.id)
       await hetzner.deleteFirewall(firewall.id)
       await hetzner.deletePrimaryIp(ip.id)
       await hetzner.deletePlacementGroup(group.id)
@@ -113,6 +127,7 @@ async function rehearse(): Promise<{ requests: readonly TransportRequest[]; left
     hetzner.listNetworks(),
     hetzner.listPrimaryIps(),
     hetzner.listPlacementGroups(),
+    hetzner.listLoadBalancers(),
   ])
   await Promise.all(made.servers.map(id => hetzner.deleteServer(id)))
   for (const remove of removals) await remove()
@@ -154,6 +169,7 @@ describe('calls to Hetzner', () => {
     expect([...new Set(operations.map(({ name }) => name))].sort()).toEqual([
       'DELETE /firewalls/{id}',
       'DELETE /images/{id}',
+      'DELETE /load_balancers/{id}',
       'DELETE /networks/{id}',
       'DELETE /placement_groups/{id}',
       'DELETE /primary_ips/{id}',
@@ -163,6 +179,7 @@ describe('calls to Hetzner', () => {
       'GET /firewalls',
       'GET /firewalls/{id}',
       'GET /images',
+      'GET /load_balancers',
       'GET /locations',
       'GET /networks',
       'GET /placement_groups',
@@ -176,6 +193,8 @@ describe('calls to Hetzner', () => {
       'POST /firewalls',
       'POST /firewalls/{id}/actions/apply_to_resources',
       'POST /firewalls/{id}/actions/set_rules',
+      'POST /load_balancers',
+      'POST /load_balancers/{id}/actions/update_service',
       'POST /networks',
       'POST /placement_groups',
       'POST /primary_ips',

@@ -17,7 +17,9 @@ const MAY_IMPORT = {
   'lib/preview/': [],
   'lib/stack/': ['lib/estate/near.ts', 'lib/estate/words.ts', 'lib/estate/json.ts'],
   'lib/stack/actions/': ['lib/', '!lib/sandbox/'],
+  'lib/cluster/': ['lib/estate/', 'lib/providers/ports/'],
   'lib/steps/': [
+    'lib/cluster/',
     'lib/cutover/',
     'lib/preview/',
     'lib/stack/',
@@ -40,6 +42,7 @@ const MAY_IMPORT = {
   'lib/providers/acme/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/cloudflare/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
   'lib/providers/dokploy/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
+  'lib/providers/cluster/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/rest.ts': ['lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/github/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/providers/rest.ts', 'lib/engine/'],
   'lib/providers/vercel/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/providers/rest.ts', 'lib/engine/'],
@@ -69,8 +72,8 @@ const OWNERS = {
   dotenv: ['lib/providers/dokploy/dotenv.ts', 'lib/sandbox/dokploy/apps/', 'lib/stack/actions/open.ts'],
   ssh2: ['lib/providers/ssh/', 'lib/sandbox/'],
   'dns-packet': ['lib/providers/outside/', 'lib/sandbox/'],
-  '@peculiar/x509': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts'],
-  'reflect-metadata': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts'],
+  '@peculiar/x509': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts', 'lib/cluster/pki.ts'],
+  'reflect-metadata': ['lib/sandbox/ca.ts', 'lib/providers/acme/keys.ts', 'lib/cluster/pki.ts'],
 } satisfies Record<string, readonly string[]>
 
 const sources = [...new Glob('{lib,scripts}/**/*.ts').scanSync(ROOT)].sort().map(path => {

@@ -44,6 +44,14 @@ export function createDigitalOcean(options: DigitalOceanOptions): DigitalOcean {
     ...createDroplets(client, shared),
     locks: createLocks(client, shared),
 
+    // An estate there has no cluster, which is what Landfall puts balancers in front of.
+    listLoadBalancers: async () => [],
+    createLoadBalancer: async () => {
+      throw new LandfallError('refused', 'Load balancers of DigitalOcean are not used by Landfall.')
+    },
+    setLoadBalancerService: async () => {},
+    deleteLoadBalancer: async () => {},
+
     async verifyToken() {
       const request = { what: 'check the token', method: 'GET', path: '/account' } as const
       await client.call(

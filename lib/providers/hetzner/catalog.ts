@@ -75,6 +75,9 @@ interface WirePricing {
   readonly image?: { readonly price_per_gb_month?: WirePrice | null } | null
   readonly volume?: { readonly price_per_gb_month?: WirePrice | null } | null
   readonly server_backup?: { readonly percentage?: string | number | null } | null
+  readonly load_balancer_types?:
+    | readonly { readonly name?: string | null; readonly prices?: readonly WirePrices[] | null }[]
+    | null
   readonly primary_ips?: readonly { readonly type: string; readonly prices?: readonly WirePrices[] | null }[] | null
 }
 
@@ -138,6 +141,12 @@ function pricingFromWire(json: unknown): Pricing {
     snapshotGbMonth,
     volumeGbMonth,
     serverBackupPercent: numberFromWire(wire.server_backup?.percentage) ?? 0,
+    loadBalancers: (wire.load_balancer_types ?? []).flatMap(({ name, prices }) =>
+      (prices ?? []).flatMap(entry => {
+        const price = pairFromWire(entry)
+        return name && entry.location && price ? [{ type: name, location: entry.location, ...price }] : []
+      }),
+    ),
     primaryIps: (wire.primary_ips ?? []).flatMap(({ type, prices }) =>
       (prices ?? []).flatMap(entry => {
         const price = pairFromWire(entry)

@@ -8,6 +8,7 @@ import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { Cloud, CloudLocks } from '../ports/cloud.ts'
 import { createActionPoller } from './actions.ts'
+import { createBalancers } from './balancers.ts'
 import { createBelongings } from './belongings.ts'
 import { createCalls } from './call.ts'
 import { createCatalog } from './catalog.ts'
@@ -70,6 +71,7 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     ...createBelongings(deps),
     ...createFirewalls(deps),
     ...createServers(deps),
+    ...createBalancers(deps),
     locks: createLocks(deps),
 
     async verifyToken() {

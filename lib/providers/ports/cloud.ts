@@ -51,6 +51,13 @@ export interface Pricing {
     readonly hourly: Money
     readonly monthly: Money
   }[]
+  /** Absent at a vendor whose balancers Landfall does not use. */
+  readonly loadBalancers?: readonly {
+    readonly type: string
+    readonly location: string
+    readonly hourly: Money
+    readonly monthly: Money
+  }[]
   /** Percentage of the server's price. */
   readonly serverBackupPercent: number
 }
@@ -145,6 +152,30 @@ export interface Server {
   readonly deleteProtected: boolean
 }
 
+/** What a load balancer takes on one port, over HTTP, and how it sees that a target is well. */
+export interface BalancerService {
+  readonly listenPort: number
+  readonly targetPort: number
+  /** A target that fails `retries` checks in a row, `intervalS` apart, gets no more requests. */
+  readonly health: { readonly path: string; readonly intervalS: number; readonly timeoutS: number; readonly retries: number }
+}
+
+export interface LoadBalancer {
+  readonly id: string
+  readonly name: string
+  readonly labels: Labels
+  readonly type: string
+  readonly location: string
+  readonly ipv4?: string
+  readonly ipv6?: string
+  readonly networkIds: readonly string[]
+  /** Label selectors of its targets. */
+  readonly selectors: readonly string[]
+  /** The servers that these find now. */
+  readonly targets: readonly { readonly serverId: string; readonly state: 'healthy' | 'unhealthy' | 'unknown' }[]
+  readonly services: readonly BalancerService[]
+}
+
 export interface CreateServer {
   readonly name: string
   readonly type: string
@@ -177,6 +208,8 @@ export interface Cloud {
   listPrimaryIps(): Promise<readonly PrimaryIp[]>
   listPlacementGroups(): Promise<readonly PlacementGroup[]>
   listServers(): Promise<readonly Server[]>
+  /** None at a vendor whose balancers Landfall does not use. */
+  listLoadBalancers(): Promise<readonly LoadBalancer[]>
 
   createSshKey(input: { name: string; publicKey: string; labels: Labels }): Promise<SshKey>
   createNetwork(input: { name: string; range: string; subnet: string; zone: string; labels: Labels }): Promise<Network>
@@ -187,11 +220,23 @@ export interface Cloud {
   keepPrimaryIp(id: string, labels: Labels): Promise<void>
   /** Resolves when the vendor has accepted it and its addresses are known; `waitServerRunning` waits for the rest. */
   createServer(input: CreateServer): Promise<Server>
+  /** Its targets are the servers that `selector` finds, at their private addresses. @throws LandfallError refused where the vendor has none */
+  createLoadBalancer(input: {
+    name: string
+    type: string
+    location: string
+    networkId: string
+    selector: string
+    services: readonly BalancerService[]
+    labels: Labels
+  }): Promise<LoadBalancer>
 
   /** Replaces all rules and waits until every attached server has them. */
   setFirewallRules(id: string, rules: readonly FirewallRule[]): Promise<void>
   attachFirewall(id: string, serverIds: readonly string[]): Promise<void>
   setServerLabels(id: string, labels: Labels): Promise<void>
+  /** Replaces what it does on the service's port. */
+  setLoadBalancerService(id: string, service: BalancerService): Promise<void>
   powerOn(id: string): Promise<void>
   /**
    * Shuts the server down (hard, when it does not obey), changes its type without touching its disk, and waits until it runs again; it is
@@ -209,6 +254,7 @@ export interface Cloud {
   deleteSshKey(id: string): Promise<void>
   deletePlacementGroup(id: string): Promise<void>
   deletePrimaryIp(id: string): Promise<void>
+  deleteLoadBalancer(id: string): Promise<void>
   deleteImage(id: string): Promise<void>
 
   /**

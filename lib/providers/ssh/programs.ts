@@ -8,6 +8,8 @@ import type { Program } from '../ports/machine.ts'
 import appHistoryText from './programs/app-history.sh' with { type: 'text' }
 import appImageText from './programs/app-image.sh' with { type: 'text' }
 import appendHistoryText from './programs/append-app-history.sh' with { type: 'text' }
+import clusterFactsText from './programs/cluster-facts.sh' with { type: 'text' }
+import clusterLogText from './programs/cluster-log.sh' with { type: 'text' }
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
 import drillText from './programs/drill-backup.sh' with { type: 'text' }
 import factsText from './programs/facts.sh' with { type: 'text' }
@@ -27,11 +29,13 @@ import previewLookText from './programs/preview-look.sh' with { type: 'text' }
 import previewUpText from './programs/preview-up.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
 import readCertificatesText from './programs/read-certificates.sh' with { type: 'text' }
+import readClusterSecretsText from './programs/read-cluster-secrets.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
-import serviceText from './programs/service.sh' with { type: 'text' }
 import serviceFactsText from './programs/service-facts.sh' with { type: 'text' }
 import serviceLogsText from './programs/service-logs.sh' with { type: 'text' }
+import serviceText from './programs/service.sh' with { type: 'text' }
+import setClusterPartText from './programs/set-cluster-part.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
 import startText from './programs/start-dokploy-install.sh' with { type: 'text' }
 import startServiceText from './programs/start-service-update.sh' with { type: 'text' }
@@ -42,6 +46,7 @@ import updateSystemText from './programs/update-system.sh' with { type: 'text' }
 import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' }
 import watchUpdateText from './programs/watch-update.sh' with { type: 'text' }
 import writeCertificatesText from './programs/write-certificates.sh' with { type: 'text' }
+import writeClusterSecretsText from './programs/write-cluster-secrets.sh' with { type: 'text' }
 import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
 import writeSettingsText from './programs/write-service-settings.sh' with { type: 'text' }
 
@@ -133,6 +138,15 @@ const PARTS = {
   'preview-down': { accepts: ['NUMBER'], effect: 'write', text: previewText + previewDownText },
   'preview-edge': { accepts: ['CERTIFICATE', 'KEY', 'CADDYFILE', 'IMAGE'], effect: 'write', text: previewText + previewEdgeText },
   'preview-logs': { accepts: ['NUMBER'], effect: 'read', text: previewText + previewLogsText },
+  'cluster-facts': { accepts: [], effect: 'read', text: clusterFactsText },
+  'read-cluster-secrets': { accepts: [], effect: 'read', text: readClusterSecretsText },
+  'write-cluster-secrets': { accepts: ['SECRETS'], effect: 'write', text: writeClusterSecretsText },
+  'set-cluster-part': {
+    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN'],
+    effect: 'write',
+    text: setClusterPartText,
+  },
+  'cluster-log': { accepts: ['PART', 'LINES'], effect: 'read', text: clusterLogText },
 } satisfies Record<ProgramName, Part>
 
 /** A complete program: reads the values called `accepts` into variables of these names, then runs `text`. */
@@ -173,6 +187,11 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'preview-down': program('preview-down'),
   'preview-edge': program('preview-edge'),
   'preview-logs': program('preview-logs'),
+  'cluster-facts': program('cluster-facts'),
+  'read-cluster-secrets': program('read-cluster-secrets'),
+  'write-cluster-secrets': program('write-cluster-secrets'),
+  'set-cluster-part': program('set-cluster-part'),
+  'cluster-log': program('cluster-log'),
 }
 
 /** Whether running `name` may change the machine; a program that is not listed is taken to. */

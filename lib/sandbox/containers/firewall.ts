@@ -29,6 +29,8 @@ ${machines.map(renderMachine).join('')}
     type filter hook forward priority 0; policy drop;
     ct state established,related accept
     ct state invalid drop
+    # Private networks are bridges, with no firewall in them; a kernel with br_netfilter asks here about their frames too.
+    iifname "n*" oifname "n*" accept
 ${machines.map(({ link }) => `    oifname "${link}" goto in-${link}\n`).join('')}
     oifname "m*" drop
     iifname "m*" accept

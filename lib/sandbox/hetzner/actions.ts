@@ -108,6 +108,7 @@ const RESOURCES = [
   { path: '/images', type: 'image', rows: 'images' },
   { path: '/networks', type: 'network', rows: 'networks' },
   { path: '/primary_ips', type: 'primary_ip', rows: 'ips' },
+  { path: '/load_balancers', type: 'load_balancer', rows: 'balancers' },
 ] as const satisfies readonly { path: string; type: ResourceType; rows: Kind }[]
 
 const SORT: SortFields<ActionRow> = {

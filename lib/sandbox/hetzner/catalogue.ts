@@ -233,9 +233,35 @@ export const renderPricing = () => {
       })),
     })),
     server_types: SERVER_TYPES.map(entry => ({ id: entry.id, name: entry.name, prices: typePrices(entry) })),
-    load_balancer_types: [
-      { id: 1, name: 'lb11', prices: typePrices({ ...type(1, 'lb11', [1, 1, 1], 5.39, ALL) }) },
-      { id: 2, name: 'lb21', prices: typePrices({ ...type(2, 'lb21', [1, 1, 1], 16.4, ALL) }) },
-    ],
+    load_balancer_types: BALANCER_TYPES.map(entry => ({ id: entry.id, name: entry.name, prices: balancerPrices(entry) })),
   }
 }
+
+export interface BalancerType {
+  readonly id: number
+  readonly name: string
+  readonly net: number
+  readonly maxServices: number
+  readonly maxTargets: number
+  readonly includedTraffic: number
+}
+
+export const BALANCER_TYPES: readonly BalancerType[] = [
+  { id: 1, name: 'lb11', net: 5.39, maxServices: 5, maxTargets: 25, includedTraffic: 20 * 1024 ** 4 },
+  { id: 2, name: 'lb21', net: 16.4, maxServices: 15, maxTargets: 75, includedTraffic: 20 * 1024 ** 4 },
+]
+
+const balancerPrices = ({ id, name, net }: BalancerType) => typePrices(type(id, name, [1, 1, 1], net, ALL))
+
+export const renderBalancerType = (entry: BalancerType) => ({
+  id: entry.id,
+  name: entry.name,
+  description: entry.name.toUpperCase(),
+  max_connections: 10_000 * entry.id,
+  max_services: entry.maxServices,
+  max_targets: entry.maxTargets,
+  max_assigned_certificates: 10 * entry.id,
+  deprecated: null,
+  deprecation: null,
+  prices: balancerPrices(entry),
+})

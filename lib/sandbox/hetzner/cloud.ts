@@ -3,6 +3,7 @@ import type { Collection, SandboxClock, SandboxSettings, StandInResponse, Store 
 import type { Body } from './input.ts'
 import type {
   ActionRow,
+  BalancerRow,
   BucketRow,
   FirewallRow,
   GroupRow,
@@ -43,6 +44,7 @@ export interface Cloud {
   readonly firewalls: Collection<FirewallRow>
   readonly ips: Collection<IpRow>
   readonly groups: Collection<GroupRow>
+  readonly balancers: Collection<BalancerRow>
   readonly actions: Collection<ActionRow>
   /** The actions that have not ended, so that settling costs nothing when nothing is due. */
   readonly pending: Collection<PendingRow>
@@ -102,6 +104,7 @@ export const openCloud = (deps: HetznerDeps): Cloud => {
     firewalls: store.collection('hetzner.firewalls'),
     ips: store.collection('hetzner.ips'),
     groups: store.collection('hetzner.groups'),
+    balancers: store.collection('hetzner.balancers'),
     actions: store.collection('hetzner.actions'),
     pending: store.collection('hetzner.pending'),
     rules: read,
@@ -118,6 +121,7 @@ const FIRST_ID = {
   firewalls: 2_000_001,
   ips: 84_000_001,
   groups: 601_001,
+  balancers: 4_700_001,
   actions: 584_000_000_000_001,
 } as const
 

@@ -8,6 +8,7 @@ import { createSnapshot } from './images.ts'
 import type { Labels } from './labels.ts'
 import type {
   Architecture,
+  BalancerRow,
   FirewallRow,
   GroupRow,
   ImageRow,
@@ -30,6 +31,7 @@ export interface GroundTruth {
   readonly keys: readonly KeyRow[]
   readonly ips: readonly IpRow[]
   readonly groups: readonly GroupRow[]
+  readonly balancers: readonly BalancerRow[]
   readonly images: readonly ImageRow[]
 }
 
@@ -129,6 +131,7 @@ export const controlOf = (cloud: Cloud, settleNow: () => boolean): HetznerContro
       keys: of(cloud.keys),
       ips: of(cloud.ips),
       groups: of(cloud.groups),
+      balancers: of(cloud.balancers),
       images: of(cloud.images).filter(image => image.deletedAtMs === null),
     }
   },

@@ -113,6 +113,8 @@ const remove = (call: Call) => {
   refuseProtected(network, 'network')
   refuseConflict(call.cloud, 'network', network.id)
   for (const server of membersOf(call.cloud, network)) leaveNetwork(call.cloud, server.id, network.id)
+  for (const row of balancersIn(call.cloud, network))
+    patch(call.cloud.balancers, row.id, { privateNets: row.privateNets.filter(net => net.network !== network.id) })
   call.cloud.networks.delete(String(network.id))
   return { status: 204 }
 }
@@ -160,6 +162,9 @@ const protect = (call: Call) => {
 const membersOf = (cloud: Cloud, network: NetworkRow): ServerRow[] =>
   ofProject(cloud.servers, network.project).filter(server => server.privateNets.some(net => net.network === network.id))
 
+const balancersIn = (cloud: Cloud, network: NetworkRow) =>
+  ofProject(cloud.balancers, network.project).filter(row => row.privateNets.some(net => net.network === network.id))
+
 const within = (range: string, ip: string): boolean => {
   const [outer, host] = [parseCidr(range), parseIp(ip)]
   return outer !== undefined && host !== undefined && contains(outer, asHost(host))
@@ -170,6 +175,7 @@ const usedIps = (cloud: Cloud, network: NetworkRow): string[] => [
   ...membersOf(cloud, network).flatMap(server =>
     server.privateNets.flatMap(net => (net.network === network.id ? [net.ip, ...net.aliasIps] : [])),
   ),
+  ...balancersIn(cloud, network).flatMap(row => row.privateNets.map(net => net.ip)),
   ...cloud.pending.all().flatMap(({ id }) => {
     const effect = cloud.actions.get(String(id))?.effect
     return effect?.kind === 'server_attached' && effect.net.network === network.id ? [effect.net.ip, ...effect.net.aliasIps] : []
@@ -268,7 +274,7 @@ const renderNetwork = (cloud: Cloud, network: NetworkRow) => ({
   })),
   routes: network.routes,
   servers: membersOf(cloud, network).map(server => server.id),
-  load_balancers: [],
+  load_balancers: balancersIn(cloud, network).map(balancer => balancer.id),
   protection: network.protection,
   labels: network.labels,
   created: wireTime(network.createdAtMs),

@@ -175,7 +175,7 @@ export type Effect =
   | { readonly kind: 'ip_unassigned'; readonly ip: number }
   | { readonly kind: 'ip_protection'; readonly ip: number; readonly delete: boolean }
 
-export type ResourceType = 'server' | 'image' | 'network' | 'firewall' | 'primary_ip'
+export type ResourceType = 'server' | 'image' | 'network' | 'firewall' | 'primary_ip' | 'load_balancer'
 
 export interface Resource {
   readonly type: ResourceType
@@ -199,6 +199,32 @@ export interface ActionRow {
   readonly after: number | null
   /** Something that happens in the world without an action of the API: a guest shutting itself down. */
   readonly hidden: boolean
+}
+
+export interface BalancerServiceRow {
+  readonly protocol: 'tcp' | 'http'
+  readonly listenPort: number
+  readonly destinationPort: number
+  readonly health: {
+    readonly protocol: 'tcp' | 'http'
+    readonly port: number
+    readonly intervalS: number
+    readonly timeoutS: number
+    readonly retries: number
+    readonly path: string
+    readonly statusCodes: readonly string[]
+  }
+}
+
+export interface BalancerRow extends Owned {
+  readonly name: string
+  readonly type: string
+  readonly location: string
+  readonly ipv4: string
+  readonly ipv6: string
+  readonly privateNets: readonly { readonly network: number; readonly ip: string }[]
+  readonly services: readonly BalancerServiceRow[]
+  readonly selectors: readonly { readonly selector: string; readonly usePrivateIp: boolean }[]
 }
 
 /** How the stand-in behaves, set through its control; one row, so that it survives a restart. */

@@ -7,6 +7,7 @@ import type { StandIn, StandInRequest, StandInResponse } from '../kit.ts'
 import { actionRoutes } from './actions.ts'
 import { addressRoutes } from './addresses.ts'
 import { errorAnswer, goneEndpoint, listAnswer, notFound, Refusal, SORT_ID_NAME, visible } from './answers.ts'
+import { balancerRoutes } from './balancers.ts'
 import { LOCATIONS, renderLocation, renderPricing, renderType, SERVER_TYPES } from './catalogue.ts'
 import { type Call, type Cloud, type HetznerDeps, openCloud, type Route } from './cloud.ts'
 import { controlOf, type HetznerControl } from './control.ts'
@@ -73,6 +74,7 @@ const ROUTES: readonly Route[] = [
   ...firewallRoutes,
   ...addressRoutes,
   ...placementRoutes,
+  ...balancerRoutes,
   ...serverRoutes,
   ...serverCreateRoutes,
   ...serverActionRoutes,

@@ -171,6 +171,15 @@ const EMULATIONS = {
   ...APP_PROGRAMS,
   ...PREVIEW_PROGRAMS,
   ...NIXOS_PROGRAMS,
+  // A pretended machine could only pretend a quorum: container machines run the real one.
+  'cluster-facts': { accepts: [], run: () => noCluster },
+  'read-cluster-secrets': { accepts: [], run: () => ({ exitCode: 4 }) },
+  'write-cluster-secrets': { accepts: ['SECRETS'], run: () => noCluster },
+  'set-cluster-part': {
+    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN'],
+    run: () => noCluster,
+  },
+  'cluster-log': { accepts: ['PART', 'LINES'], run: () => noCluster },
 } satisfies Record<ProgramName, Emulation>
 
 const isKnown = (name: string): name is ProgramName => Object.hasOwn(PROGRAMS, name)
@@ -209,5 +218,7 @@ const lines = (values: Readonly<Record<string, string | number>>): Outcome => ({
 })
 
 const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
+
+const noCluster = fail(69, 'Consul and Nomad are not simulated: this machine is a pretended one.')
 
 const noSpace = fail(1, 'mktemp: failed to create file: No space left on device')

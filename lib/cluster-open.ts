@@ -1,0 +1,130 @@
+/** Opens an estate for commands about its cluster: tunnels to Consul and Nomad, the three slices of their own given their readers. */
+
+import { readInputs } from './apps/inputs.ts'
+import { chooseApps } from './apps/open.ts'
+import { META, type Variables } from './cluster/job.ts'
+import type { Readers } from './engine/world.ts'
+import { LandfallError } from './errors.ts'
+import type { AppSpec } from './estate/apps.ts'
+import type { Target } from './providers/ports/machine.ts'
+import { flagValues, type Opened, type Session } from './script.ts'
+import type { Secret } from './secret.ts'
+import { balancerStep } from './steps/balancer.ts'
+import { type JobDeps, jobSteps } from './steps/cluster-job.ts'
+import { clusterSteps } from './steps/cluster-quorum.ts'
+import { readConsul, readNode, readNomad } from './steps/cluster-world.ts'
+import type { Deps, EstateStep } from './steps/deps.ts'
+import { recordStep, zoneStep } from './steps/dns.ts'
+import { estateSteps } from './steps/estate.ts'
+import { findServer } from './steps/server.ts'
+import type { EstateWorld } from './steps/world.ts'
+
+export const CONSUL_PORT = 8500
+export const NOMAD_PORT = 4646
+
+export interface OpenedCluster {
+  /** With readers for the cluster's slices. */
+  readonly opened: Opened
+  readonly deps: JobDeps & Deps
+  /** The chosen apps, or all of the cluster's. */
+  readonly apps: readonly AppSpec[]
+  /** A loopback address here that leads to a port of the machine's loopback; the same one for the same wish. */
+  readonly tunnelTo: (target: Target, port: number) => Promise<string>
+  close(): Promise<void>
+}
+
+/** `app=image` flags as a record. @throws LandfallError usage */
+function imagesIn(session: Session, apps: readonly AppSpec[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    flagValues(session, 'image').map(text => {
+      const at = text.indexOf('=')
+      const [name, image] = [text.slice(0, at), text.slice(at + 1)]
+      chooseApps(apps, [name])
+      if (at < 1 || !/^[a-z0-9][\w.\-/:@]{0,250}$/.test(image))
+        throw new LandfallError('usage', `--image takes APP=IMAGE, not "${text}".`, {
+          hint: 'For example: --image web=ghcr.io/acme/web:1.4',
+        })
+      return [name, image]
+    }),
+  )
+}
+
+export async function openCluster(session: Session, names: readonly string[]): Promise<OpenedCluster> {
+  const opened = await session.open()
+  const { composition, estate } = opened
+  const { cluster } = estate
+  if (!cluster)
+    throw new LandfallError('config', `${opened.configPath} describes no cluster.`, {
+      hint: 'Add one: "cluster": {"servers": "node"}; examples/nomad-previews.json shows a whole one.',
+    })
+  const apps = chooseApps(cluster.apps, names)
+  const inputOf = readInputs(opened.configPath, { apps: cluster.apps })
+  const { deps: base, parts } = composition
+
+  const tunnels = new Map<string, Promise<{ url: string; close(): Promise<void> }>>()
+  const tunnelTo = async (target: Target, port: number): Promise<string> => {
+    const key = `${target.hostKeyAlias} ${target.hostKey} ${port}`
+    const open = tunnels.get(key) ?? base.machines.forward(target, port)
+    tunnels.set(key, open)
+    try {
+      return (await open).url
+    } catch (error) {
+      tunnels.delete(key)
+      throw error
+    }
+  }
+  const through = (target: Target, port: number, token: Secret | undefined) =>
+    tunnelTo(target, port).then(baseUrl => ({ baseUrl, context: parts.context, ...(token ? { token } : {}) }))
+
+  const deps: JobDeps & Deps = {
+    ...base,
+    cluster,
+    async consulOn(target, token) {
+      const { createConsul } = await import('./providers/cluster/consul.ts')
+      return createConsul(await through(target, CONSUL_PORT, token))
+    },
+    async nomadOn(target, token) {
+      const { createNomad } = await import('./providers/cluster/nomad.ts')
+      return createNomad(await through(target, NOMAD_PORT, token))
+    },
+    variablesOf: (app): Variables => inputOf(app.name).env ?? [],
+    images: imagesIn(session, cluster.apps),
+  }
+  const readers: Readers<EstateWorld> = {
+    ...composition.readers,
+    clusterNodes: async get => {
+      const [servers, machines] = [await get('servers'), await get('machines')]
+      const entries = [...cluster.servers, ...cluster.workers].flatMap(name => {
+        const server = findServer(estate.name, name, servers)
+        const isServer = cluster.servers.includes(name)
+        return server ? [readNode(deps, server, machines[name], isServer).then(node => [name, node] as const)] : []
+      })
+      return Object.fromEntries(await Promise.all(entries))
+    },
+    consul: async get => readConsul(deps, await get('servers'), await get('clusterNodes')),
+    nomad: async get => readNomad(deps, await get('servers'), await get('clusterNodes'), META.estate),
+  }
+  return {
+    opened: { ...opened, composition: { ...composition, readers } },
+    deps,
+    apps,
+    tunnelTo,
+    async close() {
+      await Promise.allSettled([...tunnels.values()].map(async tunnel => (await tunnel).close()))
+    },
+  }
+}
+
+/** Servers, machines, the cluster and its jobs. */
+export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateStep[] => {
+  const names = [...deps.cluster.servers, ...deps.cluster.workers]
+  const hosts = deps.cluster.apps.flatMap(app => app.domains.map(domain => domain.host))
+  const records = (deps.estate.dns?.records ?? []).filter(record => hosts.includes(record.name))
+  return [
+    ...estateSteps(deps, ['firewall', 'servers', 'machines'], names),
+    ...(deps.cluster.front === 'load_balancer' ? [balancerStep(deps, deps.cluster)] : []),
+    ...(records.length > 0 ? [zoneStep(deps), ...records.map(record => recordStep(deps, record))] : []),
+    ...clusterSteps(deps),
+    ...jobSteps(deps, deps.cluster.apps, 'all'),
+  ]
+}

@@ -1,0 +1,62 @@
+/** Consul's HTTP API (documentation of Consul 1.14 and newer: status, operator/autopilot, agent, acl, health). */
+
+import type { Consul } from '../ports/cluster.ts'
+import { type ClusterApi, createExchange, numberOf, rowOf, rowsOf, textOf } from './http.ts'
+
+/** Gossip's numbers for a member's state. */
+const STATES: Readonly<Record<number, 'alive' | 'left' | 'failed'>> = { 1: 'alive', 3: 'left', 4: 'failed' }
+
+export function createConsul(options: Omit<ClusterApi, 'vendor'>): Consul {
+  const exchange = createExchange({ ...options, vendor: 'Consul' })
+  const hasLeader = async (): Promise<boolean> => {
+    const leader = await exchange('GET', '/v1/status/leader')
+    return typeof leader === 'string' && leader !== ''
+  }
+  return {
+    hasLeader,
+    async quorum() {
+      if (!(await hasLeader())) return { state: 'none' }
+      const health = rowOf(await exchange('GET', '/v1/operator/autopilot/health'))
+      const servers = rowsOf(health.Servers)
+      return {
+        state: 'formed',
+        healthy: health.Healthy === true,
+        voters: servers.filter(server => server.Voter === true && textOf(server, 'SerfStatus') === 'alive').length,
+        failed: servers.filter(server => server.Healthy !== true).map(server => textOf(server, 'Name')),
+      }
+    },
+    async listMembers() {
+      return rowsOf(await exchange('GET', '/v1/agent/members')).map(member => ({
+        name: textOf(member, 'Name'),
+        state: STATES[numberOf(member, 'Status')] ?? 'other',
+      }))
+    },
+    async forgetMember(name) {
+      await exchange('PUT', `/v1/agent/force-leave/${encodeURIComponent(name)}?prune`)
+    },
+    async listPolicies() {
+      return rowsOf(await exchange('GET', '/v1/acl/policies')).map(policy => textOf(policy, 'Name'))
+    },
+    async setPolicy({ name, rules }) {
+      await exchange('PUT', '/v1/acl/policy', { Name: name, Rules: rules })
+    },
+    async listTokens() {
+      return rowsOf(await exchange('GET', '/v1/acl/tokens')).map(token => ({
+        description: textOf(token, 'Description'),
+      }))
+    },
+    async createToken({ secret, description, policy }) {
+      await exchange('PUT', '/v1/acl/token', {
+        SecretID: secret.reveal(),
+        Description: description,
+        Policies: [{ Name: policy }],
+      })
+    },
+    async healthyInstances(service) {
+      return rowsOf(await exchange('GET', `/v1/health/service/${encodeURIComponent(service)}?passing=true`)).map(entry => {
+        const instance = rowOf(entry.Service)
+        return `${textOf(instance, 'Address')}:${numberOf(instance, 'Port')}`
+      })
+    },
+  }
+}

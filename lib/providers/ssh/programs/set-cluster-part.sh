@@ -1,0 +1,117 @@
+case $PART in
+  consul) config=/etc/consul.d/consul.json owner=consul data=/var/lib/consul ;;
+  nomad) config=/etc/nomad.d/nomad.json owner=root data=/var/lib/nomad ;;
+  caddy) config=/etc/caddy/Caddyfile owner=caddy data=/var/lib/caddy ;;
+  *) fail 'PART is not consul, nomad or caddy.' 65 ;;
+esac
+binary=/usr/local/bin/$PART
+unit=/etc/systemd/system/$PART.service
+changed=
+work=$(mktemp -d /var/tmp/landfall-cluster.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+packages() {
+  DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >"$work/apt.log" 2>&1 ||
+    fail "apt-get $1 failed: $(tail -n 1 "$work/apt.log")"
+}
+
+# need COMMAND PACKAGE
+need() {
+  command -v "$1" >/dev/null 2>&1 && return 0
+  [ -f "$work/updated" ] || packages update
+  : >"$work/updated"
+  packages install -y --no-install-recommends "$2"
+}
+
+installed_version() {
+  [ -x "$binary" ] || return 0
+  "$binary" version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*\).*/\1/p' | head -n 1
+}
+
+# --- the program
+
+fetch() {
+  need curl curl
+  curl -fsSL --proto '=https' --retry 3 --max-time 300 -o "$work/download" "$URL" || fail "$URL could not be fetched."
+  echo "$SHA256  $work/download" | sha256sum -c --status || fail "What $URL gave has another SHA-256 sum than config.json says."
+  case $URL in
+    *.zip)
+      need unzip unzip
+      unzip -q -o "$work/download" "$PART" -d "$work"
+      ;;
+    *.tar.gz) tar -xzf "$work/download" -C "$work" "$PART" ;;
+    *) mv "$work/download" "$work/$PART" ;;
+  esac
+  chmod 755 "$work/$PART"
+  mv -f "$work/$PART" "$binary"
+}
+
+version=$(installed_version)
+if [ -z "$version" ] || { [ -n "$VERSION" ] && [ "$version" != "$VERSION" ]; }; then
+  if [ -n "$URL" ]; then
+    fetch
+  elif [ -n "$version" ]; then
+    fail "$PART is $version here; config.json wants $VERSION and names no url to fetch it from." 6
+  elif [ "$PART" = caddy ]; then
+    need caddy caddy
+    systemctl disable --now caddy.service >/dev/null 2>&1 || true
+    ln -sf /usr/bin/caddy "$binary"
+  else
+    fail "$PART is not installed here, and config.json names no url to fetch it from." 6
+  fi
+  changed="$changed program"
+  version=$(installed_version)
+  [ -z "$VERSION" ] || [ "$version" = "$VERSION" ] || fail "What was fetched is $PART $version, not $VERSION." 6
+fi
+if [ "$PART" = nomad ]; then need docker docker.io; fi
+
+# --- who runs it, and where
+
+if [ "$owner" != root ] && ! id "$owner" >/dev/null 2>&1; then
+  useradd --system --home-dir "$data" --shell /usr/sbin/nologin "$owner"
+fi
+mkdir -p "${config%/*}" "$data"
+chown "$owner" "${config%/*}" "$data"
+chmod 700 "${config%/*}" "$data"
+
+# put FILE TEXT: counted when it changes
+put() {
+  if [ -f "$1" ] && [ "$(cat "$1" && echo .)" = "$2." ]; then return 0; fi
+  printf %s "$2" >"$work/new"
+  chown "$owner" "$work/new"
+  chmod "${3:-600}" "$work/new"
+  mv -f "$work/new" "$1"
+  changed="$changed ${1##*/}"
+}
+
+if [ -n "${CERT-}" ]; then
+  mkdir -p "${config%/*}/tls"
+  chown "$owner" "${config%/*}/tls"
+  chmod 700 "${config%/*}/tls"
+  put "${config%/*}/tls/ca.pem" "$CA"
+  put "${config%/*}/tls/cert.pem" "$CERT"
+  put "${config%/*}/tls/key.pem" "$KEY"
+fi
+# Whom to ask on the first start; a member that knows the others needs it no more, so it is no reason for a restart.
+before=$changed
+if [ -n "${JOIN-}" ]; then put "${config%/*}/join.json" "$JOIN"; fi
+changed=$before
+put "$config" "$CONFIG"
+before=$changed
+put "$unit" "$UNIT" 644
+if [ "$changed" != "$before" ]; then systemctl daemon-reload; fi
+
+# --- running
+
+systemctl enable -q "$PART.service" 2>/dev/null || fail "systemd did not take the unit of $PART."
+state=$(systemctl is-active "$PART.service" 2>/dev/null || true)
+if [ "$state" != active ] && [ "$state" != activating ]; then
+  systemctl reset-failed "$PART.service" 2>/dev/null || true
+  systemctl start --no-block "$PART.service"
+  changed="$changed started"
+elif [ "$PART" = caddy ] && [ "$changed" = ' Caddyfile' ]; then
+  systemctl reload caddy.service || fail "Caddy did not take its new configuration: $(journalctl -u caddy -n 1 -o cat --no-pager)"
+elif [ -n "$changed" ]; then
+  systemctl restart --no-block "$PART.service"
+fi
+echo "changed=${changed# }"

@@ -1,0 +1,245 @@
+/** Applications in the cluster: their variables, then their jobs, rolled out beside the old version and watched to the end. */
+
+import { chooseJobImage, META, renderJob, type Variables, variablesPath, type WantedJob } from '../cluster/job.ts'
+import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
+import type { WorldView } from '../engine/world.ts'
+import { LandfallError } from '../errors.ts'
+import type { AppSpec } from '../estate/apps.ts'
+import type { Allocation, Deployment, Nomad } from '../providers/ports/cluster.ts'
+import { NOMAD_READY_STEP } from './cluster-quorum.ts'
+import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
+import type { EstateStep } from './deps.ts'
+import type { EstateWorld } from './world.ts'
+
+export interface JobDeps extends ClusterDeps {
+  /** The app's variables, from its file. */
+  readonly variablesOf: (app: AppSpec) => Variables
+  /** Images that a `deploy` named. */
+  readonly images: Readonly<Record<string, string>>
+}
+
+const POLL_MS = 1_000
+const LAST_LINES_BYTES = 2_000
+
+const nomadAt = async (deps: ClusterDeps, world: WorldView<EstateWorld>): Promise<Nomad> =>
+  deps.nomadOn(hostOf(deps, world, 'nomad'), secretsOf(world.get('clusterNodes'))?.nomadManagement)
+
+/** Names by what has to happen to them; values are compared and never shown. Pure. */
+export function variableChanges(
+  wanted: Variables,
+  have: ReadonlyMap<string, { reveal(): string }>,
+): { readonly added: string[]; readonly changed: string[]; readonly removed: string[] } {
+  const names = new Set(wanted.map(([name]) => name))
+  return {
+    added: wanted.flatMap(([name]) => (have.has(name) ? [] : [name])),
+    changed: wanted.flatMap(([name, value]) => {
+      const old = have.get(name)
+      return old !== undefined && old.reveal() !== value.reveal() ? [name] : []
+    }),
+    removed: [...have.keys()].filter(name => !names.has(name)),
+  }
+}
+
+export const variablesStepId = (app: Pick<AppSpec, 'name'>): string => `variables ${app.name}`
+export const jobStepId = (app: Pick<AppSpec, 'name'>): string => `job ${app.name}`
+
+function variablesStep(deps: JobDeps, app: AppSpec): EstateStep {
+  return {
+    id: variablesStepId(app),
+    noun: 'app',
+    title: `the variables of ${app.name} are those of ${app.envFile}`,
+    needs: [NOMAD_READY_STEP],
+    reads: ['servers', 'clusterNodes', 'nomad'],
+    look(world) {
+      const nomad = world.get('nomad')
+      const wanted = deps.variablesOf(app)
+      const later = { kind: 'change', summary: `set ${wanted.length} variables of ${app.name}` } as const
+      if (nomad.state !== 'up' || nomad.token !== 'known') return blocked('Nomad', later)
+      const have = nomad.variables[app.name]
+      const { added, changed, removed } = variableChanges(wanted, have?.items ?? new Map())
+      if (added.length + changed.length + removed.length === 0) return done(`${wanted.length}, by name and value`)
+      return todo({
+        kind: 'change',
+        summary: `set the variables of ${app.name}`,
+        details: [...added.map(name => `+ ${name}`), ...changed.map(name => `~ ${name}`), ...removed.map(name => `- ${name}`)],
+        async apply({ world: live }) {
+          await (await nomadAt(deps, live)).setVariables(variablesPath(app), wanted, have?.index ?? 0)
+          live.touch('nomad')
+        },
+      })
+    },
+  }
+}
+
+/** Whether the last rollout of this job went well; one that Nomad took back has another hash by then. */
+const settled = (deployment: Deployment | undefined, revision: number): 'done' | 'running' | 'failed' =>
+  deployment === undefined || deployment.jobRevision < revision
+    ? 'running'
+    : deployment.jobRevision > revision
+      ? 'failed'
+      : deployment.status === 'successful'
+        ? 'done'
+        : deployment.status === 'failed' || deployment.status === 'cancelled'
+          ? 'failed'
+          : 'running'
+
+function wantedJob(deps: JobDeps, app: AppSpec, world: WorldView<EstateWorld>): WantedJob | undefined {
+  const nomad = world.get('nomad')
+  const secrets = secretsOf(world.get('clusterNodes'))
+  if (nomad.state !== 'up' || nomad.token !== 'known' || !secrets) return undefined
+  return renderJob(app, {
+    estate: deps.estate.name,
+    cluster: deps.cluster,
+    image: chooseJobImage(app, deps.images[app.name], nomad.jobs[app.name]?.job.image),
+    variables: deps.variablesOf(app),
+    hashKey: secrets.nomadManagement,
+  })
+}
+
+function jobStep(deps: JobDeps, app: AppSpec): EstateStep {
+  return {
+    id: jobStepId(app),
+    noun: 'app',
+    title: `${app.name} runs in the cluster`,
+    needs: [NOMAD_READY_STEP, ...(app.envFile === undefined ? [] : [variablesStepId(app)])],
+    reads: ['servers', 'clusterNodes', 'nomad'],
+    typicalMs: 45_000,
+    look(world) {
+      const nomad = world.get('nomad')
+      const wanted = wantedJob(deps, app, world)
+      if (nomad.state !== 'up' || !wanted) return blocked('Nomad', { kind: 'create', summary: `run ${app.name}` })
+      const have = nomad.jobs[app.name]
+      if (have && have.job.meta[META.estate] !== deps.estate.name)
+        return refused(
+          `Nomad has a job ${app.name} that Landfall did not make.`,
+          `Rename the app in config.json, or stop that job: nomad job stop -purge ${app.name}`,
+        )
+      const same = have?.job.meta[META.hash] === wanted.hash && !have.job.stopped
+      const state = have ? settled(have.deployment, have.job.revision) : 'done'
+      if (same && state === 'done') return done(`${app.replicas} × ${wanted.image}`)
+      if (same && state === 'running')
+        return todo({
+          kind: 'wait',
+          summary: `wait for the rollout of ${app.name}`,
+          apply: ({ world: live, signal, log }) => follow(deps, app, have.job.revision, live, signal, log),
+        })
+      const first = have === undefined || have.job.stopped
+      return todo({
+        kind: first ? 'create' : 'change',
+        summary: first
+          ? `run ${app.name} (${app.replicas} × ${wanted.image})`
+          : `roll out ${app.name}: ${differs(have.job, app, wanted)}`,
+        async apply({ world: live, signal, log }) {
+          // The index keeps two deploys apart: the later of them is refused.
+          const api = await nomadAt(deps, live)
+          await api.setJob(wanted.body, have?.job.index)
+          live.touch('nomad')
+          const registered = await api.findJob(app.name)
+          await follow(deps, app, registered?.revision ?? 0, live, signal, log)
+        },
+      })
+    },
+  }
+}
+
+const differs = (have: { readonly image: string; readonly count: number }, app: AppSpec, wanted: WantedJob): string => {
+  const parts = [
+    ...(have.image === wanted.image ? [] : [`${have.image} → ${wanted.image}`]),
+    ...(have.count === app.replicas ? [] : [`${have.count} → ${app.replicas} instances`]),
+  ]
+  return parts.length > 0 ? parts.join(', ') : 'its settings or variables changed'
+}
+
+/** Waits until the rollout has succeeded. @throws LandfallError unhealthy with what the instances said, when it was taken back */
+async function follow(
+  deps: JobDeps,
+  app: AppSpec,
+  revision: number,
+  world: Parameters<Change<EstateWorld>['apply']>[0]['world'],
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<void> {
+  const startMs = app.health ? app.health.startMs + (app.health.intervalMs + app.health.timeoutMs) * app.health.retries : 60_000
+  const deadlineMs = deps.clock.monotonicMs() + Math.max(300_000, startMs * 4) + 60_000
+  let last = ''
+  for (;;) {
+    const nomad = await nomadAt(deps, world)
+    const deployment = await nomad.findDeployment(app.name)
+    if (deployment?.jobRevision === revision) {
+      const line = `${deployment.healthy} of ${deployment.wanted} new instances healthy`
+      if (line !== last) log(line)
+      last = line
+    }
+    const state = settled(deployment, revision)
+    if (state === 'done') {
+      world.touch('nomad')
+      return
+    }
+    if (state === 'failed' || deps.clock.monotonicMs() > deadlineMs) throw await failure(nomad, app, revision, deployment)
+    await deps.clock.sleep(POLL_MS, signal)
+  }
+}
+
+async function failure(nomad: Nomad, app: AppSpec, revision: number, deployment: Deployment | undefined): Promise<LandfallError> {
+  const all = await nomad.listAllocations(app.name)
+  const bad = all.filter(each => each.jobRevision === revision && isBad(each)).slice(0, 2)
+  const words = await Promise.all(
+    bad.map(async each => {
+      const printed = await nomad.readLogs(each.id, app.name, 'stderr', LAST_LINES_BYTES).catch((error: unknown) => {
+        if (error instanceof LandfallError) return ''
+        throw error
+      })
+      const line = printed.trim().split('\n').at(-1) ?? ''
+      return `${each.node}: ${each.said}${line ? ` (${line})` : ''}`
+    }),
+  )
+  return new LandfallError(
+    'unhealthy',
+    [
+      `The new version of ${app.name} did not become healthy, so Nomad took it back: ${deployment?.why ?? 'it never began'}`,
+      ...words,
+    ]
+      .join('\n')
+      .slice(0, 1_500),
+    { hint: `What it printed: bun scripts/cluster.ts logs ${app.name}` },
+  )
+}
+
+const isBad = (each: Allocation): boolean => each.healthy === false || each.state === 'failed' || each.state === 'pending'
+
+/** Jobs that we made and config.json no longer names. */
+function surplusJobsStep(deps: JobDeps): EstateStep {
+  return {
+    id: 'surplus jobs',
+    noun: 'app',
+    title: 'no job runs that config.json no longer names',
+    needs: [NOMAD_READY_STEP],
+    reads: ['servers', 'clusterNodes', 'nomad'],
+    look(world) {
+      const nomad = world.get('nomad')
+      if (nomad.state !== 'up') return done('none')
+      const surplus = Object.values(nomad.jobs).filter(
+        ({ job }) => job.meta[META.estate] === deps.estate.name && !deps.cluster.apps.some(app => app.name === job.id),
+      )
+      if (surplus.length === 0) return done('none')
+      return todo(
+        ...surplus.map(
+          ({ job }): Change<EstateWorld> => ({
+            kind: 'destroy',
+            summary: `stop ${job.id}, which config.json no longer names`,
+            async apply({ world: live }) {
+              await (await nomadAt(deps, live)).deleteJob(job.id)
+              live.touch('nomad')
+            },
+          }),
+        ),
+      )
+    },
+  }
+}
+
+/** The jobs of these apps; with `all`, also that there are no others. */
+export const jobSteps = (deps: JobDeps, apps: readonly AppSpec[], which: 'all' | 'chosen'): EstateStep[] => [
+  ...apps.flatMap(app => [...(app.envFile === undefined ? [] : [variablesStep(deps, app)]), jobStep(deps, app)]),
+  ...(which === 'all' ? [surplusJobsStep(deps)] : []),
+]

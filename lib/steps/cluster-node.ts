@@ -1,0 +1,208 @@
+/** The machines of a cluster: their common secrets, then Consul, Nomad and Caddy on each, one machine after another. */
+
+import { createAuthority, issue } from '../cluster/pki.ts'
+import { caddyFiles, consulFiles, type Files, hashOf, type Node, nomadFiles, type Part } from '../cluster/render.ts'
+import { type ClusterSecrets, generateSecrets, renderSecrets } from '../cluster/secrets.ts'
+import { blocked, done, refused, todo } from '../engine/step.ts'
+import type { World, WorldView } from '../engine/world.ts'
+import { LandfallError } from '../errors.ts'
+import type { ProgramSpec } from '../estate/cluster.ts'
+import { type ClusterDeps, type NodeState, secretsOf } from './cluster-world.ts'
+import type { EstateStep } from './deps.ts'
+import { runProgram, targetOf } from './machine.ts'
+import { findServer } from './server.ts'
+import type { EstateWorld } from './world.ts'
+
+type Live = World<EstateWorld>
+type OpenNode = Extract<NodeState, { state: 'open' }>
+
+export const SECRETS_STEP = 'cluster secrets'
+export const partStepId = (part: Part, name: string): string => `${part} ${name}`
+
+const POLL_MS = 500
+const READY_TIMEOUT_MS = 3 * 60_000
+
+/** Asks until `ready` says yes; says what it waits for. @throws LandfallError timeout with `hint` */
+export async function waitFor(
+  deps: Pick<ClusterDeps, 'clock'>,
+  what: string,
+  ready: () => Promise<boolean>,
+  { signal, timeoutMs = READY_TIMEOUT_MS, hint }: { signal: AbortSignal; timeoutMs?: number; hint: string },
+): Promise<void> {
+  const deadlineMs = deps.clock.monotonicMs() + timeoutMs
+  for (;;) {
+    const isReady = await ready().catch((error: unknown) => {
+      // A member that is starting refuses, or has no leader to ask yet.
+      if (error instanceof LandfallError && error.code !== 'cancelled') return false
+      throw error
+    })
+    if (isReady) return
+    if (deps.clock.monotonicMs() > deadlineMs)
+      throw new LandfallError('timeout', `After ${timeoutMs / 1000} s ${what}.`, { hint })
+    await deps.clock.sleep(POLL_MS, signal)
+  }
+}
+
+export const openNode = (world: WorldView<EstateWorld>, name: string): OpenNode | undefined => {
+  const node = world.get('clusterNodes')[name]
+  return node?.state === 'open' ? node : undefined
+}
+
+const whyClosed = (world: WorldView<EstateWorld>, name: string): string => {
+  const node = world.get('clusterNodes')[name]
+  return node?.state === 'closed' ? `${name} (${node.why})` : name
+}
+
+/** Every server of the cluster keeps the same secrets. */
+export function secretsStep(deps: ClusterDeps): EstateStep {
+  const { cluster } = deps
+  return {
+    id: SECRETS_STEP,
+    noun: 'cluster',
+    title: 'the servers of the cluster share their secrets',
+    needs: cluster.servers.map(name => `machine ${name}`),
+    reads: ['servers', 'clusterNodes'],
+    look(world) {
+      const make = { kind: 'create', summary: 'make the gossip keys, certificate authority and tokens of the cluster' } as const
+      const closed = cluster.servers.filter(name => !openNode(world, name))
+      // A server that cannot be read may be the one that has them: others would split the cluster.
+      if (closed.length > 0) return blocked(closed.map(name => whyClosed(world, name)).join(', '), make)
+      const kept = cluster.servers.map(name => ({ name, secrets: openNode(world, name)?.secrets }))
+      const ids = new Set(kept.flatMap(({ secrets }) => (secrets ? [secrets.id] : [])))
+      if (ids.size > 1)
+        return refused(
+          `${kept.flatMap(({ name, secrets }) => (secrets ? [name] : [])).join(' and ')} keep the secrets of different clusters.`,
+          'Replace the one that is wrong: bun scripts/cluster.ts replace NAME',
+        )
+      const lacking = kept.filter(({ secrets }) => !secrets).map(({ name }) => name)
+      if (lacking.length === 0) return done(`on ${kept.length} ${kept.length === 1 ? 'server' : 'servers'}, for root only`)
+      return todo({
+        ...(ids.size === 0
+          ? make
+          : { kind: 'change' as const, summary: `give ${lacking.join(', ')} the secrets of the cluster` }),
+        async apply({ world: live }) {
+          const nowMs = deps.clock.nowMs()
+          const secrets = secretsOf(live.get('clusterNodes')) ?? generateSecrets(await createAuthority(cluster.datacenter, nowMs))
+          // One after another: after a kill the first that has them is the one to copy from.
+          for (const name of lacking) {
+            await runProgram(deps, targetFor(deps, live, name), 'write-cluster-secrets', { SECRETS: renderSecrets(secrets) })
+            setNode(live, name, node => ({ ...node, secrets }))
+          }
+        },
+      })
+    },
+  }
+}
+
+const targetFor = (deps: Pick<ClusterDeps, 'estate'>, world: WorldView<EstateWorld>, name: string) => {
+  const server = findServer(deps.estate.name, name, world.get('servers'))
+  const target = server && targetOf(deps.estate.name, server)
+  if (target) return target
+  throw new LandfallError('not_found', `${name} has no address or no recorded host key.`)
+}
+
+const setNode = (live: Live, name: string, change: (node: OpenNode) => OpenNode): void =>
+  live.update('clusterNodes', all => {
+    const node = all[name]
+    return node?.state === 'open' ? { ...all, [name]: change(node) } : all
+  })
+
+const needsCertificate = (part: Part): boolean => part !== 'caddy'
+
+export interface PartWish {
+  readonly part: Part
+  readonly name: string
+  readonly role: 'server' | 'worker'
+  readonly needs: readonly string[]
+  /** Resolves when the machine does its part again, and what was healthy before is so again. */
+  readonly settle: (live: Live, signal: AbortSignal) => Promise<void>
+}
+
+const filesOf = (deps: ClusterDeps, part: Part, node: Node, secrets: ClusterSecrets): Files =>
+  part === 'consul'
+    ? consulFiles(deps.cluster, node, secrets)
+    : part === 'nomad'
+      ? nomadFiles(deps.cluster, node, secrets)
+      : caddyFiles(deps.cluster, deps.estate.dns ? `admin@${deps.estate.dns.zone}` : undefined)
+
+/** What of a part differs from the wanted, in words; empty when nothing does. Pure. */
+export function differences(part: Part, have: OpenNode['parts'][Part], files: Files, program: ProgramSpec): readonly string[] {
+  const wanted = program.version
+  return [
+    ...(have.version === undefined
+      ? [`install ${part}${wanted ? ` ${wanted}` : ''}`]
+      : wanted !== undefined && wanted !== have.version
+        ? [`${part} ${have.version} → ${wanted}`]
+        : []),
+    ...(have.files === 'none' ? ['configure it'] : have.files === hashOf(files) ? [] : ['its configuration']),
+    ...(needsCertificate(part) && have.certificate === 'bad' ? ['its certificate'] : []),
+    ...(have.running ? [] : ['start it']),
+  ]
+}
+
+/** One part runs on one machine as wanted. */
+export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
+  const { part, name, role } = wish
+  const verb = (have: OpenNode['parts'][Part]): string => (have.files === 'none' ? 'set up' : 'change')
+  return {
+    id: partStepId(part, name),
+    noun: 'cluster',
+    title: `${name} runs ${part}`,
+    needs: [`machine ${name}`, SECRETS_STEP, ...wish.needs],
+    reads: ['servers', 'clusterNodes', 'consul', 'nomad'],
+    typicalMs: 15_000,
+    look(world) {
+      const later = { kind: 'create', summary: `set up ${part} on ${name}` } as const
+      const node = openNode(world, name)
+      const secrets = secretsOf(world.get('clusterNodes'))
+      if (!node || !secrets) return blocked(node ? "the cluster's secrets" : whyClosed(world, name), later)
+      const files = filesOf(deps, part, { name, role, privateIp: node.privateIp, interface: node.interface }, secrets)
+      const have = node.parts[part]
+      const different = differences(part, have, files, deps.cluster.programs[part])
+      if (different.length === 0) return done(`${part} ${have.version ?? ''}`.trim())
+      return todo({
+        kind: have.files === 'none' ? 'create' : 'change',
+        summary: `${verb(have)} ${part} on ${name} (${different.join(', ')})`,
+        async apply({ world: live, signal, log }) {
+          const { version = '', url = '', sha256 = '' } = deps.cluster.programs[part]
+          const member = { name, datacenter: deps.cluster.datacenter, role, privateIp: node.privateIp }
+          const renew = needsCertificate(part) && have.certificate === 'bad'
+          const issued = renew ? await issue(secrets, member, deps.clock.nowMs()) : undefined
+          log(`${part} is being installed and started`)
+          await runProgram(
+            deps,
+            targetFor(deps, live, name),
+            'set-cluster-part',
+            {
+              PART: part,
+              CONFIG: files.config,
+              UNIT: files.unit,
+              VERSION: version,
+              URL: url,
+              SHA256: sha256,
+              ...(issued ? { CA: secrets.caCertificate, CERT: issued.certificate, KEY: issued.key } : {}),
+              ...(part === 'consul' ? { JOIN: joinOf(deps, live) } : {}),
+            },
+            signal,
+          )
+          setNode(live, name, open => ({
+            ...open,
+            parts: {
+              ...open.parts,
+              [part]: { ...have, ...(version ? { version } : {}), running: true, files: hashOf(files), certificate: 'good' },
+            },
+          }))
+          // What the program found or fetched where the file names no version is read again at the end.
+          if (version === '' && have.version === undefined) live.touch('clusterNodes')
+          await wish.settle(live, signal)
+        },
+      })
+    },
+  }
+}
+
+/** Whom a member asks on its first start: every server of the cluster, itself too. */
+const joinOf = (deps: ClusterDeps, world: WorldView<EstateWorld>): string => {
+  const addresses = deps.cluster.servers.flatMap(name => openNode(world, name)?.privateIp ?? [])
+  return `${JSON.stringify({ retry_join: addresses, retry_interval: '2s' })}\n`
+}

@@ -1,0 +1,127 @@
+/** A machine of the cluster gives its place to a new one: its work moves, it goes, and the others stop counting on it. */
+
+import { blocked, done, refused, todo } from '../engine/step.ts'
+import { LandfallError } from '../errors.ts'
+import type { Consul, Nomad } from '../providers/ports/cluster.ts'
+import { waitFor } from './cluster-node.ts'
+import { type ClusterDeps, secretsOf } from './cluster-world.ts'
+import type { EstateStep } from './deps.ts'
+import { targetOf } from './machine.ts'
+import { findServer } from './server.ts'
+
+const DRAIN_DEADLINE_MS = 5 * 60_000
+
+export const replaceStepId = (name: string): string => `replace ${name}`
+
+/** The server with this id is gone. `serverId` is the one that was there when the command was given. */
+export function replaceStep(deps: ClusterDeps, name: string, serverId: string): EstateStep {
+  const { cluster, cloud } = deps
+  return {
+    id: replaceStepId(name),
+    noun: 'cluster',
+    title: `the old ${name} is gone`,
+    needs: [],
+    reads: ['servers', 'clusterNodes', 'consul', 'nomad'],
+    typicalMs: 60_000,
+    look(world) {
+      const old = world.get('servers').find(server => server.id === serverId)
+      if (!old) return done('gone')
+      if (old.deleteProtected)
+        return refused(
+          `${name} is protected against deletion at the vendor.`,
+          'Lift it in the Hetzner console (server → Protection), then run the same command again.',
+        )
+      const consul = world.get('consul')
+      const others = cluster.servers.filter(
+        each =>
+          each !== name &&
+          consul.state === 'up' &&
+          consul.members.some(member => member.name === each && member.state === 'alive'),
+      )
+      const majority = Math.floor(cluster.servers.length / 2) + 1
+      if (cluster.servers.includes(name) && cluster.servers.length > 1 && others.length < majority)
+        return refused(
+          `Without ${name} only ${others.length} of ${cluster.servers.length} servers are left, which is no majority: the cluster would stop.`,
+          'Bring back another server first: bun scripts/cluster.ts status',
+        )
+      const nomad = world.get('nomad')
+      const node = nomad.state === 'up' ? nomad.nodes.find(each => each.name === name && each.status === 'ready') : undefined
+      return todo({
+        kind: 'destroy',
+        summary: `${node ? `move the jobs away from ${name}, then ` : ''}delete server ${name}, which is made anew`,
+        details: [node ? 'it is alive' : 'it does not answer'],
+        async apply({ world: live, signal, log }) {
+          const tokens = secretsOf(live.get('clusterNodes'))
+          // Asked of one that stays.
+          const host = cluster.servers
+            .filter(each => each !== name && live.get('clusterNodes')[each]?.state === 'open')
+            .flatMap(each => {
+              const server = findServer(deps.estate.name, each, live.get('servers'))
+              return (server && targetOf(deps.estate.name, server)) ?? []
+            })[0]
+          const api = host && {
+            consul: await deps.consulOn(host, tokens?.consulManagement),
+            nomad: await deps.nomadOn(host, tokens?.nomadManagement),
+          }
+          if (api && node) {
+            log('its jobs are moving')
+            await api.nomad.drainNode(node.id, DRAIN_DEADLINE_MS)
+            await waitFor(deps, `the jobs of ${name} have not moved`, () => isEmpty(api.nomad, node.id), {
+              signal,
+              timeoutMs: DRAIN_DEADLINE_MS + 60_000,
+              hint: 'bun scripts/cluster.ts status',
+            })
+          }
+          await cloud.deleteServer(serverId)
+          live.update('servers', all => all.filter(each => each.id !== serverId))
+          live.touch('machines')
+          live.touch('clusterNodes')
+          if (api) await forget(deps, api, name, signal)
+          live.touch('consul')
+          live.touch('nomad')
+        },
+      })
+    },
+  }
+}
+
+const isEmpty = async (nomad: Nomad, node: string): Promise<boolean> =>
+  (await nomad.listAllocationsOn(node)).every(each => !each.wanted && each.state !== 'running' && each.state !== 'pending')
+
+/** So that a namesake at another address may join at once. */
+async function forget(
+  deps: Pick<ClusterDeps, 'clock'>,
+  { consul, nomad }: { consul: Consul; nomad: Nomad },
+  name: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await waitFor(
+    deps,
+    `the cluster still counts on the old ${name}`,
+    async () => {
+      const member = (await consul.listMembers()).find(each => each.name === name)
+      return member === undefined || member.state !== 'alive'
+    },
+    { signal, timeoutMs: 90_000, hint: 'bun scripts/cluster.ts status' },
+  )
+  for (const member of [consul, nomad])
+    await member.forgetMember(name).catch((error: unknown) => {
+      // One that nobody remembers need not be forgotten.
+      if (!(error instanceof LandfallError && (error.status ?? 0) >= 400)) throw error
+    })
+}
+
+/** The estate's steps, of which those of `name` wait until the old one is gone. */
+export const afterReplacing = (steps: readonly EstateStep[], name: string, serverId: string): EstateStep[] =>
+  steps.map(step =>
+    step.id !== `server ${name}`
+      ? step
+      : {
+          ...step,
+          needs: [...step.needs, replaceStepId(name)],
+          look: world =>
+            world.get('servers').some(server => server.id === serverId)
+              ? blocked(`the old ${name} to be gone`, { kind: 'create', summary: `create server ${name} anew` })
+              : step.look(world),
+        },
+  )

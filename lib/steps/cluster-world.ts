@@ -1,0 +1,257 @@
+/** What is observed of a cluster: each of its machines over SSH, then Consul and Nomad through a tunnel to the first that answers. */
+
+import { variablesPath } from '../cluster/job.ts'
+import { isGoodCertificate } from '../cluster/pki.ts'
+import type { Part } from '../cluster/render.ts'
+import { type ClusterSecrets, parseSecrets } from '../cluster/secrets.ts'
+import type { Clock } from '../engine/clock.ts'
+import { hasCode, LandfallError } from '../errors.ts'
+import { contains, parseCidr } from '../estate/address.ts'
+import type { ClusterSpec } from '../estate/cluster.ts'
+import type { Server } from '../providers/ports/cloud.ts'
+import type { Consul, Deployment, Job, Nomad, NomadNode, Quorum } from '../providers/ports/cluster.ts'
+import type { Target } from '../providers/ports/machine.ts'
+import type { Secret } from '../secret.ts'
+import type { Deps } from './deps.ts'
+import { type MachineState, parseFactLines, targetOf } from './machine.ts'
+import { findServer } from './server.ts'
+import type { EstateWorld } from './world.ts'
+
+interface PartState {
+  /** As the program says it; undefined when it is not there. */
+  readonly version?: string
+  readonly running: boolean
+  /** SHA-256 of its configuration and unit. */
+  readonly files: string
+  readonly certificate: 'good' | 'bad'
+}
+
+export type NodeState =
+  | { readonly state: 'closed'; readonly why: string }
+  | {
+      readonly state: 'open'
+      readonly privateIp: string
+      readonly interface: string
+      /** Only servers keep them. */
+      readonly secrets?: ClusterSecrets
+      readonly parts: Readonly<Record<Part, PartState>>
+    }
+
+export type ConsulState =
+  | { readonly state: 'away'; readonly why: string }
+  | {
+      readonly state: 'up'
+      readonly leader: boolean
+      /** Known once the leader knows our token. */
+      readonly quorum?: Extract<Quorum, { state: 'formed' }>
+      readonly members: readonly { readonly name: string; readonly state: string }[]
+      readonly policies: readonly string[]
+      /** Their descriptions. */
+      readonly tokens: readonly string[]
+    }
+
+export interface JobState {
+  readonly job: Job
+  readonly deployment?: Deployment
+}
+
+export type NomadState =
+  | { readonly state: 'away'; readonly why: string }
+  | {
+      readonly state: 'up'
+      readonly leader: boolean
+      readonly token: 'known' | 'unknown'
+      readonly quorum?: Extract<Quorum, { state: 'formed' }>
+      readonly nodes: readonly NomadNode[]
+      /** Of wanted apps, and all others that carry our mark, by id. */
+      readonly jobs: Readonly<Record<string, JobState>>
+      readonly variables: Readonly<Record<string, { readonly items: ReadonlyMap<string, Secret>; readonly index: number }>>
+    }
+
+export interface ClusterDeps extends Pick<Deps, 'estate' | 'cloud' | 'machines' | 'programs' | 'clock' | 'runId'> {
+  readonly cluster: ClusterSpec
+  /** The API on a machine, through a tunnel that stays open until the process ends. */
+  readonly consulOn: (target: Target, token?: Secret) => Promise<Consul>
+  readonly nomadOn: (target: Target, token?: Secret) => Promise<Nomad>
+}
+
+const isSimulated = (text: string): boolean => text.includes('not simulated')
+
+/** One look at a machine; its network is the estate's. */
+export async function readNode(
+  deps: Pick<ClusterDeps, 'estate' | 'machines' | 'programs' | 'clock'>,
+  server: Server,
+  machine: MachineState | undefined,
+  isServer: boolean,
+): Promise<NodeState> {
+  const target = targetOf(deps.estate.name, server)
+  if (machine?.state !== 'ready' || !target)
+    return { state: 'closed', why: machine && 'why' in machine ? machine.why : 'it cannot be reached over SSH' }
+  const [facts, kept] = await Promise.all([
+    deps.machines.run(target, deps.programs['cluster-facts']),
+    isServer ? deps.machines.run(target, deps.programs['read-cluster-secrets']) : undefined,
+  ])
+  if (facts.exitCode !== 0 && isSimulated(facts.stderr))
+    throw new LandfallError(
+      'refused',
+      'Consul and Nomad are not simulated, so a cluster cannot be rehearsed on pretended machines.',
+      {
+        hint: 'Rehearse the servers alone: bun scripts/provision.ts apply --sandbox; the tests run the whole on container machines.',
+      },
+    )
+  const values = parseFactLines(facts.stdout)
+  const range = parseCidr(deps.estate.network?.range ?? '')
+  const [address, device] =
+    (values.addresses ?? '')
+      .split(',')
+      .map(entry => entry.split('@'))
+      .find(([ip = '']) => {
+        const inner = parseCidr(ip)
+        return range !== undefined && inner !== undefined && contains(range, inner)
+      }) ?? []
+  if (!address || !device)
+    return { state: 'closed', why: `it has no address in ${deps.estate.network?.range ?? 'the network'} yet` }
+  const secrets = kept?.exitCode === 0 ? parseSecrets(decode(kept.stdout), server.name) : undefined
+  const part = (name: Part): PartState => {
+    const version = values[`${name}_version`]
+    const pem = Buffer.from(values[`${name}_certificate`] ?? '', 'base64').toString('utf8')
+    return {
+      ...(version === undefined || version === 'none' ? {} : { version }),
+      running: values[`${name}_state`] === 'active' || values[`${name}_state`] === 'activating',
+      files: values[`${name}_files`] ?? 'none',
+      certificate: certificateOf(pem, secrets, address, deps.clock),
+    }
+  }
+  return {
+    state: 'open',
+    privateIp: address,
+    interface: device,
+    ...(secrets ? { secrets } : {}),
+    parts: { consul: part('consul'), nomad: part('nomad'), caddy: part('caddy') },
+  }
+}
+
+const decode = (line: string): string => Buffer.from(line.trim().replace(/^SECRETS /, ''), 'base64').toString('utf8')
+
+/** A worker keeps no authority to judge by; its certificate is judged when a server's is known, see `secretsOf`. */
+const certificateOf = (
+  pem: string,
+  secrets: ClusterSecrets | undefined,
+  ip: string,
+  clock: Pick<Clock, 'nowMs'>,
+): 'good' | 'bad' =>
+  secrets === undefined
+    ? pem === ''
+      ? 'bad'
+      : 'good'
+    : isGoodCertificate(pem, secrets.caCertificate, ip, clock.nowMs())
+      ? 'good'
+      : 'bad'
+
+type Nodes = Readonly<Record<string, NodeState>>
+
+/** The set that the cluster's servers keep; undefined while none has any. */
+export const secretsOf = (nodes: Nodes): ClusterSecrets | undefined =>
+  Object.values(nodes).flatMap(node => (node.state === 'open' && node.secrets ? [node.secrets] : []))[0]
+
+/** Servers where a part runs, as it is to be asked there. */
+const hostsOf = (deps: Pick<ClusterDeps, 'estate' | 'cluster'>, servers: readonly Server[], nodes: Nodes, part: Part): Target[] =>
+  deps.cluster.servers.flatMap(name => {
+    const node = nodes[name]
+    const server = findServer(deps.estate.name, name, servers)
+    const target = server && targetOf(deps.estate.name, server)
+    return node?.state === 'open' && node.parts[part].running && target ? [target] : []
+  })
+
+/** Asks the first host that answers. */
+async function askFirst<T>(hosts: readonly Target[], ask: (host: Target) => Promise<T>, away: (why: string) => T): Promise<T> {
+  let why = 'it runs nowhere yet'
+  for (const host of hosts) {
+    try {
+      return await ask(host)
+    } catch (error) {
+      if (!hasCode(error, 'network', 'timeout', 'vendor', 'rate_limited')) throw error
+      why = error.message
+    }
+  }
+  return away(why)
+}
+
+export function readConsul(deps: ClusterDeps, servers: readonly Server[], nodes: Nodes): Promise<ConsulState> {
+  const secrets = secretsOf(nodes)
+  return askFirst<ConsulState>(
+    hostsOf(deps, servers, nodes, 'consul'),
+    async host => {
+      const consul = await deps.consulOn(host, secrets?.consulManagement)
+      if (!(await consul.hasLeader())) return { state: 'up', leader: false, members: [], policies: [], tokens: [] }
+      const [quorum, members, policies, tokens] = await Promise.all([
+        consul.quorum(),
+        consul.listMembers(),
+        consul.listPolicies(),
+        consul.listTokens(),
+      ])
+      return {
+        state: 'up',
+        leader: true,
+        ...(quorum.state === 'formed' ? { quorum } : {}),
+        members,
+        policies,
+        tokens: tokens.map(token => token.description),
+      }
+    },
+    why => ({ state: 'away', why }),
+  )
+}
+
+export function readNomad(deps: ClusterDeps, servers: readonly Server[], nodes: Nodes, mark: string): Promise<NomadState> {
+  const secrets = secretsOf(nodes)
+  return askFirst<NomadState>(
+    hostsOf(deps, servers, nodes, 'nomad'),
+    async host => {
+      const nomad = await deps.nomadOn(host, secrets?.nomadManagement)
+      const nothing = { nodes: [], jobs: {}, variables: {} }
+      if (!(await nomad.hasLeader())) return { state: 'up', leader: false, token: 'unknown', ...nothing }
+      if (!secrets || !(await nomad.knowsToken())) return { state: 'up', leader: true, token: 'unknown', ...nothing }
+      const [quorum, nodesThere, listed] = await Promise.all([nomad.quorum(), nomad.listNodes(), nomad.listJobs()])
+      const names = [...new Set([...deps.cluster.apps.map(app => app.name), ...listed.map(job => job.id)])]
+      const jobs = await Promise.all(
+        names.map(async name => {
+          const job = await nomad.findJob(name)
+          const wanted = deps.cluster.apps.some(app => app.name === name)
+          if (!job || (!wanted && job.meta[mark] !== deps.estate.name)) return []
+          const deployment = await nomad.findDeployment(name)
+          return [[name, { job, ...(deployment ? { deployment } : {}) }] as const]
+        }),
+      )
+      const variables = await Promise.all(
+        deps.cluster.apps
+          .filter(app => app.envFile !== undefined)
+          .map(async app => {
+            const found = await nomad.findVariables(variablesPath(app))
+            return found ? [[app.name, found] as const] : []
+          }),
+      )
+      return {
+        state: 'up',
+        leader: true,
+        token: 'known',
+        ...(quorum.state === 'formed' ? { quorum } : {}),
+        nodes: nodesThere,
+        jobs: Object.fromEntries(jobs.flat()),
+        variables: Object.fromEntries(variables.flat()),
+      }
+    },
+    why => ({ state: 'away', why }),
+  )
+}
+
+/** A server of the cluster whose part answers, for a change that may go to any. @throws LandfallError unhealthy */
+export function hostOf(
+  deps: ClusterDeps,
+  world: { get<K extends keyof EstateWorld>(slice: K): EstateWorld[K] },
+  part: Part,
+): Target {
+  const [host] = hostsOf(deps, world.get('servers'), world.get('clusterNodes'), part)
+  if (host) return host
+  throw new LandfallError('unhealthy', `No server of the cluster runs ${part}.`, { hint: 'bun scripts/cluster.ts status' })
+}
