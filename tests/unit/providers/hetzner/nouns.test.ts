@@ -137,6 +137,13 @@ test('prices come as numbers', async () => {
       },
       { type: 'ipv9', prices: [] },
     ],
+    load_balancer_types: [
+      {
+        name: 'lb11',
+        prices: [{ location: 'fsn1', price_hourly: price('0.0086', '0.0103'), price_monthly: price('5.39', '6.41') }],
+      },
+      { name: null, prices: null },
+    ],
   }
   expect(await rig(() => ({ json: { pricing } })).hetzner.readPricing()).toEqual({
     currency: 'EUR',
@@ -145,6 +152,9 @@ test('prices come as numbers', async () => {
     volumeGbMonth: { net: 0.0572, gross: 0.068 },
     serverBackupPercent: 20,
     primaryIps: [{ type: 'ipv4', location: 'fsn1', hourly: { net: 0.0008, gross: 0.001 }, monthly: { net: 0.5, gross: 0.595 } }],
+    loadBalancers: [
+      { type: 'lb11', location: 'fsn1', hourly: { net: 0.0086, gross: 0.0103 }, monthly: { net: 5.39, gross: 6.41 } },
+    ],
   })
 })
 
