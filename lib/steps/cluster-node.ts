@@ -20,6 +20,7 @@ export const SECRETS_STEP = 'cluster secrets'
 export const partStepId = (part: Part, name: string): string => `${part} ${name}`
 
 const POLL_MS = 500
+const PRIVATE_ADDRESS_TIMEOUT_MS = 60_000
 const READY_TIMEOUT_MS = 3 * 60_000
 
 /** Asks until `ready` says yes; says what it waits for. @throws LandfallError timeout with `hint` */
@@ -56,15 +57,37 @@ const whyClosed = (world: WorldView<EstateWorld>, name: string): string => {
 /** Every server of the cluster keeps the same secrets. */
 export function secretsStep(deps: ClusterDeps): EstateStep {
   const { cluster } = deps
+  const all = [...cluster.servers, ...cluster.workers]
   return {
     id: SECRETS_STEP,
     noun: 'cluster',
     title: 'the servers of the cluster share their secrets',
-    needs: cluster.servers.map(name => `machine ${name}`),
-    reads: ['servers', 'clusterNodes'],
+    needs: all.map(name => `machine ${name}`),
+    reads: ['servers', 'machines', 'clusterNodes'],
     look(world) {
       const make = { kind: 'create', summary: 'make the gossip keys, certificate authority and tokens of the cluster' } as const
       const closed = cluster.servers.filter(name => !openNode(world, name))
+      const ready = all.filter(name => world.get('machines')[name]?.state === 'ready')
+      // Machines that have become ready since they were looked at.
+      if (ready.length === all.length && all.some(name => !openNode(world, name)))
+        return todo({
+          kind: 'wait',
+          summary: 'look at what the machines have',
+          async apply({ world: live, signal }) {
+            const look = async () => {
+              live.touch('clusterNodes')
+              await live.look(['clusterNodes'])
+              return all.every(name => openNode(live, name) !== undefined)
+            }
+            // The first failure is told as it is; afterwards only a private address may still be on its way.
+            if (await look()) return
+            await waitFor(deps, `${all.filter(name => !openNode(live, name)).join(', ')} had no private address`, look, {
+              signal,
+              timeoutMs: PRIVATE_ADDRESS_TIMEOUT_MS,
+              hint: 'See the servers in the Hetzner console, then run the same command again.',
+            })
+          },
+        })
       // A server that cannot be read may be the one that has them: others would split the cluster.
       if (closed.length > 0) return blocked(closed.map(name => whyClosed(world, name)).join(', '), make)
       const kept = cluster.servers.map(name => ({ name, secrets: openNode(world, name)?.secrets }))
