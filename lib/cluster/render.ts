@@ -185,7 +185,7 @@ export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Fil
   const bySite = Map.groupBy(sites, each => each.site)
   const config = [
     '{',
-    '\tadmin localhost:2019',
+    '\tadmin 127.0.0.1:2019',
     // Requests that are under way when the configuration changes get this long.
     '\tgrace_period 20s',
     ...(email === undefined ? [] : [`\temail ${email}`]),

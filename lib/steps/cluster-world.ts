@@ -117,7 +117,8 @@ export async function readNode(
     const pem = Buffer.from(values[`${name}_certificate`] ?? '', 'base64').toString('utf8')
     return {
       ...(version === undefined || version === 'none' ? {} : { version }),
-      running: values[`${name}_state`] === 'active' || values[`${name}_state`] === 'activating',
+      // Consul counts as started only when it has joined; a Caddy that is still starting is one that fails again and again.
+      running: values[`${name}_state`] === 'active' || (name !== 'caddy' && values[`${name}_state`] === 'activating'),
       files: values[`${name}_files`] ?? 'none',
       certificate: certificateOf(pem, secrets, address, deps.clock),
     }
