@@ -1,8 +1,8 @@
 /** A cluster of Nomad, Consul and Caddy: set up in the right order, deployed to, kept, looked at. */
 
-import { applyCluster, deployApps, replaceMachine } from '../lib/cluster-apply.ts'
-import { openCluster } from '../lib/cluster-open.ts'
-import { holdTunnels, showLogin, showLogs, showSecrets, showStatus } from '../lib/cluster-status.ts'
+import { applyCluster, deployApps, replaceMachine } from '../lib/cluster/actions/apply.ts'
+import { openCluster } from '../lib/cluster/actions/open.ts'
+import { holdTunnels, showLogin, showLogs, showSecrets, showStatus } from '../lib/cluster/actions/status.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
 

@@ -166,7 +166,7 @@ const WEB_RULES: readonly FirewallRuleSpec[] = [
 /** Consul, Nomad and their panels listen on the private network and on loopback only. */
 const clusterRules = (front: 'caddy' | 'load_balancer'): readonly FirewallRuleSpec[] =>
   // A load balancer comes over the private network, where no firewall stands.
-  front === 'load_balancer' ? BASE_RULES : DOKPLOY_RULES
+  front === 'load_balancer' ? BASE_RULES : WEB_RULES
 
 const ADMIN_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'tcp', port: String(PANEL_PORT), from: ['admin'], why: "Dokploy's panel, until it has a name" },

@@ -250,7 +250,7 @@ async function waitFirstBoot(
 ): Promise<Facts> {
   const deadlineMs = deps.clock.monotonicMs() + CLOUD_INIT_TIMEOUT_MS
   for (;;) {
-    const facts = await readFacts(deps, target, signal).catch( (error: unknown) => {
+    const facts = await readFacts(deps, target, signal).catch((error: unknown) => {
       // A daemon that is just taking its new key closes what knocks at that moment.
       if (hasCode(error, 'network') && deps.clock.monotonicMs() < deadlineMs) return undefined
       throw error

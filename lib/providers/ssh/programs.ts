@@ -32,9 +32,9 @@ import readCertificatesText from './programs/read-certificates.sh' with { type: 
 import readClusterSecretsText from './programs/read-cluster-secrets.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
+import serviceText from './programs/service.sh' with { type: 'text' }
 import serviceFactsText from './programs/service-facts.sh' with { type: 'text' }
 import serviceLogsText from './programs/service-logs.sh' with { type: 'text' }
-import serviceText from './programs/service.sh' with { type: 'text' }
 import setClusterPartText from './programs/set-cluster-part.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
 import startText from './programs/start-dokploy-install.sh' with { type: 'text' }

@@ -1,17 +1,17 @@
 /** What changes a cluster: everything as config.json says, one app alone, or a machine in another's place. */
 
-import { CONSUL_PORT, everyClusterStep, NOMAD_PORT, type OpenedCluster } from './cluster-open.ts'
-import { converge } from './converge.ts'
-import { costLine, outputsOf } from './ending.ts'
-import { World } from './engine/world.ts'
-import { LandfallError } from './errors.ts'
-import type { Session } from './script.ts'
-import { findBalancer } from './steps/balancer.ts'
-import { jobSteps } from './steps/cluster-job.ts'
-import { afterReplacing, replaceStep } from './steps/cluster-replace.ts'
-import { findServer } from './steps/server.ts'
-import type { EstateWorld } from './steps/world.ts'
-import type { Summary } from './ui/types.ts'
+import { converge } from '../../converge.ts'
+import { costLine, outputsOf } from '../../ending.ts'
+import { World } from '../../engine/world.ts'
+import { LandfallError } from '../../errors.ts'
+import type { Session } from '../../script.ts'
+import { findBalancer } from '../../steps/balancer.ts'
+import { jobSteps } from '../../steps/cluster-job.ts'
+import { afterReplacing, replaceStep } from '../../steps/cluster-replace.ts'
+import { findServer } from '../../steps/server.ts'
+import type { EstateWorld } from '../../steps/world.ts'
+import type { Summary } from '../../ui/types.ts'
+import { CONSUL_PORT, everyClusterStep, NOMAD_PORT, type OpenedCluster } from './open.ts'
 
 /** URLs of the cluster; its pages listen on loopback only, so theirs are the tunnel's. */
 function reportOf({ deps }: OpenedCluster) {

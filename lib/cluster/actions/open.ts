@@ -1,23 +1,23 @@
 /** Opens an estate for commands about its cluster: tunnels to Consul and Nomad, the three slices of their own given their readers. */
 
-import { readInputs } from './apps/inputs.ts'
-import { chooseApps } from './apps/open.ts'
-import { META, type Variables } from './cluster/job.ts'
-import type { Readers } from './engine/world.ts'
-import { LandfallError } from './errors.ts'
-import type { AppSpec } from './estate/apps.ts'
-import type { Target } from './providers/ports/machine.ts'
-import { flagValues, type Opened, type Session } from './script.ts'
-import type { Secret } from './secret.ts'
-import { balancerStep } from './steps/balancer.ts'
-import { type JobDeps, jobSteps } from './steps/cluster-job.ts'
-import { clusterSteps } from './steps/cluster-quorum.ts'
-import { readConsul, readNode, readNomad } from './steps/cluster-world.ts'
-import type { Deps, EstateStep } from './steps/deps.ts'
-import { recordStep, zoneStep } from './steps/dns.ts'
-import { estateSteps } from './steps/estate.ts'
-import { findServer } from './steps/server.ts'
-import type { EstateWorld } from './steps/world.ts'
+import { readInputs } from '../../apps/inputs.ts'
+import { chooseApps } from '../../apps/open.ts'
+import type { Readers } from '../../engine/world.ts'
+import { LandfallError } from '../../errors.ts'
+import type { AppSpec } from '../../estate/apps.ts'
+import type { Target } from '../../providers/ports/machine.ts'
+import { flagValues, type Opened, type Session } from '../../script.ts'
+import type { Secret } from '../../secret.ts'
+import { balancerStep } from '../../steps/balancer.ts'
+import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
+import { clusterSteps } from '../../steps/cluster-quorum.ts'
+import { readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
+import type { Deps, EstateStep } from '../../steps/deps.ts'
+import { recordStep, zoneStep } from '../../steps/dns.ts'
+import { estateSteps } from '../../steps/estate.ts'
+import { findServer } from '../../steps/server.ts'
+import type { EstateWorld } from '../../steps/world.ts'
+import { META, type Variables } from '../job.ts'
 
 export const CONSUL_PORT = 8500
 export const NOMAD_PORT = 4646
@@ -80,11 +80,11 @@ export async function openCluster(session: Session, names: readonly string[]): P
     ...base,
     cluster,
     async consulOn(target, token) {
-      const { createConsul } = await import('./providers/cluster/consul.ts')
+      const { createConsul } = await import('../../providers/cluster/consul.ts')
       return createConsul(await through(target, CONSUL_PORT, token))
     },
     async nomadOn(target, token) {
-      const { createNomad } = await import('./providers/cluster/nomad.ts')
+      const { createNomad } = await import('../../providers/cluster/nomad.ts')
       return createNomad(await through(target, NOMAD_PORT, token))
     },
     variablesOf: (app): Variables => inputOf(app.name).env ?? [],

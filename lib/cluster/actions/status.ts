@@ -1,17 +1,17 @@
 /** What people look at in a cluster: its machines and jobs, what the jobs print, and a way to its pages. */
 
-import { hasTag, imageOf } from './cluster/job.ts'
-import { PARTS } from './cluster/render.ts'
-import type { OpenedCluster } from './cluster-open.ts'
-import { CONSUL_PORT, NOMAD_PORT } from './cluster-open.ts'
-import { World } from './engine/world.ts'
-import { LandfallError } from './errors.ts'
-import { flagValues, type Session } from './script.ts'
-import { variableChanges } from './steps/cluster-job.ts'
-import { hostOf, secretsOf } from './steps/cluster-world.ts'
-import { runProgram, targetOf } from './steps/machine.ts'
-import { findServer } from './steps/server.ts'
-import type { EstateWorld } from './steps/world.ts'
+import { World } from '../../engine/world.ts'
+import { LandfallError } from '../../errors.ts'
+import { flagValues, type Session } from '../../script.ts'
+import { variableChanges } from '../../steps/cluster-job.ts'
+import { hostOf, secretsOf } from '../../steps/cluster-world.ts'
+import { runProgram, targetOf } from '../../steps/machine.ts'
+import { findServer } from '../../steps/server.ts'
+import type { EstateWorld } from '../../steps/world.ts'
+import { hasTag, imageOf } from '../job.ts'
+import { PARTS } from '../render.ts'
+import type { OpenedCluster } from './open.ts'
+import { CONSUL_PORT, NOMAD_PORT } from './open.ts'
 
 const EXIT = { done: 0, failed: 1 } as const
 
