@@ -10,6 +10,7 @@ import type { Labels } from '../providers/ports/cloud.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { isOurMark } from './dns.ts'
+import { tagSteps } from './tags.ts'
 import type { EstateWorld } from './world.ts'
 
 type DestroyDeps = Pick<Deps, 'estate' | 'cloud' | 'dns'>
@@ -57,7 +58,7 @@ export function destroySteps(deps: DestroyDeps): EstateStep[] {
     { slice: 'primaryIps', noun: 'server', what: 'primary IP', needs: ['servers gone'], remove: cloud.deletePrimaryIp },
     { slice: 'keys', noun: 'key', what: 'SSH key', needs: [], remove: cloud.deleteSshKey },
   ] as const satisfies readonly Removal[]
-  return [...dnsSteps, ...removals.map(removal => goneStep(deps, removal))]
+  return [...dnsSteps, ...removals.map(removal => goneStep(deps, removal)), ...tagSteps(deps, ['servers gone', 'firewalls gone'])]
 }
 
 interface Labelled {

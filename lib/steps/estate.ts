@@ -14,6 +14,7 @@ import { dokployStep, hasDokploy, ownerStep, panelNameStep } from './panel.ts'
 import { runningStep, serverStep } from './server.ts'
 import { hasService, serviceNameStep, serviceStep } from './service.ts'
 import { surplusStep } from './surplus.ts'
+import { tagSteps } from './tags.ts'
 
 export type Stage =
   | 'image'
@@ -72,7 +73,13 @@ const stageSteps = {
       .flatMap(firewall => servers.filter(hasDokploy).map(spec => adminAccessStep(deps, spec, firewall))),
   names: (deps, servers) =>
     servers.filter(hasDokploy).flatMap(spec => (spec.dokploy.host ? [panelNameStep(deps, spec, spec.dokploy.host)] : [])),
-  outside: (deps, servers) => servers.map(spec => outsideStep(deps, spec)),
+  outside: (deps, servers) => [
+    ...servers.map(spec => outsideStep(deps, spec)),
+    ...tagSteps(
+      deps,
+      servers.map(spec => `outside ${spec.name}`),
+    ),
+  ],
 } satisfies Record<Stage, (deps: Deps, servers: readonly ServerSpec[]) => EstateStep[]>
 
 /** Servers as they are sold, and the NixOS that some of them get over that. */

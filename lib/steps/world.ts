@@ -27,6 +27,7 @@ export interface EstateWorld {
   placementGroups: readonly cloud.PlacementGroup[]
   servers: readonly cloud.Server[]
   loadBalancers: readonly cloud.LoadBalancer[]
+  idleTags: readonly string[]
   /** Undefined when the token sees no zone for the estate's domain. */
   zone: Zone | undefined
   records: readonly DnsRecord[]
@@ -91,6 +92,7 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     placementGroups: () => ports.cloud.listPlacementGroups(),
     servers: () => ports.cloud.listServers(),
     loadBalancers: () => ports.cloud.listLoadBalancers(),
+    idleTags: () => ports.cloud.listIdleTags(),
     zone: async () => (estate.dns ? ports.dns.findZone(estate.dns.zone) : undefined),
     records: async get => {
       const zone = await get('zone')

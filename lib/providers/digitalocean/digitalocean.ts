@@ -51,6 +51,8 @@ export function createDigitalOcean(options: DigitalOceanOptions): DigitalOcean {
     },
     setLoadBalancerService: async () => {},
     deleteLoadBalancer: async () => {},
+    listIdleTags: () => shared.idleTags(),
+    deleteIdleTags: names => shared.dropTags(names),
 
     async verifyToken() {
       const request = { what: 'check the token', method: 'GET', path: '/account' } as const

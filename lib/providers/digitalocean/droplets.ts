@@ -5,7 +5,7 @@ import type { Cloud, CreateServer, Server } from '../ports/cloud.ts'
 import { type Client, objectIn } from './client.ts'
 import { guardsOf } from './firewalls.ts'
 import { type Shared, type WireDroplet, type WireFirewall, waitAction } from './shared.ts'
-import { guardTag, labelsFromTags, tagsFromLabels } from './tags.ts'
+import { guardTag, labelChanges, labelsFromTags, tagsFromLabels } from './tags.ts'
 
 type Droplets = Pick<
   Cloud,
@@ -141,15 +141,11 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
 
     async setServerLabels(id, labels) {
       const droplet = await read(id)
-      const have = tagsFromLabels(labelsFromTags(droplet.tags ?? []))
-      const want = tagsFromLabels(labels)
-      const fresh = want.filter(name => !have.includes(name))
-      const stale = have.filter(name => !want.includes(name))
-      await shared.ensureTags(fresh)
-      // First what is new: a run that ends in between leaves too much, never too little.
-      for (const name of fresh) await tag('add', name, id)
-      for (const name of stale) await tag('take', name, id)
-      await shared.dropTags(stale)
+      const changes = labelChanges(droplet.tags ?? [], labels)
+      const named = (what: 'add' | 'take') => changes.flatMap(each => (each.what === what ? [each.tag] : []))
+      await shared.ensureTags(named('add'))
+      for (const change of changes) await tag(change.what, change.tag, id)
+      await shared.dropTags(named('take'))
     },
 
     powerOn: id => powerOn(id),

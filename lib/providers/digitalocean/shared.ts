@@ -45,6 +45,8 @@ export interface Shared {
   listFirewalls(guarded?: boolean): Promise<readonly WireFirewall[]>
   /** Makes those that do not exist. */
   ensureTags(names: readonly string[]): Promise<void>
+  /** Those of Landfall's that nothing carries. */
+  idleTags(): Promise<readonly string[]>
   /** Deletes those of Landfall's tags among `names` that nothing carries any more. */
   dropTags(names: readonly string[]): Promise<void>
 }
@@ -65,12 +67,13 @@ export function createShared(client: Client): Shared {
     return (await client.list<WireFirewall>(request, 'firewalls', (dots, page) => dots.firewall.listFirewalls(page))).value
   }
   const firewallsNow = once(() => listFirewalls())
-  const listTags = once(async () => {
+  const listTags = async () => {
     const { value } = await client.list<WireTag>({ what: 'list tags', path: '/tags' }, 'tags', (dots, page) =>
       dots.tag.listTags(page),
     )
     return new Map(value.map(tag => [tag.name, tag.resources?.count ?? 0]))
-  })
+  }
+  const tagsNow = once(listTags)
 
   const ensureTag = async (name: string): Promise<void> => {
     try {
@@ -91,6 +94,13 @@ export function createShared(client: Client): Shared {
     }
   }
 
+  // Read anew: an answer that was under way may be older than the last tag that was taken.
+  const idleTags = async (): Promise<string[]> => {
+    const [counts, firewalls] = await Promise.all([listTags(), listFirewalls()])
+    const inUse = new Set(firewalls.flatMap(tagsOf))
+    return [...counts].flatMap(([name, count]) => (isOurTag(name) && count === 0 && !inUse.has(name) ? [name] : []))
+  }
+
   return {
     listDroplets: once(
       async () =>
@@ -103,22 +113,23 @@ export function createShared(client: Client): Shared {
     listFirewalls: guarded => (guarded === undefined ? firewallsNow() : listFirewalls(guarded)),
     async ensureTags(names) {
       if (names.length === 0) return
-      const have = await listTags()
+      const have = await tagsNow()
       for (const name of new Set(names)) if (!have.has(name)) await ensureTag(name)
     },
+    idleTags,
     async dropTags(names) {
-      const ours = names.filter(name => name.startsWith('landfall-'))
-      if (ours.length === 0) return
-      const [counts, firewalls] = await Promise.all([listTags(), listFirewalls()])
-      const inUse = new Set(firewalls.flatMap(tagsOf))
-      for (const name of new Set(ours))
-        if (counts.get(name) === 0 && !inUse.has(name))
+      const ours = new Set(names.filter(isOurTag))
+      if (ours.size === 0) return
+      for (const name of await idleTags())
+        if (ours.has(name))
           await client.remove({ what: `delete tag ${name}`, path: `/tags/${name}` }, dots =>
             dots.tag.deleteTag({ tag_name: name }),
           )
     },
   }
 }
+
+const isOurTag = (name: string): boolean => name.startsWith('landfall-')
 
 /** On a firewall, and in its rules. */
 export const tagsOf = ({ tags, inbound_rules }: WireFirewall): string[] => [

@@ -20,14 +20,38 @@ export const tagsFromLabels = (labels: Labels, prefix = ''): string[] =>
     })
     .sort()
 
-export const labelsFromTags = (tags: readonly string[], prefix = ''): Labels =>
-  Object.fromEntries(
-    tags.flatMap(tag => {
-      const [, name = '', value = ''] = TAG.exec(tag) ?? []
-      if (!name.startsWith(prefix) || value === '' || (prefix === '' && !isLabel(name))) return []
-      return [[`landfall/${name.slice(prefix.length)}`, value]]
-    }),
-  )
+/**
+ * Changing a label is adding one tag and taking another, so a run that was cut short leaves both: read is the label as it was before, and
+ * the next run makes the same change again. Of host keys that is the one which was not announced as the next; of trust, `bootstrap`.
+ */
+export const labelsFromTags = (tags: readonly string[], prefix = ''): Labels => {
+  const values = new Map<string, string[]>()
+  for (const tag of tags) {
+    const [, name = '', value = ''] = TAG.exec(tag) ?? []
+    if (!name.startsWith(prefix) || value === '' || (prefix === '' && !isLabel(name))) continue
+    const key = name.slice(prefix.length)
+    values.set(key, [...(values.get(key) ?? []), value].sort())
+  }
+  const next = values.get('hostkey-next') ?? []
+  const before = (key: string, all: readonly string[]) => (key === 'hostkey' ? all.find(value => !next.includes(value)) : all[0])
+  return Object.fromEntries([...values].map(([key, all]) => [`landfall/${key}`, before(key, all) ?? all[0] ?? '']))
+}
+
+/** Which tags to add and which to take, one after the other, so that each moment in between reads as one of the two ends. Pure. */
+export function labelChanges(tags: readonly string[], labels: Labels): { readonly what: 'add' | 'take'; readonly tag: string }[] {
+  const have = tags.filter(tag => isLabel(TAG.exec(tag)?.[1] ?? 'guard'))
+  const want = tagsFromLabels(labels)
+  const keys = [...new Set([...have, ...want].map(keyOfTag))].sort((a, b) => placeOf(a) - placeOf(b))
+  return keys.flatMap(key => [
+    ...want.filter(tag => keyOfTag(tag) === key && !have.includes(tag)).map(tag => ({ what: 'add', tag }) as const),
+    ...have.filter(tag => keyOfTag(tag) === key && !want.includes(tag)).map(tag => ({ what: 'take', tag }) as const),
+  ])
+}
+
+const keyOfTag = (tag: string): string => TAG.exec(tag)?.[1] ?? ''
+/** What is announced goes after what it was announced for, and the word that all is well comes last. */
+const LAST = ['hostkey', 'hostkey-next', 'trust']
+const placeOf = (key: string): number => LAST.indexOf(key)
 
 const isLabel = (name: string): boolean => name !== 'guard' && name !== 'why' && !name.startsWith(FIREWALL_PREFIX)
 

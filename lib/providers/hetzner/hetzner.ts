@@ -72,6 +72,9 @@ export function createHetznerOver(transport: Transport, { token, context }: Pick
     ...createFirewalls(deps),
     ...createServers(deps),
     ...createBalancers(deps),
+    // Labels here are part of their objects and go with them.
+    listIdleTags: async () => [],
+    deleteIdleTags: async () => {},
     locks: createLocks(deps),
 
     async verifyToken() {

@@ -210,6 +210,8 @@ export interface Cloud {
   listServers(): Promise<readonly Server[]>
   /** None at a vendor whose balancers Landfall does not use. */
   listLoadBalancers(): Promise<readonly LoadBalancer[]>
+  /** Landfall's own tags that nothing carries any more, where labels are kept as tags that outlive what they were on; else none. */
+  listIdleTags(): Promise<readonly string[]>
 
   createSshKey(input: { name: string; publicKey: string; labels: Labels }): Promise<SshKey>
   createNetwork(input: { name: string; range: string; subnet: string; zone: string; labels: Labels }): Promise<Network>
@@ -256,6 +258,8 @@ export interface Cloud {
   deletePrimaryIp(id: string): Promise<void>
   deleteLoadBalancer(id: string): Promise<void>
   deleteImage(id: string): Promise<void>
+  /** Leaves those that something carries by now. */
+  deleteIdleTags(names: readonly string[]): Promise<void>
 
   /**
    * Asks, by a request that cannot have an effect, whether the token may write. Resolves when it may.

@@ -80,8 +80,9 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       comment: worded(record.comment ?? ''),
     }))
     .sort((a, b) => (`${a.name} ${a.type} ${a.content}` < `${b.name} ${b.type} ${b.content}` ? -1 : 1))
+  const ocean = lookAtDroplets(sandbox)
   const machines = (sandbox.world().machines as readonly MachineDump[])
-    .filter(each => servers.some(server => server.name === each.name))
+    .filter(each => servers.some(server => server.name === each.name) || ocean.droplets.some(({ name }) => name === each.name))
     .map(each => ({
       name: each.name,
       booted: each.booted,
@@ -94,6 +95,7 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
         https: each.panel.settings?.https,
         letsEncryptEmail: each.panel.settings?.letsEncryptEmail,
         serverIp: worded(each.panel.settings?.serverIp ?? ''),
+        apps: appsOf(each.panel.apps),
       },
       // An order that is under way is as good as one that has ended: the authority takes its time, and nobody waits for it.
       certificates: (each.certificates ?? []).map(({ host, accountEmail, state }) => ({
@@ -128,6 +130,8 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       networks: networks.map(each => ({ name: each.name, range: each.range, subnets: each.subnets })),
       groups: groups.map(each => each.name),
       records: ourRecords,
+      ocean,
+      hooks: sandbox.controls.github.hooks('acme/site').map(({ url, active }) => `${url.replace(/[^/]+$/, '<some>')} ${active}`),
       machines,
     },
     strangers: JSON.stringify(
@@ -167,14 +171,78 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
         'DNS record',
         ourRecords.map(each => `${each.name} ${each.type}`),
       ),
+      ...doubled(
+        'droplet',
+        ocean.droplets.map(each => each.name),
+      ),
+      ...doubled(
+        'firewall at DigitalOcean',
+        ocean.firewalls.map(each => each.name),
+      ),
+      ...machines.flatMap(each =>
+        Object.entries(each.panel?.apps ?? {}).flatMap(([kind, rows]) => doubled(`${kind} of Dokploy on ${each.name}`, rows)),
+      ),
       ...machines.flatMap(each => doubled(`API key of Dokploy on ${each.name}`, each.panel?.apiKeys ?? [])),
       ...machines.flatMap(each => doubled(`admin of Dokploy on ${each.name}`, each.panel?.admins ?? [])),
       ...bareIps.map(ip => `orphan address ${ip.ip}`),
+      ...(sandbox.controls.digitalocean.dump().firewalls.some(each => each.name === LOCK) && !lockAllowed
+        ? [`the lock ${LOCK} was left behind at DigitalOcean`]
+        : []),
       ...(lock && !lockAllowed ? [`the lock ${LOCK} was left behind`] : []),
       ...sandbox.bugs.map(bug => `the sandbox failed: ${bug instanceof Error ? bug.message : String(bug)}`),
     ],
   }
 }
+
+/** This account has no strangers: everything in it is the estate's. */
+function lookAtDroplets(sandbox: Sandbox) {
+  const { droplets, firewalls, keys, vpcs, tags } = sandbox.controls.digitalocean.dump()
+  const names = new Map(droplets.map(each => [each.id, each.name]))
+  return {
+    droplets: droplets
+      .map(({ name, status, size, region, tags: own, publicKeys }) => ({
+        name,
+        status,
+        size,
+        region,
+        tags: own.map(wordOfTag).sort(),
+        keys: publicKeys.length,
+      }))
+      .sort(byName),
+    firewalls: firewalls
+      .filter(each => each.name !== LOCK)
+      .map(({ name, inbound, outbound, tags: own, dropletIds }) => ({
+        name,
+        inbound,
+        outbound,
+        tags: own.map(wordOfTag).sort(),
+        droplets: dropletIds.map(id => names.get(id) ?? 'none').sort(),
+      }))
+      .sort(byName),
+    keys: keys.map(each => each.name.replace(/-[0-9a-f]{8} /, '-<fingerprint> ').replace(/ run=[^ )]+/, ' run=<some>')),
+    networks: vpcs.map(each => each.range),
+    tags: [...new Set(tags.map(wordOfTag))].sort(),
+  }
+}
+
+const wordOfTag = (tag: string): string => tag.replace(/^(landfall-(?:firewall-)?(?:run|hostkey)):.*/, '$1:<some>')
+
+/** Everything that `app.ts` makes in a panel, by what people call it. */
+const appsOf = (apps: AppsDump | undefined): Record<string, string[]> =>
+  Object.fromEntries(
+    Object.entries(apps ?? {}).map(([kind, rows]) => [
+      kind,
+      rows
+        .map(row => {
+          if (typeof row !== 'object' || row === null) return String(row)
+          const { appName: _, failures: __, ...lasting } = row as Record<string, unknown>
+          return JSON.stringify(lasting)
+        })
+        .sort(),
+    ]),
+  )
+
+type AppsDump = Readonly<Record<string, readonly unknown[]>>
 
 interface MachineDump {
   readonly name: string
@@ -184,6 +252,7 @@ interface MachineDump {
   readonly panel?: {
     readonly admins: readonly string[]
     readonly apiKeys: readonly string[]
+    readonly apps?: AppsDump
     readonly settings?: {
       readonly host?: string
       readonly https?: boolean

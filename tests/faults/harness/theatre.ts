@@ -1,6 +1,6 @@
 /** A world of its own for one trial: a sandbox in this process and a state directory, empty or copied from a prepared one. */
 
-import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Hooks } from '../../../lib/sandbox/kit.ts'
@@ -12,10 +12,83 @@ const BASE = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 export const CONFIG = 'estate.json'
 
-const ESTATE_CONFIG = {
-  hetzner: { location: 'nbg1', server_types: { dev: 'cx23', prod: 'cx33', packer_build: 'cx23' } },
-  dns: { domain: ZONE, admin_subdomain: 'admin', dev_admin_subdomain: 'dev.admin' },
+const PLAIN = { https: false }
+
+/** One server with everything that `app.ts` sets up in Dokploy. */
+export const platformConfig = (tag: string) => ({
+  hetzner: { location: 'nbg1', server_types: { prod: 'cx33' } },
+  dns: { domain: ZONE },
+  apps: {
+    web: {
+      source: { image: `ghcr.io/acme/web:${tag}` },
+      env_file: '.env.web',
+      domains: [{ host: `web.${ZONE}`, ...PLAIN }],
+      health: { path: '/', interval_s: 1, start_s: 1 },
+      version: { header: 'x-version' },
+    },
+    site: {
+      source: { github: 'acme/site' },
+      domains: [{ host: `site.${ZONE}`, ...PLAIN }],
+      post_deploy: { action: 'flush', url_env: 'FLUSH_URL' },
+    },
+    stack: {
+      compose: { file: 'compose.yml' },
+      domains: [{ host: `stack.${ZONE}`, service: 'web', port: 8080, ...PLAIN }],
+      post_deploy: { action: 'selective', service: 'cache', pattern: 'user:*' },
+    },
+  },
+  databases: { main: {} },
+  buckets: { s3: { endpoint: 'https://s3.example.net', bucket: 'acme', access_key_env: 'S3_KEY', secret_key_env: 'S3_SECRET' } },
+  backups: { db: { database: 'main' }, panel: { panel: 'prod' } },
+  notifications: { ops: { kind: 'discord', url_env: 'DISCORD_URL' } },
+})
+
+export const dropletsConfig = (ports: readonly number[] = [22, 443]) => ({
+  project: 'example',
+  digitalocean: { region: 'fra1', size: 's-1vcpu-2gb' },
+  servers: { backend: { count: 2 } },
+  firewalls: { web: ports.map(port => ({ port, from: ['anywhere'], why: `port ${port}` })) },
+})
+
+interface EstateSpec {
+  readonly config: unknown
+  /** Beside the config. */
+  readonly files: Readonly<Record<string, string>>
+  readonly environment: Readonly<Record<string, string>>
 }
+
+/** What operators have in their directory. */
+const ESTATES = {
+  pair: {
+    config: {
+      hetzner: { location: 'nbg1', server_types: { dev: 'cx23', prod: 'cx33', packer_build: 'cx23' } },
+      dns: { domain: ZONE, admin_subdomain: 'admin', dev_admin_subdomain: 'dev.admin' },
+    },
+    files: {},
+    environment: {},
+  },
+  droplets: {
+    config: dropletsConfig(),
+    files: {},
+    environment: {},
+  },
+  platform: {
+    config: platformConfig('1'),
+    files: {
+      '.env.web': 'NODE_ENV=production\nAPI_KEY=some-key\n',
+      'compose.yml': 'services:\n  web:\n    image: nginx:1.27\n  cache:\n    image: redis:8\n',
+    },
+    environment: {
+      FLUSH_URL: 'https://site.example.com/flush',
+      DISCORD_URL: 'https://discord.example.com/hook',
+      S3_KEY: 'AKIAEXAMPLE',
+      S3_SECRET: 's3-secret-of-the-test',
+    },
+  },
+} as const satisfies Record<string, EstateSpec>
+
+export type EstateName = keyof typeof ESTATES
+const isEstate = (text: string): text is EstateName => Object.hasOwn(ESTATES, text)
 
 /** Actions take milliseconds: what is tried is order and failure, not patience. */
 export const QUICK = {
@@ -29,6 +102,8 @@ export interface Theatre {
   readonly sandbox: Sandbox
   /** The operator's directory, with the config and `.landfall`. */
   readonly cwd: string
+  /** The sandbox's, and the secrets that the config names. */
+  readonly environment: Readonly<Record<string, string>>
   /** Asked before and after each effect; may be set at any time. */
   hooks: Hooks
   /** Keeps the world and the state directory as a folder to begin other theatres from. */
@@ -37,19 +112,22 @@ export interface Theatre {
 }
 
 export interface OpenTheatre {
+  /** A folder that was saved; it brings its estate along. */
   readonly from?: string
-  readonly config?: unknown
+  /** `pair` where absent. */
+  readonly estate?: EstateName
   readonly settings?: SandboxOptions['settings']
   readonly seed?: SandboxOptions['seed']
   readonly clock?: SandboxOptions['clock']
 }
 
-export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed, clock }: OpenTheatre = {}): Promise<Theatre> {
+export async function openTheatre({ from, estate = 'pair', settings, seed, clock }: OpenTheatre = {}): Promise<Theatre> {
   const folder = mkdtempSync(join(BASE, 'landfall-faults-'))
   const cwd = join(folder, 'home')
-  mkdirSync(cwd)
   if (from) copy(from, folder)
-  writeFileSync(join(cwd, CONFIG), JSON.stringify(config))
+  else furnish(folder, cwd, estate)
+  const name = readFileSync(join(folder, 'estate'), 'utf8')
+  if (!isEstate(name)) throw new Error(`there is no estate "${name}"`)
   let hooks: Hooks = {}
   const sandbox = await startSandbox({
     path: join(folder, 'world.sqlite'),
@@ -76,6 +154,7 @@ export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed
   return {
     sandbox,
     cwd,
+    environment: { ...sandbox.environment, ...ESTATES[name].environment },
     get hooks() {
       return hooks
     },
@@ -91,6 +170,13 @@ export async function openTheatre({ from, config = ESTATE_CONFIG, settings, seed
     },
     close,
   }
+}
+
+const furnish = (folder: string, cwd: string, name: EstateName): void => {
+  const { config, files } = ESTATES[name]
+  mkdirSync(cwd)
+  writeFileSync(join(folder, 'estate'), name)
+  for (const [file, text] of Object.entries({ ...files, [CONFIG]: JSON.stringify(config) })) writeFileSync(join(cwd, file), text)
 }
 
 /** Sockets of shared ssh connections are left out: they belong to processes of the other world. */

@@ -1,14 +1,30 @@
 /** Which commands are killed in which worlds, and how those worlds come about. */
 
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
 import { lastError, run } from '../harness/product.ts'
 import { ZONE } from '../harness/strangers.ts'
-import { CONFIG, openTheatre, type Theatre } from '../harness/theatre.ts'
+import { CONFIG, dropletsConfig, type EstateName, openTheatre, platformConfig, type Theatre } from '../harness/theatre.ts'
 
-export type WorldName = 'empty' | 'provisioned' | 'named' | 'half' | 'full' | 'drifted'
+export type WorldName =
+  | 'empty'
+  | 'provisioned'
+  | 'named'
+  | 'half'
+  | 'full'
+  | 'drifted'
+  | 'no droplets'
+  | 'droplets'
+  | 'one droplet'
+  | 'other ports'
+  | 'no apps'
+  | 'panel'
+  | 'apps'
+  | 'changed app'
+  | 'app to deploy'
+  | 'two versions'
 
 export interface Scenario {
   readonly name: string
@@ -16,6 +32,8 @@ export interface Scenario {
   readonly world: WorldName
 }
 
+/** A simulated container is stable at once. */
+const QUICKLY = ['--stable', '0.1']
 const FLAGS = ['--yes', '--json', '--config', CONFIG]
 const DESTROYS = ['--confirm', 'example']
 
@@ -48,7 +66,24 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('provisioned', 'dns'),
   scenario('drifted', 'dns'),
   scenario('full', 'dns'),
+  scenario('no droplets', 'setup'),
+  scenario('one droplet', 'provision', 'apply'),
+  scenario('other ports', 'firewall', 'apply'),
+  scenario('droplets', 'destroy'),
+  scenario('panel', 'app'),
+  scenario('apps', 'app'),
+  scenario('changed app', 'app'),
+  scenario('app to deploy', 'deploy', 'web', ...QUICKLY),
+  scenario('two versions', 'rollback', 'web', '--to', '1', ...QUICKLY),
+  scenario('apps', 'destroy'),
 ]
+
+interface Recipe {
+  /** The world that is changed; without one a new estate begins. */
+  readonly from: WorldName | undefined
+  readonly estate?: EstateName
+  readonly change: (theatre: Theatre) => Promise<void>
+}
 
 export interface Worlds {
   /** A folder to open theatres from. */
@@ -65,8 +100,9 @@ export function createWorlds(): Worlds {
     return making
   }
   const make = async (name: WorldName): Promise<string> => {
-    const { from, change } = RECIPES[name]
-    const theatre = await openTheatre(from ? { from: await folder(from) } : {})
+    const recipe: Recipe = RECIPES[name]
+    const { from, estate, change } = recipe
+    const theatre = await openTheatre(from ? { from: await folder(from) } : estate ? { estate } : {})
     await change(theatre)
     const target = join(base, name)
     await theatre.save(target)
@@ -78,7 +114,7 @@ export function createWorlds(): Worlds {
 const apply =
   (...words: string[]) =>
   async (theatre: Theatre): Promise<void> => {
-    const ended = await run({ command: [...words, ...FLAGS], cwd: theatre.cwd, env: theatre.sandbox.environment })
+    const ended = await run({ command: [...words, ...FLAGS], cwd: theatre.cwd, env: theatre.environment })
     if (ended.exitCode !== 0) throw new Error(`preparing a world with "${words.join(' ')}" failed: ${lastError(ended)}`)
   }
 
@@ -138,7 +174,51 @@ const RECIPES = {
       await moveRecord(theatre)
     },
   },
-} satisfies Record<WorldName, { readonly from: WorldName | undefined; readonly change: (theatre: Theatre) => Promise<void> }>
+  'no droplets': { from: undefined, estate: 'droplets', change: async () => undefined },
+  droplets: { from: 'no droplets', change: apply('setup') },
+  'one droplet': {
+    from: 'droplets',
+    async change({ sandbox: { controls, environment } }: Theatre) {
+      const id = controls.digitalocean.dump().droplets.find(each => each.name === 'backend-2')?.id
+      const answer = await fetch(`${environment.DIGITALOCEAN_ENDPOINT}/droplets/${id}`, {
+        method: 'DELETE',
+        headers: { Authorization: `Bearer ${SANDBOX_TOKENS.digitalocean}` },
+      })
+      if (!answer.ok) throw new Error(`preparing a world: ${await answer.text()}`)
+      while (controls.digitalocean.nextEventAtMs() !== undefined) {
+        await Bun.sleep(5)
+        controls.digitalocean.settle()
+      }
+    },
+  },
+  'other ports': {
+    from: 'droplets',
+    change: async (theatre: Theatre) => writeConfig(theatre, dropletsConfig([22, 4444])),
+  },
+  'no apps': { from: undefined, estate: 'platform', change: async () => undefined },
+  panel: {
+    from: 'no apps',
+    async change(theatre: Theatre) {
+      await apply('setup')(theatre)
+      theatre.sandbox.controls.machines.dokploy('prod-dokploy').apps.setTiming({ queueMs: 5, buildMs: 10, startMs: 20 })
+    },
+  },
+  apps: {
+    from: 'panel',
+    async change(theatre: Theatre) {
+      await apply('app')(theatre)
+      await apply('deploy', 'web', ...QUICKLY)(theatre)
+    },
+  },
+  'changed app': {
+    from: 'apps',
+    change: async (theatre: Theatre) => writeConfig(theatre, platformConfig('2')),
+  },
+  'app to deploy': { from: 'changed app', change: apply('app') },
+  'two versions': { from: 'app to deploy', change: apply('deploy', 'web', ...QUICKLY) },
+} satisfies Record<WorldName, Recipe>
+
+const writeConfig = ({ cwd }: Theatre, config: unknown): void => writeFileSync(join(cwd, CONFIG), JSON.stringify(config))
 
 const moveRecord = async ({ sandbox }: Theatre): Promise<void> => {
   const record = sandbox.controls.cloudflare.records(ZONE).find(each => each.name === `admin.${ZONE}` && each.type === 'A')

@@ -74,7 +74,7 @@ export const gate = (at: (kind: 'api' | 'program', event: string, phase: Phase) 
 }
 
 const startIn = (theatre: Theatre, scenario: Scenario, inside: Record<string, string> = {}): Running =>
-  start({ command: scenario.command, cwd: theatre.cwd, env: theatre.sandbox.environment, inside })
+  start({ command: scenario.command, cwd: theatre.cwd, env: theatre.environment, inside })
 
 export async function runUndisturbed(scenario: Scenario, worlds: Worlds): Promise<Undisturbed> {
   const theatre = await openTheatre({ from: await worlds.folder(scenario.world) })
@@ -157,4 +157,4 @@ const judge = (theatre: Theatre, before: Truth, expected: Truth, runs: readonly 
 
 /** A second and third run: the first of them converges, the last makes no change. */
 export const rerun = (theatre: Theatre, scenario: Scenario): Promise<Ended> =>
-  run({ command: scenario.command, cwd: theatre.cwd, env: theatre.sandbox.environment })
+  run({ command: scenario.command, cwd: theatre.cwd, env: theatre.environment })

@@ -12,7 +12,15 @@ import { headOf, parseImage, repositoryKey, sha256 } from './images.ts'
 import { settle } from './jobs.ts'
 import { notificationTable } from './notification-routes.ts'
 import { operationRoutes } from './operation-routes.ts'
-import { type Behaviour, type ExecRow, type ObjectRow, type OutgoingRow, openPlatform, type TimingRow } from './rows.ts'
+import {
+  type Behaviour,
+  type ExecRow,
+  type ObjectRow,
+  type OutgoingRow,
+  openPlatform,
+  type TimingRow,
+  type WireRow,
+} from './rows.ts'
 import { DEFAULT_TIMING, respond, serving } from './runtime.ts'
 import { projectRoutes } from './service-routes.ts'
 
@@ -152,18 +160,33 @@ export const createAppsControl = (context: Context): AppsControl => {
     },
     dump: () => {
       bringUp()
-      return platform.services.all().map(row => {
-        const run = platform.runs.get(row.appName)
-        return {
-          name: row.name,
-          kind: row.kind,
-          appName: row.appName,
-          serving: run?.current?.version,
-          starting: run?.next?.version,
-          failures: run?.failed.length ?? 0,
-          variables: Object.keys(context.envOf(row)),
-        }
-      })
+      const services = platform.services.all()
+      const nameOf = (row: WireRow) => services.find(each => Object.values(row).includes(each.id))?.name
+      return {
+        services: services.map(row => {
+          const run = platform.runs.get(row.appName)
+          return {
+            name: row.name,
+            kind: row.kind,
+            appName: row.appName,
+            serving: run?.current?.version,
+            starting: run?.next?.version,
+            failures: run?.failed.length ?? 0,
+            variables: Object.keys(context.envOf(row)),
+          }
+        }),
+        projects: platform.projects.all().map(row => row.name),
+        environments: platform.environments.all().map(row => row.name),
+        domains: platform.domains
+          .all()
+          .map(row => ({ host: row.host, path: row.path, port: row.port, https: row.https, of: nameOf(row) })),
+        mounts: platform.mounts.all().map(row => ({ path: row.mountPath, of: nameOf(row) })),
+        schedules: platform.schedules.all().map(row => ({ name: row.name, of: nameOf(row) })),
+        destinations: platform.destinations.all().map(row => row.name),
+        backups: platform.backups.all().map(row => ({ prefix: row.prefix, database: row.database, of: nameOf(row) })),
+        volumeBackups: platform.volumeBackups.all().map(row => ({ name: row.name, of: nameOf(row) })),
+        notifications: platform.notifications.all().map(row => row.name),
+      }
     },
   }
 }

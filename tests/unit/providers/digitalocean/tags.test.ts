@@ -6,6 +6,7 @@ import {
   firewallTags,
   guardTag,
   isGuardTag,
+  labelChanges,
   labelsFromTags,
   tagsFromLabels,
   whyFromTags,
@@ -28,6 +29,39 @@ describe('labels as tags', () => {
     expect(firewallLabels([...tags, guardTag('web'), ...tagsFromLabels({ 'landfall/role': 'x' })])).toEqual(labels)
     expect(tags.filter(tag => tagsFromLabels(labels).includes(tag))).toEqual([])
     expect(tags.some(isGuardTag)).toBe(false)
+  })
+
+  test('are read as they were, or as they will be, at each moment of the change that pins a new host key', () => {
+    const fixed = { 'landfall/estate': 'solo', 'landfall/run': 'r1' }
+    const rotated = { ...fixed, 'landfall/hostkey': 'kOld', 'landfall/hostkey-next': 'kNew', 'landfall/trust': 'bootstrap' }
+    const pinned = { ...fixed, 'landfall/hostkey': 'kNew', 'landfall/trust': 'pinned' }
+    const tags = new Set([...tagsFromLabels(rotated), 'web', guardTag('web')])
+    const moments = labelChanges([...tags], pinned).map(({ what, tag }) => {
+      if (what === 'add') tags.add(tag)
+      else tags.delete(tag)
+      // The vendor gives them in no order.
+      const [read, reversed] = [labelsFromTags([...tags]), labelsFromTags([...tags].reverse())]
+      expect(reversed).toEqual(read)
+      return read
+    })
+    const keys = moments.map(each => [each['landfall/hostkey'], each['landfall/hostkey-next'], each['landfall/trust']])
+    expect(keys).toEqual([
+      ['kOld', 'kNew', 'bootstrap'],
+      ['kNew', 'kNew', 'bootstrap'],
+      ['kNew', undefined, 'bootstrap'],
+      ['kNew', undefined, 'bootstrap'],
+      ['kNew', undefined, 'pinned'],
+    ])
+    expect(labelChanges([...tags], pinned)).toEqual([])
+    expect([...tags]).toContain('web')
+  })
+
+  test('that were doubled by a run cut short are single again after the next change', () => {
+    const doubled = ['landfall-hostkey:kA', 'landfall-hostkey:kB', 'landfall-trust:bootstrap', 'landfall-trust:pinned']
+    expect(labelChanges(doubled, { 'landfall/hostkey': 'kB', 'landfall/trust': 'pinned' })).toEqual([
+      { what: 'take', tag: 'landfall-hostkey:kA' },
+      { what: 'take', tag: 'landfall-trust:bootstrap' },
+    ])
   })
 
   test('that no tag can hold are a bug, not a changed label', () => {
