@@ -39,6 +39,9 @@ export interface Convergence {
 /** Longer than this between the look and the lock, and the world is looked at again: another run may have come and gone. */
 const RELOOK_AFTER_MS = 1_000
 
+/** What a monthly cap is about. */
+const BILLED = ['servers', 'serverTypes', 'pricing', 'loadBalancers'] as const
+
 const EXIT = { done: 0, failed: 1, planned: 2, refused: 3, interrupted: 130 } as const
 
 /** Shows the plan and, when it is agreed to, carries it out. Answers with the exit code. */
@@ -50,7 +53,7 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   const read = async () => {
     const world = new World(composition.readers)
     const steps = convergence.steps(deps, world)
-    await world.look([...slicesOf(steps), ...(convergence.alsoRead ?? [])])
+    await world.look([...slicesOf(steps), ...(convergence.alsoRead ?? []), ...(estate.monthlyCapNet === undefined ? [] : BILLED)])
     return { world, steps, plan: makePlan(steps, world, order) }
   }
 
@@ -171,7 +174,7 @@ function checkCap(estate: Estate, { world, plan }: Looked): void {
   const monthlyNet = (costNow(estate, world)?.monthly.net ?? 0) + plan.monthlyNet
   if (monthlyNet <= estate.monthlyCapNet) return
   throw new LandfallError(
-    'refused',
+    'over_cap',
     `With this plan the estate costs ${renderAmount(monthlyNet)} a month net; config.json caps it at ${renderAmount(estate.monthlyCapNet)}.`,
     { hint: 'Raise cost.monthly_cap in config.json, or choose smaller types.' },
   )

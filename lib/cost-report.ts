@@ -5,6 +5,7 @@ import { chooseOffer } from './estate/choose.ts'
 import { type Cost, type CostLine, costOf, renderAmount } from './estate/cost.ts'
 import {
   ASSUMED_ALTERNATIVES,
+  balancerRate,
   type Comparison,
   compareWith,
   costTable,
@@ -12,11 +13,12 @@ import {
   environmentCosts,
   type TableRow,
   type Unowned,
-  unownedServers,
+  unowned,
 } from './estate/cost-environments.ts'
 import { rateOf } from './estate/cost-months.ts'
 import type { Estate } from './estate/estate.ts'
 import { isOurs, LABEL_KEYS } from './estate/labels.ts'
+import { balancerName } from './estate/naming.ts'
 import { previewServerSpec } from './estate/previews.ts'
 import type { Opened } from './script.ts'
 import { GOLDEN } from './steps/image.ts'
@@ -36,14 +38,20 @@ export interface CostReport extends Cost {
 
 export async function readCost({ estate, composition }: Opened): Promise<CostReport> {
   const world = new World(composition.readers)
-  await world.look(['servers', 'serverTypes', 'pricing', 'primaryIps', 'images'])
+  await world.look(['servers', 'serverTypes', 'pricing', 'primaryIps', 'loadBalancers', 'images'])
   const existing = world.get('servers').filter(each => isOurs(each.labels, estate.name))
   const prices = { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') }
   const planned = estate.servers
     .filter(spec => !existing.some(server => server.name === spec.name))
     .flatMap(spec => planOf(spec, world))
+  const balancers = world.get('loadBalancers').filter(each => isOurs(each.labels, estate.name))
+  const wantedBalancer = plannedBalancer(estate, world)
   const cost = costOf({
     servers: [...existing, ...planned],
+    loadBalancers: [
+      ...balancers,
+      ...(wantedBalancer && !balancers.some(each => each.name === wantedBalancer.name) ? [wantedBalancer] : []),
+    ],
     ...prices,
     primaryIps: world.get('primaryIps').filter(each => isOurs(each.labels, estate.name)),
     images: world.get('images').filter(each => each.labels[LABEL_KEYS.image] === GOLDEN),
@@ -52,12 +60,19 @@ export async function readCost({ estate, composition }: Opened): Promise<CostRep
   return {
     ...cost,
     atMs,
-    environments: environmentCosts(existing, prices, atMs),
+    environments: environmentCosts({ servers: existing, loadBalancers: balancers }, prices, atMs),
     table: tableFor(estate, world),
     comparison: compareWith(cost.monthly.net, estate.alternatives ?? ASSUMED_ALTERNATIVES),
     assumption: estate.alternatives ? 'config' : 'default',
     unowned: [
-      ...unownedServers(world.get('servers'), { name: estate.name, wanted: estate.servers.map(each => each.name) }, prices),
+      ...unowned(
+        { servers: world.get('servers'), loadBalancers: world.get('loadBalancers') },
+        {
+          name: estate.name,
+          wanted: [...estate.servers.map(each => each.name), ...(wantedBalancer ? [wantedBalancer.name] : [])],
+        },
+        prices,
+      ),
       ...strayAddresses(world, estate.name),
     ],
     ...(estate.monthlyCapNet === undefined ? {} : { capNet: estate.monthlyCapNet }),
@@ -73,6 +88,16 @@ const planOf = (spec: Spec, world: World<EstateWorld>) => {
   return [{ name: spec.name, type: offer.type, location: offer.location, status: 'planned' as const, ...address }]
 }
 
+/** The cluster's, as it would be ordered now: beside its first server. */
+function plannedBalancer(estate: Estate, world: World<EstateWorld>) {
+  const { cluster } = estate
+  const first = cluster?.front === 'load_balancer' ? estate.servers.find(each => cluster.servers.includes(each.name)) : undefined
+  const [place] = first ? planOf(first, world) : []
+  return cluster && place
+    ? { name: balancerName(estate.name), type: cluster.loadBalancerType, location: place.location }
+    : undefined
+}
+
 const NOTHING = { net: 0, gross: 0 }
 
 /** config.json's environments by role, at the price of what would be ordered now. */
@@ -84,6 +109,8 @@ function tableFor(estate: Estate, world: World<EstateWorld>): readonly TableRow[
     const [first] = specs
     return first ? [{ name: first.role, servers: specs.length, each: monthlyOf(first) }] : []
   })
+  const balancer = plannedBalancer(estate, world)
+  const others = balancer ? [{ name: 'load balancer', monthly: balancerRate(balancer, prices)?.monthly ?? NOTHING }] : []
   const { previews } = estate
   const preview =
     previews === undefined
@@ -92,7 +119,7 @@ function tableFor(estate: Estate, world: World<EstateWorld>): readonly TableRow[
           each: previews.substrate === 'shared' ? NOTHING : monthlyOf(previewServerSpec(estate, previews, 0)),
           max: previews.max,
         }
-  return costTable({ fixed, ...(preview ? { preview } : {}) })
+  return costTable({ fixed, others, ...(preview ? { preview } : {}) })
 }
 
 /** Addresses that are billed without a server, and no estate's. */
@@ -127,7 +154,7 @@ const HEAD = ['what', 'details', 'hour net', 'month net', 'month gross'] as cons
 
 /** Tables of at most 80 columns. Pure. */
 export function renderCost(report: CostReport): string {
-  const { currency, lines, hourly, monthly, leftovers, environments, table, comparison, unowned, capNet } = report
+  const { currency, lines, hourly, monthly, leftovers, environments, table, comparison, capNet } = report
   const row = ({ kind, name, detail, hourly: hour, monthly: month, priced }: CostLine): string[] => [
     kind === 'server' ? name : `${kind} ${name}`,
     priced ? detail : `${detail} (no price)`,
@@ -191,7 +218,7 @@ export function renderCost(report: CostReport): string {
     ),
     ...part(
       'billed and accounted for by nobody here',
-      unowned.map(each => `${each.name} ${each.why}: ${renderAmount(each.monthly.net)} ${currency} a month net`),
+      report.unowned.map(each => `${each.name} ${each.why}: ${renderAmount(each.monthly.net)} ${currency} a month net`),
     ),
     ...(capNet === undefined
       ? []

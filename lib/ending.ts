@@ -33,6 +33,7 @@ export function costNow(estate: Estate, world: World<EstateWorld>): Cost | undef
     serverTypes: world.get('serverTypes'),
     pricing: world.get('pricing'),
     primaryIps: [],
+    loadBalancers: world.has('loadBalancers') ? world.get('loadBalancers').filter(each => isOurs(each.labels, estate.name)) : [],
     images: [],
   })
 }

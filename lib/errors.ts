@@ -7,6 +7,7 @@ export type ErrorCode =
   | 'usage' // a flag or argument is wrong
   | 'config' // config.json, or another input file, is wrong
   | 'refused' // possible, but unsafe: needs another word from the operator
+  | 'over_cap' // it would cost more than config.json allows
   | 'locked' // another run holds the estate
   | 'token_missing'
   | 'token_invalid'
@@ -64,6 +65,7 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   usage: 64,
   config: 64,
   refused: 3,
+  over_cap: 3,
   locked: 3,
   name_taken: 3,
   cancelled: 130,

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { converge } from './converge.ts'
 import { openMoveStore } from './cutover/store.ts'
 import { World } from './engine/world.ts'
-import { LandfallError } from './errors.ts'
+import { hasCode, LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
 import { type PreviewSpec, previewHost, previewServerSpec } from './estate/previews.ts'
 import type { Command, Words } from './preview/desired.ts'
@@ -218,31 +218,43 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
   const estate = scopeOf(opened.estate, spec, wanted)
   const scoped = withReaders(previews, estate, [...named, ...verdicts.map(each => each.number)])
   const deps = { ...scoped.composition.deps, ...(await depsFor(previews, estate, words, text => session.reporter.warning(text))) }
-  return converge(session, scoped, {
-    steps: () =>
-      previewSteps(
-        deps,
-        verdicts.map(each => each.number),
-      ),
-    partial: true,
-    report: live => {
-      const now = verdictsIn({ spec, words }, live)
-      const up = runsIn({ spec, estate }, live).filter(each => each.state === 'up')
-      const failed = runsIn({ spec, estate }, live).filter(each => each.state === 'failed')
-      const queued = now.filter(each => each.standing === 'queued')
-      return {
-        outputs: Object.fromEntries(up.map(({ number }) => [`pr_${number}_url`, `https://${previewHost(spec.domain, number)}`])),
-        notes: [
-          { label: 'previews', text: `${up.length} of at most ${spec.max}` },
-          ...(failed.length > 0
-            ? [{ label: 'failed', text: `${failed.map(each => each.number).join(', ')}: the pull requests say why` }]
-            : []),
-          ...(queued.length > 0 ? [{ label: 'queued', text: queued.map(each => each.number).join(', ') }] : []),
-        ],
-        next: commandLine({ args: { ...session.args, action: 'list', names: [], flags: {} }, manual: session.manual }),
-      }
-    },
-  })
+  const numbers = verdicts.map(each => each.number)
+  const convergeTo = (steps: () => readonly EstateStep[]) =>
+    converge(session, scoped, {
+      steps,
+      partial: true,
+      report: live => {
+        const now = verdictsIn({ spec, words }, live)
+        const up = runsIn({ spec, estate }, live).filter(each => each.state === 'up')
+        const failed = runsIn({ spec, estate }, live).filter(each => each.state === 'failed')
+        const queued = now.filter(each => each.standing === 'queued')
+        return {
+          outputs: Object.fromEntries(
+            up.map(({ number }) => [`pr_${number}_url`, `https://${previewHost(spec.domain, number)}`]),
+          ),
+          notes: [
+            { label: 'previews', text: `${up.length} of at most ${spec.max}` },
+            ...(failed.length > 0
+              ? [{ label: 'failed', text: `${failed.map(each => each.number).join(', ')}: the pull requests say why` }]
+              : []),
+            ...(queued.length > 0 ? [{ label: 'queued', text: queued.map(each => each.number).join(', ') }] : []),
+          ],
+          next: commandLine({ args: { ...session.args, action: 'list', names: [], flags: {} }, manual: session.manual }),
+        }
+      },
+    })
+  try {
+    return await convergeTo(() => previewSteps(deps, numbers))
+  } catch (error) {
+    if (!hasCode(error, 'over_cap')) throw error
+    // What nobody wants any more costs on otherwise, and may be what the cap lacks.
+    if (runs.some(each => !wanted.includes(each.number)))
+      await convergeTo(() => [
+        removalStep(deps),
+        ...numbers.filter(number => !wanted.includes(number)).map(number => commentStep(deps, number)),
+      ])
+    throw error
+  }
 }
 
 /** "12" or "#12". @throws LandfallError usage */

@@ -22,6 +22,8 @@ export const META = { hash: 'landfall_hash', estate: 'landfall_estate' } as cons
 /** Time from leaving Consul to the end of the process: longer than anybody still sends requests there. */
 const SHUTDOWN_DELAY_MS = 10_000
 const KILL_TIMEOUT_MS = 30_000
+/** A new instance may take this long to be pulled, besides its own start. */
+const PULL_TIMEOUT_MS = 180_000
 const DEFAULT_MEMORY_MB = 256
 const CPU_MHZ = 100
 
@@ -48,6 +50,10 @@ export const chooseJobImage = (app: AppSpec, asked: string | undefined, running:
 /** Where the app's variables are kept in Nomad; the job itself may read them there without a policy. */
 export const variablesPath = (app: Pick<AppSpec, 'name'>): string => `nomad/jobs/${app.name}`
 
+/** How long a new instance may take until it is healthy. */
+export const healthyDeadlineMs = ({ health }: Pick<AppSpec, 'health'>): number =>
+  PULL_TIMEOUT_MS + (health ? health.startMs + (health.intervalMs + health.timeoutMs) * health.retries : 60_000)
+
 export interface JobContext {
   readonly estate: string
   readonly cluster: Pick<ClusterSpec, 'datacenter'>
@@ -62,7 +68,6 @@ export function renderJob(app: AppSpec, context: JobContext): WantedJob {
   const values = createHmac('sha256', context.hashKey.reveal())
   for (const [name, value] of variables) values.update(`${name}\0${value.reveal()}\0`)
   const variablesHash = values.digest('hex').slice(0, 16)
-  const startMs = app.health ? app.health.startMs + (app.health.intervalMs + app.health.timeoutMs) * app.health.retries : 60_000
   const task = {
     Name: app.name,
     Driver: 'docker',
@@ -128,8 +133,9 @@ export function renderJob(app: AppSpec, context: JobContext): WantedJob {
       AutoRevert: true,
       HealthCheck: 'checks',
       MinHealthyTime: ns(5_000),
-      HealthyDeadline: ns(Math.max(120_000, startMs * 2)),
-      ProgressDeadline: ns(Math.max(300_000, startMs * 4)),
+      HealthyDeadline: ns(healthyDeadlineMs(app)),
+      // None: the first instance that fails ends the rollout, instead of being tried again and again.
+      ProgressDeadline: 0,
     },
     TaskGroups: [group],
   }

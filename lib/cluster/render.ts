@@ -67,7 +67,7 @@ export function consulFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSe
           // Takes effect when the first leader is elected: there is no moment without access rules.
           ...(server ? { initial_management: secrets.consulManagement.reveal() } : {}),
           agent: secrets.consulAgent.reveal(),
-          default: secrets.consulAgent.reveal(),
+          default: secrets.consulReader.reveal(),
         },
       },
       // A restarted agent is the same member again; one that is switched off for good is cleaned up when its successor has joined.

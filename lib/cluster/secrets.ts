@@ -19,8 +19,10 @@ export interface ClusterSecrets {
   /** May do everything; UUIDs of our own making, so that a repeated bootstrap is the same bootstrap. */
   readonly consulManagement: Secret
   readonly nomadManagement: Secret
-  /** What Consul's agents say about themselves, and what DNS may see. */
+  /** What Consul's agents say about themselves with. */
   readonly consulAgent: Secret
+  /** What whoever shows no token may do on a machine, DNS too: find services. */
+  readonly consulReader: Secret
   /** What Nomad registers services with. */
   readonly consulNomad: Secret
 }
@@ -32,6 +34,7 @@ const FIELDS = [
   'consulManagement',
   'nomadManagement',
   'consulAgent',
+  'consulReader',
   'consulNomad',
 ] as const
 
@@ -47,6 +50,7 @@ export const generateSecrets = (ca: { readonly certificate: string; readonly key
     consulManagement: uuid('consul token'),
     nomadManagement: uuid('nomad token'),
     consulAgent: uuid('consul agent token'),
+    consulReader: uuid('consul reader token'),
     consulNomad: uuid('consul token of nomad'),
   }
 }
@@ -89,6 +93,7 @@ export const parseSecrets = (text: string, server: string): ClusterSecrets => {
     consulManagement: secret('consulManagement'),
     nomadManagement: secret('nomadManagement'),
     consulAgent: secret('consulAgent'),
+    consulReader: secret('consulReader'),
     consulNomad: secret('consulNomad'),
   }
 }

@@ -3,9 +3,9 @@
  * would be at its largest, and what something else would cost. Everything is counted in whole millionths, see cost.ts.
  */
 
-import type { Money, Server } from '../providers/ports/cloud.ts'
+import type { LoadBalancer, Money, Pricing, Server } from '../providers/ports/cloud.ts'
 import { sumPrices, timesPrice } from './cost.ts'
-import { type MonthCost, monthCost, rateOf } from './cost-months.ts'
+import { type MonthCost, monthCost, type Rate, rateOf } from './cost-months.ts'
 import type { Alternative } from './estate.ts'
 import { LABEL_KEYS } from './labels.ts'
 
@@ -15,36 +15,54 @@ export interface EnvironmentCost {
   readonly servers: readonly string[]
   readonly monthly: Money
   readonly month: MonthCost
-  /** Servers that the vendor names no price for; they count as nothing. */
+  /** What the vendor names no price for; it counts as nothing. */
   readonly unpriced: readonly string[]
 }
 
 export type BilledServer = Pick<Server, 'name' | 'type' | 'location' | 'ipv4' | 'labels' | 'createdAt'>
-type Prices = Parameters<typeof rateOf>[1]
+export type BilledBalancer = Pick<LoadBalancer, 'name' | 'type' | 'location' | 'labels' | 'createdAt'>
+type Prices = Parameters<typeof rateOf>[1] & { readonly pricing: Pick<Pricing, 'primaryIps' | 'loadBalancers'> }
 
 const NOTHING: Money = { net: 0, gross: 0 }
 
-const environmentOf = ({ labels }: BilledServer): string => {
+/** Undefined when the vendor names no price. */
+export const balancerRate = (
+  { type, location }: Pick<BilledBalancer, 'type' | 'location'>,
+  { pricing }: { readonly pricing: Pick<Pricing, 'loadBalancers'> },
+): Rate | undefined => pricing.loadBalancers?.find(each => each.type === type && each.location === location)
+
+const environmentOf = ({ labels }: Pick<BilledServer, 'labels'>): string => {
   const number = labels[LABEL_KEYS.pullRequest]
   return number === undefined ? (labels[LABEL_KEYS.role] ?? 'other') : `preview ${number}`
 }
 
-/** Servers with their addresses, by role; previews by number, after the others. */
-export function environmentCosts(servers: readonly BilledServer[], prices: Prices, nowMs: number): readonly EnvironmentCost[] {
-  const groups = [...Map.groupBy(servers, environmentOf)]
+export interface Billed {
+  readonly servers: readonly BilledServer[]
+  readonly loadBalancers: readonly BilledBalancer[]
+}
+
+/** Servers with their addresses and load balancers, by role; previews by number, after the others. */
+export function environmentCosts({ servers, loadBalancers }: Billed, prices: Prices, nowMs: number): readonly EnvironmentCost[] {
+  const billed = [
+    ...servers.map(each => ({ ...each, kind: 'server' as const, rate: rateOf(each, prices) })),
+    ...loadBalancers.map(each => ({ ...each, kind: 'balancer' as const, rate: balancerRate(each, prices) })),
+  ]
+  const groups = [...Map.groupBy(billed, environmentOf)]
   const numberIn = (name: string) => Number(/^preview (\d+)$/.exec(name)?.[1] ?? 0)
   return groups
     .map(([name, members]): EnvironmentCost => {
-      const priced = members.map(server => ({ server, rate: rateOf(server, prices) }))
-      const months = priced.map(({ server, rate }) =>
-        rate ? monthCost(rate, Date.parse(server.createdAt), nowMs) : { soFar: NOTHING, forecast: NOTHING },
+      const months = members.map(({ createdAt, rate }) =>
+        rate ? monthCost(rate, Date.parse(createdAt), nowMs) : { soFar: NOTHING, forecast: NOTHING },
       )
       return {
         name,
-        servers: members.map(each => each.name).sort(),
-        monthly: sumPrices(priced.map(({ rate }) => rate?.monthly ?? NOTHING)),
+        servers: members
+          .filter(each => each.kind === 'server')
+          .map(each => each.name)
+          .sort(),
+        monthly: sumPrices(members.map(({ rate }) => rate?.monthly ?? NOTHING)),
         month: { soFar: sumPrices(months.map(each => each.soFar)), forecast: sumPrices(months.map(each => each.forecast)) },
-        unpriced: priced.filter(each => each.rate === undefined).map(each => each.server.name),
+        unpriced: members.filter(each => each.rate === undefined).map(each => each.name),
       }
     })
     .sort((a, b) => numberIn(a.name) - numberIn(b.name) || (a.name < b.name ? -1 : 1))
@@ -53,6 +71,8 @@ export function environmentCosts(servers: readonly BilledServer[], prices: Price
 export interface TableInput {
   /** Environments that are always there. */
   readonly fixed: readonly { readonly name: string; readonly servers: number; readonly each: Money }[]
+  /** What is billed besides servers. */
+  readonly others?: readonly { readonly name: string; readonly monthly: Money }[]
   /** One preview; nothing when they share a server that is among the fixed ones. */
   readonly preview?: { readonly each: Money; readonly max: number }
 }
@@ -68,14 +88,17 @@ export interface TableRow {
 const TYPICAL = [5, 8] as const
 
 /** What a month and a year cost: each environment, with the usual number of previews, and with as many as are allowed. */
-export function costTable({ fixed, preview }: TableInput): readonly TableRow[] {
+export function costTable({ fixed, others = [], preview }: TableInput): readonly TableRow[] {
   const row = (name: string, servers: number, monthly: Money): TableRow => ({
     name,
     servers,
     monthly,
     annual: timesPrice(monthly, 12),
   })
-  const rows = fixed.map(({ name, servers, each }) => row(name, servers, timesPrice(each, servers)))
+  const rows = [
+    ...fixed.map(({ name, servers, each }) => row(name, servers, timesPrice(each, servers))),
+    ...others.map(({ name, monthly }) => row(name, 0, monthly)),
+  ]
   const base = sumPrices(rows.map(each => each.monthly))
   const count = rows.reduce((sum, each) => sum + each.servers, 0)
   const withPreviews = (name: string, n: number) =>
@@ -121,18 +144,22 @@ export interface Unowned {
   readonly monthly: Money
 }
 
-/** Servers that are billed and that no config.json accounts for. */
-export function unownedServers(
-  servers: readonly BilledServer[],
+/** Servers and load balancers that are billed and that no config.json accounts for. `wanted` are the names of both. */
+export function unowned(
+  { servers, loadBalancers }: Billed,
   estate: { readonly name: string; readonly wanted: readonly string[] },
   prices: Prices,
 ): readonly Unowned[] {
-  return servers.flatMap((server): Unowned[] => {
-    const owner = server.labels[LABEL_KEYS.estate]
-    const isPreview = server.labels[LABEL_KEYS.pullRequest] !== undefined
-    const monthly = rateOf(server, prices)?.monthly ?? NOTHING
-    if (owner === undefined) return [{ name: `server ${server.name}`, why: 'belongs to no estate of Landfall', monthly }]
-    if (owner !== estate.name || isPreview || estate.wanted.includes(server.name)) return []
-    return [{ name: `server ${server.name}`, why: 'is of this estate, and config.json no longer wants it', monthly }]
-  })
+  const judge = (kind: string, { name, labels }: Pick<BilledServer, 'name' | 'labels'>, rate: Rate | undefined): Unowned[] => {
+    const owner = labels[LABEL_KEYS.estate]
+    const isPreview = labels[LABEL_KEYS.pullRequest] !== undefined
+    const found = { name: `${kind} ${name}`, monthly: rate?.monthly ?? NOTHING }
+    if (owner === undefined) return [{ ...found, why: 'belongs to no estate of Landfall' }]
+    if (owner !== estate.name || isPreview || estate.wanted.includes(name)) return []
+    return [{ ...found, why: 'is of this estate, and config.json no longer wants it' }]
+  }
+  return [
+    ...servers.flatMap(each => judge('server', each, rateOf(each, prices))),
+    ...loadBalancers.flatMap(each => judge('load balancer', each, balancerRate(each, prices))),
+  ]
 }

@@ -4,7 +4,7 @@
  * change; the API tells only today's, so a line is what the same thing would cost when ordered now.
  */
 
-import type { Image, Money, Pricing, PrimaryIp, Server, ServerType } from '../providers/ports/cloud.ts'
+import type { Image, LoadBalancer, Money, Pricing, PrimaryIp, Server, ServerType } from '../providers/ports/cloud.ts'
 import { LABEL_KEYS } from './labels.ts'
 
 /** Only what is used of the port's objects, so that planned things can be priced too. */
@@ -15,13 +15,14 @@ export interface CostInputs {
   readonly serverTypes: readonly (Pick<ServerType, 'name'> & {
     readonly offers: readonly Pick<ServerType['offers'][number], 'location' | 'hourly' | 'monthly'>[]
   })[]
-  readonly pricing: Pick<Pricing, 'currency' | 'snapshotGbMonth' | 'primaryIps'>
+  readonly pricing: Pick<Pricing, 'currency' | 'snapshotGbMonth' | 'primaryIps' | 'loadBalancers'>
   readonly primaryIps: readonly Pick<PrimaryIp, 'name' | 'type' | 'ip' | 'location' | 'serverId'>[]
+  readonly loadBalancers: readonly Pick<LoadBalancer, 'name' | 'type' | 'location'>[]
   readonly images: readonly Pick<Image, 'id' | 'description' | 'kind' | 'status' | 'sizeGb' | 'createdAt' | 'labels'>[]
 }
 
 export interface CostLine {
-  readonly kind: 'server' | 'ipv4' | 'ipv6' | 'snapshot'
+  readonly kind: 'server' | 'ipv4' | 'ipv6' | 'load balancer' | 'snapshot'
   readonly name: string
   /** "cx33, nbg1" */
   readonly detail: string
@@ -89,6 +90,19 @@ const ipLine = (type: 'ipv4' | 'ipv6', name: string, location: string, detail: s
   }
 }
 
+/** Its public addresses are part of its price. */
+const balancerLine = ({ name, type, location }: CostInputs['loadBalancers'][number], { pricing }: CostInputs): CostLine => {
+  const price = pricing.loadBalancers?.find(each => each.type === type && each.location === location)
+  return {
+    kind: 'load balancer',
+    name,
+    detail: `${type}, ${location}`,
+    hourly: price?.hourly ?? FREE,
+    monthly: price?.monthly ?? FREE,
+    priced: price !== undefined,
+  }
+}
+
 const isCopy = (image: CostInputs['images'][number]): boolean => image.kind === 'snapshot' && image.status !== 'unavailable'
 
 const snapshotLine = (image: CostInputs['images'][number], { pricing }: CostInputs): CostLine => {
@@ -117,7 +131,7 @@ const isSuperseded = (image: CostInputs['images'][number], images: CostInputs['i
  * it has `ipv4`, so that planned servers are priced like real ones.
  */
 export const costOf = (inputs: CostInputs): Cost => {
-  const { servers, primaryIps, images } = inputs
+  const { servers, primaryIps, loadBalancers, images } = inputs
   const snapshots = images.filter(isCopy)
   const implicit = servers.filter(
     server =>
@@ -128,6 +142,7 @@ export const costOf = (inputs: CostInputs): Cost => {
     ...servers.map(server => serverLine(server, inputs)),
     ...implicit.map(server => ipLine('ipv4', server.name, server.location, 'public IPv4', inputs)),
     ...primaryIps.map(ip => ipLine(ip.type, ip.name, ip.location, ip.ip, inputs)),
+    ...loadBalancers.map(balancer => balancerLine(balancer, inputs)),
     ...snapshots.map(image => snapshotLine(image, inputs)),
   ].filter(line => !line.priced || line.monthly.net !== 0)
   const leftovers = [

@@ -1,6 +1,14 @@
 /** Applications in the cluster: their variables, then their jobs, rolled out beside the old version and watched to the end. */
 
-import { chooseJobImage, META, renderJob, type Variables, variablesPath, type WantedJob } from '../cluster/job.ts'
+import {
+  chooseJobImage,
+  healthyDeadlineMs,
+  META,
+  renderJob,
+  type Variables,
+  variablesPath,
+  type WantedJob,
+} from '../cluster/job.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
@@ -19,6 +27,8 @@ export interface JobDeps extends ClusterDeps {
 }
 
 const POLL_MS = 1_000
+/** From one instance's deadline to Nomad's word about the rollout. */
+const MARGIN_MS = 60_000
 const LAST_LINES_BYTES = 2_000
 
 const nomadAt = async (deps: ClusterDeps, world: WorldView<EstateWorld>): Promise<Nomad> =>
@@ -159,8 +169,7 @@ async function follow(
   signal: AbortSignal,
   log: (line: string) => void,
 ): Promise<void> {
-  const startMs = app.health ? app.health.startMs + (app.health.intervalMs + app.health.timeoutMs) * app.health.retries : 60_000
-  const deadlineMs = deps.clock.monotonicMs() + Math.max(300_000, startMs * 4) + 60_000
+  const deadlineMs = deps.clock.monotonicMs() + healthyDeadlineMs(app) + MARGIN_MS
   let last = ''
   for (;;) {
     const nomad = await nomadAt(deps, world)

@@ -95,12 +95,14 @@ const settleNomad = (deps: ClusterDeps, name: string) => async (live: Live, sign
 const POLICIES = {
   'landfall-agent':
     'node_prefix "" { policy = "write" }\nservice_prefix "" { policy = "read" }\nagent_prefix "" { policy = "read" }\n',
+  'landfall-reader': 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n',
   'landfall-nomad':
     'agent_prefix "" { policy = "read" }\nnode_prefix "" { policy = "read" }\nservice_prefix "" { policy = "write" }\n',
 } as const
 
 const tokensOf = (secrets: ClusterSecrets): readonly { policy: keyof typeof POLICIES; secret: Secret }[] => [
   { policy: 'landfall-agent', secret: secrets.consulAgent },
+  { policy: 'landfall-reader', secret: secrets.consulReader },
   { policy: 'landfall-nomad', secret: secrets.consulNomad },
 ]
 

@@ -1,6 +1,7 @@
 /** Previews: what is not wanted goes first, then each wanted one is put on its machine. */
 
 import { blocked, type Change, done, todo } from '../engine/step.ts'
+import { rateOf } from '../estate/cost-months.ts'
 import { previewHost } from '../estate/previews.ts'
 import { diffPreviews } from '../preview/desired.ts'
 import type { EstateStep } from './deps.ts'
@@ -60,10 +61,7 @@ export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
 
 const monthlyOf = (world: View, name: string): number | undefined => {
   const server = world.get('servers').find(each => each.name === name)
-  return world
-    .get('serverTypes')
-    .find(type => type.name === server?.type)
-    ?.offers.find(each => each.location === server?.location)?.monthly.net
+  return server && rateOf(server, { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') })?.monthly.net
 }
 
 /** Previews that nobody wants any more are gone; before anything is deployed, so that there are never more than allowed. */
@@ -74,7 +72,7 @@ export function removalStep(deps: PreviewDeps): EstateStep {
     noun: 'preview',
     title: 'no preview is left that nobody wants',
     needs: spec.substrate === 'shared' ? [`preview host ${spec.host}`] : [],
-    reads: [...PREVIEW_SLICES, ...(spec.substrate === 'servers' ? (['serverTypes'] as const) : [])],
+    reads: [...PREVIEW_SLICES, ...(spec.substrate === 'servers' ? (['serverTypes', 'pricing'] as const) : [])],
     order: 'parallel',
     look(world) {
       const verdicts = verdictsIn(deps, world)

@@ -90,7 +90,12 @@ async function rehearse(): Promise<{ requests: readonly TransportRequest[]; left
     }
     const server = await losing('/servers', () => hetzner.createServer(input))
     await hetzner.waitServerRunning(server.id, new AbortController().signal)
-    const service = { listenPort: 80, targetPort: 80, health: { path: '/', intervalS: 3, timeoutS: 1, retries: 2 } }
+    const service = {
+      protocol: 'http',
+      listenPort: 80,
+      targetPort: 80,
+      health: { port: 80, path: '/', intervalS: 3, timeoutS: 1, retries: 2 },
+    } as const
     const balancer = await losing('/load_balancers', () =>
       hetzner.createLoadBalancer({
         name: `door-${n}`,
@@ -98,7 +103,7 @@ async function rehearse(): Promise<{ requests: readonly TransportRequest[]; left
         location: 'fsn1',
         networkId: network.id,
         selector: 'landfall/estate=shop',
-        services: [service],
+        services: [service, { ...service, protocol: 'tcp', listenPort: 443, targetPort: 443 }],
         labels,
       }),
     )

@@ -49,15 +49,17 @@ export function createBalancers(deps: Deps): Balancers {
   }
 }
 
-const serviceToWire = ({ listenPort, targetPort, health }: BalancerService) => ({
-  protocol: 'http',
+const serviceToWire = ({ protocol, listenPort, targetPort, health }: BalancerService) => ({
+  protocol,
   listen_port: listenPort,
   destination_port: targetPort,
   proxyprotocol: false,
-  http: { cookie_name: 'HCLBSTICKY', cookie_lifetime: 300, timeout_idle: 60, sticky_sessions: false },
+  ...(protocol === 'http'
+    ? { http: { cookie_name: 'HCLBSTICKY', cookie_lifetime: 300, timeout_idle: 60, sticky_sessions: false } }
+    : {}),
   health_check: {
     protocol: 'http',
-    port: targetPort,
+    port: health.port,
     interval: health.intervalS,
     timeout: health.timeoutS,
     retries: health.retries,
@@ -66,6 +68,7 @@ const serviceToWire = ({ listenPort, targetPort, health }: BalancerService) => (
 })
 
 interface WireBalancer extends WireNamed {
+  readonly created?: string | null
   readonly public_net?: {
     readonly ipv4?: { readonly ip?: string | null } | null
     readonly ipv6?: { readonly ip?: string | null } | null
@@ -75,9 +78,11 @@ interface WireBalancer extends WireNamed {
   readonly load_balancer_type?: { readonly name?: string | null } | null
   readonly services?:
     | readonly {
+        readonly protocol?: string | null
         readonly listen_port?: number | null
         readonly destination_port?: number | null
         readonly health_check?: {
+          readonly port?: number | null
           readonly interval?: number | null
           readonly timeout?: number | null
           readonly retries?: number | null
@@ -109,6 +114,7 @@ const balancerFromWire = (wire: WireBalancer): LoadBalancer => ({
   labels: labelsFromWire(wire.labels),
   type: wire.load_balancer_type?.name ?? '',
   location: wire.location?.name ?? '',
+  createdAt: wire.created ?? '',
   ...(wire.public_net?.ipv4?.ip ? { ipv4: wire.public_net.ipv4.ip } : {}),
   ...(wire.public_net?.ipv6?.ip ? { ipv6: wire.public_net.ipv6.ip } : {}),
   networkIds: (wire.private_net ?? []).flatMap(net => (net.network ? [String(net.network)] : [])),
@@ -117,9 +123,11 @@ const balancerFromWire = (wire: WireBalancer): LoadBalancer => ({
     .flatMap(target => target.targets ?? (target.server ? [target] : []))
     .flatMap(target => (target.server?.id ? [{ serverId: String(target.server.id), state: stateOf(target) }] : [])),
   services: (wire.services ?? []).map(service => ({
+    protocol: service.protocol === 'tcp' ? ('tcp' as const) : ('http' as const),
     listenPort: service.listen_port ?? 0,
     targetPort: service.destination_port ?? 0,
     health: {
+      port: service.health_check?.port ?? 0,
       path: service.health_check?.http?.path ?? '',
       intervalS: service.health_check?.interval ?? 0,
       timeoutS: service.health_check?.timeout ?? 0,

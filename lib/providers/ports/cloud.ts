@@ -152,12 +152,19 @@ export interface Server {
   readonly deleteProtected: boolean
 }
 
-/** What a load balancer takes on one port, over HTTP, and how it sees that a target is well. */
+/** What a load balancer takes on one port, and how it sees that a target is well. With `tcp` it reads nothing of what it passes on. */
 export interface BalancerService {
+  readonly protocol: 'http' | 'tcp'
   readonly listenPort: number
   readonly targetPort: number
-  /** A target that fails `retries` checks in a row, `intervalS` apart, gets no more requests. */
-  readonly health: { readonly path: string; readonly intervalS: number; readonly timeoutS: number; readonly retries: number }
+  /** Asked over HTTP. A target that fails `retries` checks in a row, `intervalS` apart, gets no more requests. */
+  readonly health: {
+    readonly port: number
+    readonly path: string
+    readonly intervalS: number
+    readonly timeoutS: number
+    readonly retries: number
+  }
 }
 
 export interface LoadBalancer {
@@ -166,6 +173,8 @@ export interface LoadBalancer {
   readonly labels: Labels
   readonly type: string
   readonly location: string
+  /** ISO 8601. */
+  readonly createdAt: string
   readonly ipv4?: string
   readonly ipv6?: string
   readonly networkIds: readonly string[]

@@ -87,7 +87,7 @@ describe('a cluster of three', () => {
   )
 
   test(
-    'shows a stranger nothing but SSH, and an agent without a certificate nothing at all',
+    'shows a stranger nothing but SSH, and one without a token on a machine nothing that matters',
     async () => {
       const ports = [22, 80, 443, 4646, 4647, 4648, 8300, 8301, 8500, 8600] as const
       for (const { ipv4, ipv6 } of rig.sandbox.controls.hetzner.serversForMachines()) {
@@ -98,8 +98,13 @@ describe('a cluster of three', () => {
         expect(await reached(STRANGER.ipv4, ipv4 ?? '')).toEqual([22])
         expect(await reached(STRANGER.ipv6, ipv6?.replace('/64', '1') ?? '')).toEqual([22])
       }
+      // On a machine itself, whoever shows no token finds services and changes nothing.
       const asked = 'curl -s -o /dev/null -w "%{http_code}" http://127.0.0.1'
-      expect(await rig.inside('node-1', `${asked}:8500/v1/kv/?keys`)).toBe('403')
+      for (const path of ['kv/stolen', 'agent/service/register', 'catalog/register', 'acl/token'])
+        expect(
+          await rig.inside('node-1', `${asked}:8500/v1/${path} -X PUT -d '{"Name":"x","Node":"x","Address":"192.0.2.1"}'`),
+        ).toBe('403')
+      expect(await rig.inside('node-1', `${asked}:8500/v1/agent/self`)).toBe('403')
       expect(await rig.inside('node-1', `${asked}:4646/v1/jobs`)).toBe('403')
       for (const name of ['consul.d/consul.json', 'nomad.d/nomad.json', 'landfall/cluster.json'])
         expect(await rig.inside('node-1', `stat -c %a /etc/${name}`)).toBe('600')

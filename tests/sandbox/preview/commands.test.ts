@@ -87,6 +87,17 @@ test(
     expect(refused.code).toBe(3)
     expect(refused.output).toContain('the estate costs 15.97 a month net; config.json caps it at 12.00')
     expect(scene.writes(before)).toEqual([])
+
+    // What nobody wants any more goes nevertheless: it is what the cap lacks.
+    expect([...scene.servers()].sort()).toEqual(['acme-pr-1', 'previews'])
+    scene.github.setPull(REPOSITORY, 1, { state: 'closed' })
+    scene.github.setPull(REPOSITORY, 3)
+    const again = await scene.run('preview event --json', { timeoutMs: 60_000 })
+    expect({ code: again.code, output: again.output }).toEqual({ code: 3, output: expect.stringContaining('15.97 a month net') })
+    expect(scene.servers()).toEqual(['previews'])
+    scene.github.setPull(REPOSITORY, 3, { draft: true })
+    expect((await scene.run('preview event --json', { timeoutMs: 60_000 })).code).toBe(0)
+    expect([...scene.servers()].sort()).toEqual(['acme-pr-2', 'previews'])
   },
   LIMIT,
 )

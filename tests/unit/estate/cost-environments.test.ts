@@ -5,13 +5,7 @@ import fc from 'fast-check'
 import { renderCostPage } from '../../../lib/cost-page.ts'
 import { type CostReport, renderCost } from '../../../lib/cost-report.ts'
 import { renderAmount } from '../../../lib/estate/cost.ts'
-import {
-  type BilledServer,
-  compareWith,
-  costTable,
-  environmentCosts,
-  unownedServers,
-} from '../../../lib/estate/cost-environments.ts'
+import { type BilledServer, compareWith, costTable, environmentCosts, unowned } from '../../../lib/estate/cost-environments.ts'
 import { billedBetween, monthCost, previewCost } from '../../../lib/estate/cost-months.ts'
 
 const both = (net: number) => ({ net, gross: net })
@@ -87,7 +81,7 @@ describe('a month', () => {
 })
 
 test('by environment and pull request, to the cent', () => {
-  const costs = environmentCosts(SERVERS, prices, NOW)
+  const costs = environmentCosts({ servers: SERVERS, loadBalancers: [] }, prices, NOW)
   expect(
     costs.map(({ name, servers, monthly, month }) => [
       name,
@@ -104,6 +98,53 @@ test('by environment and pull request, to the cent', () => {
     // So far as above. To the end of November 253.5 hours, so 254: 254 × 0.0064 = 1.6256.
     ['preview 12', 1, '0.99', '1.63', '3.99'],
   ])
+})
+
+describe('a load balancer', () => {
+  const balancer = (labels: Record<string, string>) => ({
+    name: 'acme-cluster',
+    type: 'lb11',
+    location: 'nbg1',
+    createdAt: '2026-10-03T00:00:00Z',
+    labels,
+  })
+  const withBalancers = {
+    ...prices,
+    pricing: {
+      ...prices.pricing,
+      loadBalancers: [{ type: 'lb11', location: 'nbg1', hourly: both(0.0084), monthly: both(5.39) }],
+    },
+  }
+
+  test('belongs to the environment of its servers', () => {
+    const own = balancer({ 'landfall/estate': 'acme', 'landfall/role': 'production' })
+    const [production] = environmentCosts({ servers: SERVERS, loadBalancers: [own] }, withBalancers, NOW)
+    expect(production?.servers).toEqual(['prod-1', 'prod-2', 'prod-3'])
+    // 620 hours × 0.0084 = 5.208, and 20.832 of the servers; then 5.39 and 20.97.
+    expect(production?.month).toEqual({ soFar: both(26.04), forecast: both(26.36) })
+    expect(production?.monthly).toEqual(both(26.36))
+  })
+
+  test('is a line of the table, and named when it is nobody’s', () => {
+    const rows = costTable({
+      fixed: [{ name: 'production', servers: 3, each: both(6.99) }],
+      others: [{ name: 'load balancer', monthly: both(5.39) }],
+    })
+    expect(rows.map(row => [row.name, row.servers, renderAmount(row.monthly.net)])).toEqual([
+      ['production', 3, '20.97'],
+      ['load balancer', 0, '5.39'],
+      ['total', 3, '26.36'],
+    ])
+    const found = unowned(
+      { servers: [], loadBalancers: [balancer({}), balancer({ 'landfall/estate': 'acme' })] },
+      { name: 'acme', wanted: [] },
+      withBalancers,
+    )
+    expect(found.map(each => [each.name, each.why, each.monthly.net])).toEqual([
+      ['load balancer acme-cluster', 'belongs to no estate of Landfall', 5.39],
+      ['load balancer acme-cluster', 'is of this estate, and config.json no longer wants it', 5.39],
+    ])
+  })
 })
 
 test('the document’s table: its sums hold, but for the line "typical"', () => {
@@ -135,10 +176,11 @@ test('what is billed and nobody’s is named with its price; previews and wanted
   const stray = { ...server('forgotten', 'cx33', '2026-01-01T00:00:00Z', {}), labels: {} }
   const old = server('web-9', 'cx23', '2026-01-01T00:00:00Z', { 'landfall/role': 'web' })
   expect(
-    unownedServers([...SERVERS, stray, old], { name: 'acme', wanted: ['prod-1', 'prod-2', 'prod-3'] }, prices).map(each => [
-      each.name,
-      renderAmount(each.monthly.net),
-    ]),
+    unowned(
+      { servers: [...SERVERS, stray, old], loadBalancers: [] },
+      { name: 'acme', wanted: ['prod-1', 'prod-2', 'prod-3'] },
+      prices,
+    ).map(each => [each.name, renderAmount(each.monthly.net)]),
   ).toEqual([
     ['server forgotten', '6.99'],
     ['server web-9', '3.99'],
@@ -153,7 +195,7 @@ describe('shown', () => {
     monthly: both(6.49),
     leftovers: [],
     atMs: NOW,
-    environments: environmentCosts(SERVERS, prices, NOW),
+    environments: environmentCosts({ servers: SERVERS, loadBalancers: [] }, prices, NOW),
     table: costTable({ fixed: [{ name: 'production', servers: 3, each: both(4.59) }], preview: { each: both(4.59), max: 15 } }),
     comparison: compareWith(6.49, [{ name: 'Vercel Pro', monthly: 0, perSeat: 20, seats: 1, rate: 0.9 }]),
     assumption: 'default',

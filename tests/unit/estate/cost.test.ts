@@ -39,7 +39,7 @@ const snapshot = (id: string, createdAt: string, labels: Record<string, string> 
   createdAt,
   labels,
 })
-const none: CostInputs = { servers: [], serverTypes, pricing, primaryIps: [], images: [] }
+const none: CostInputs = { servers: [], serverTypes, pricing, primaryIps: [], loadBalancers: [], images: [] }
 
 describe('cost', () => {
   test('two servers with their addresses, to the cent', () => {
@@ -53,6 +53,19 @@ describe('cost', () => {
       'ipv4 prod-dokploy 0.50',
     ])
     expect(cost.leftovers).toEqual([])
+  })
+
+  test('a load balancer is a line, its addresses are in its price', () => {
+    const loadBalancers = [{ name: 'acme-cluster', type: 'lb11', location: 'nbg1' }]
+    const priced = {
+      ...pricing,
+      loadBalancers: [{ type: 'lb11', location: 'nbg1', hourly: price(0.0084), monthly: price(5.39, 6.4141) }],
+    }
+    const cost = costOf({ ...none, pricing: priced, servers: [server('node-1', 'cx33')], loadBalancers })
+    // 6.49 + 0.50 + 5.39.
+    expect(cost.monthly.net).toBe(12.38)
+    expect(cost.lines.at(-1)).toMatchObject({ kind: 'load balancer', name: 'acme-cluster', detail: 'lb11, nbg1' })
+    expect(costOf({ ...none, loadBalancers }).lines).toMatchObject([{ name: 'acme-cluster', priced: false }])
   })
 
   test('a planned server is priced like a real one', () =>
