@@ -1,8 +1,7 @@
 /** Previews opened: the estate with a server for each pull request that needs one, GitHub joined, and the plan that every command carries out. */
 
-import { readFileSync } from 'node:fs'
+import { orderingOf } from './certificates.ts'
 import { converge } from './converge.ts'
-import { openMoveStore } from './cutover/store.ts'
 import { World } from './engine/world.ts'
 import { hasCode, LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
@@ -16,7 +15,7 @@ import { recordStep, zoneStep } from './steps/dns.ts'
 import { estateSteps } from './steps/estate.ts'
 import { createMachineReader, machineStep } from './steps/machine.ts'
 import { previewHostStep, previewStep, removalStep } from './steps/preview.ts'
-import { type CertificateDeps, previewCertificateStep } from './steps/preview-certificate.ts'
+import { type PreviewCertificateDeps, previewCertificateStep } from './steps/preview-certificate.ts'
 import { commentStep } from './steps/preview-comment.ts'
 import { edgeStep } from './steps/preview-deploy.ts'
 import { runsIn, verdictsIn } from './steps/preview-kit.ts'
@@ -66,12 +65,10 @@ async function depsFor(
   estate: Estate,
   words: Words,
   warn: (text: string) => void,
-): Promise<CertificateDeps> {
+): Promise<PreviewCertificateDeps> {
   const { opened, spec, github } = previews
-  const { composition, directory } = opened
-  const { context, environment } = composition.parts
-  const store = openMoveStore(directory)
-  const { generateKey } = await import('./providers/acme/keys.ts')
+  const { composition } = opened
+  const { environment } = composition.parts
   const gitToken = environment.lookup('PREVIEW_GIT_TOKEN')
   let last: Promise<unknown> = Promise.resolve()
   return {
@@ -88,19 +85,7 @@ async function depsFor(
       last = next.catch(() => undefined)
       return next
     },
-    store,
-    makeKey: generateKey,
-    email: `admin@${estate.dns?.zone ?? ''}`,
-    acme: async () => {
-      const { createAcme, LETSENCRYPT_DIRECTORY } = await import('./providers/acme/acme.ts')
-      const url = environment.acmeDirectoryUrl ?? LETSENCRYPT_DIRECTORY
-      return createAcme({
-        directory: url,
-        accountKey: () => store.accountKey(new URL(url).href, () => generateKey('ACME account key')),
-        ...(environment.caFile ? { caPem: readFileSync(environment.caFile, 'utf8') } : {}),
-        context,
-      })
-    },
+    ...(await orderingOf({ ...opened, estate })),
   }
 }
 
@@ -179,7 +164,7 @@ function scopeOf(estate: Estate, spec: PreviewSpec, numbers: readonly number[]):
   }
 }
 
-function previewSteps(deps: Deps & CertificateDeps, numbers: readonly number[]): EstateStep[] {
+function previewSteps(deps: Deps & PreviewCertificateDeps, numbers: readonly number[]): EstateStep[] {
   const { spec, estate } = deps
   const servers = estate.servers.filter(each => each.pullRequest !== undefined)
   return [

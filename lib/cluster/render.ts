@@ -170,16 +170,18 @@ const ROUTE = (app: AppSpec): readonly string[] => [
   '\t}',
 ]
 
+const TLS = '/etc/caddy/tls'
+
 export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Files {
   const sites = cluster.apps.flatMap(app =>
     app.domains.flatMap(domain => {
-      // Behind a load balancer TLS ends there, and several Caddys could not share one certificate.
-      const scheme = domain.https && cluster.front === 'caddy' ? '' : 'http://'
+      const scheme = domain.https ? '' : 'http://'
+      const shared = cluster.certificateNames.includes(domain.host) ? [`\ttls ${TLS}/cert.pem ${TLS}/key.pem`] : []
       const route =
         domain.path === '/'
           ? ROUTE(app)
           : [`\thandle ${domain.path.replace(/\/$/, '')}/* {`, ...ROUTE(app).map(line => `\t${line}`), '\t}']
-      return [{ site: `${scheme}${domain.host}`, route }]
+      return [{ site: `${scheme}${domain.host}`, route, shared }]
     }),
   )
   const bySite = Map.groupBy(sites, each => each.site)
@@ -195,7 +197,17 @@ export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Fil
     `\trespond ${CADDY_HEALTH_PATH} 200`,
     '\trespond "There is no such site here." 404',
     '}',
-    ...[...bySite].flatMap(([site, routes]) => ['', `${site} {`, ...routes.flatMap(each => each.route), '}']),
+    ...[...bySite].flatMap(([site, routes]) => [
+      '',
+      `${site} {`,
+      ...(routes[0]?.shared ?? []),
+      ...routes.flatMap(each => each.route),
+      '}',
+      // Caddy's own redirect would come after the answer of those that ask for no site.
+      ...(site.startsWith('http://') || bySite.has(`http://${site}`)
+        ? []
+        : ['', `http://${site} {`, '\tredir https://{host}{uri} 308', '}']),
+    ]),
     '',
   ].join('\n')
   return {

@@ -118,14 +118,20 @@ export function openMoveStore(directory: string): MoveStore {
 }
 
 /** When a certificate ends and what it is called by; undefined for text that is none. */
-export function readPem(
-  pem: string,
-): { readonly notAfterMs: number; readonly fingerprint: string; covers(name: string): boolean } | undefined {
+export function readPem(pem: string):
+  | {
+      readonly notAfterMs: number
+      readonly fingerprint: string
+      readonly names: readonly string[]
+      covers(name: string): boolean
+    }
+  | undefined {
   try {
     const parsed = new X509Certificate(pem)
     return {
       notAfterMs: Date.parse(parsed.validTo),
       fingerprint: parsed.fingerprint256,
+      names: (parsed.subjectAltName ?? '').split(', ').map(each => each.replace(/^DNS:/, '')),
       covers: name => parsed.checkHost(name) !== undefined,
     }
   } catch {

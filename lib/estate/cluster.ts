@@ -28,6 +28,8 @@ export interface ClusterSpec {
   readonly reservedMemoryMb: number
   readonly programs: Readonly<Record<'consul' | 'nomad' | 'caddy', ProgramSpec>>
   readonly apps: readonly AppSpec[]
+  /** Names whose TLS its Caddys end with one certificate, sorted; none where each Caddy orders its own. */
+  readonly certificateNames: readonly string[]
 }
 
 const QUORUMS = [1, 3, 5]
@@ -50,17 +52,21 @@ export const clusterOf = (config: Config): ClusterSpec | undefined => {
   const { cluster } = config
   if (cluster === undefined) return undefined
   const servers = groupNamed(config, cluster.servers)?.names ?? []
+  const front = frontOf(config)
+  const apps = Object.entries(config.apps ?? {}).flatMap(([name, app]) =>
+    isInCluster(config, app) ? [appFrom(config, name, app)] : [],
+  )
+  const secure = apps.flatMap(app => app.domains.flatMap(domain => (domain.https ? [domain.host] : [])))
   return {
     servers,
     workers: groupNamed(config, cluster.workers)?.names ?? [],
-    front: frontOf(config),
+    front,
     loadBalancerType: cluster.load_balancer_type ?? 'lb11',
     datacenter: projectOf(config) ?? '',
     reservedMemoryMb: cluster.reserved_memory_mb ?? 512,
     programs: { consul: programOf(cluster.consul), nomad: programOf(cluster.nomad), caddy: programOf(cluster.caddy) },
-    apps: Object.entries(config.apps ?? {}).flatMap(([name, app]) =>
-      isInCluster(config, app) ? [appFrom(config, name, app)] : [],
-    ),
+    apps,
+    certificateNames: front === 'load_balancer' ? [...new Set(secure)].sort() : [],
   }
 }
 
@@ -133,9 +139,18 @@ const checkClusterApps = (config: Config, say: Say) => {
       say([...path, 'source', 'image'], 'is missing: the cluster runs finished images', [...path, 'source'])
     if (app.health?.command !== undefined)
       say([...path, 'health', 'command'], 'is not used by the cluster: Consul asks over HTTP, at health.path')
-    for (const [index, domain] of (app.domains ?? []).entries())
+    for (const [index, domain] of (app.domains ?? []).entries()) {
+      const zone = config.dns?.domain
+      const inZone = zone !== undefined && (domain.host === zone || domain.host?.endsWith(`.${zone}`))
+      if (frontOf(config) === 'load_balancer' && domain.https !== false && domain.host !== undefined && !inZone)
+        say(
+          [...path, 'domains', index, 'host'],
+          `lies outside of ${zone ?? 'any zone of the file'}, so its certificate cannot be proved by DNS: add "https": false, or set "cluster": {"front": "caddy"}`,
+          ['dns', 'domain'],
+        )
       for (const key of ['service', 'resolver', 'strip_path', 'port'] as const)
         if (domain[key] !== undefined) say([...path, 'domains', index, key], 'is not used by the cluster')
+    }
   }
 }
 

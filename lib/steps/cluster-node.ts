@@ -7,7 +7,7 @@ import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { ProgramSpec } from '../estate/cluster.ts'
-import { type ClusterDeps, type NodeState, secretsOf } from './cluster-world.ts'
+import { type ClusterDeps, certificateHashOf, type NodeState, type SharedCertificate, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { runProgram, targetOf } from './machine.ts'
 import { findServer } from './server.ts'
@@ -17,6 +17,7 @@ type Live = World<EstateWorld>
 type OpenNode = Extract<NodeState, { state: 'open' }>
 
 export const SECRETS_STEP = 'cluster secrets'
+export const CERTIFICATE_STEP = 'cluster certificate'
 export const partStepId = (part: Part, name: string): string => `${part} ${name}`
 
 const POLL_MS = 500
@@ -149,7 +150,13 @@ const filesOf = (deps: ClusterDeps, part: Part, node: Node, secrets: ClusterSecr
       : caddyFiles(deps.cluster, deps.estate.dns ? `admin@${deps.estate.dns.zone}` : undefined)
 
 /** What of a part differs from the wanted, in words; empty when nothing does. Pure. */
-export function differences(part: Part, have: OpenNode['parts'][Part], files: Files, program: ProgramSpec): readonly string[] {
+export function differences(
+  part: Part,
+  have: OpenNode['parts'][Part],
+  files: Files,
+  program: ProgramSpec,
+  shared?: Pick<SharedCertificate, 'certificate'>,
+): readonly string[] {
   const wanted = program.version
   return [
     ...(have.version === undefined
@@ -159,6 +166,7 @@ export function differences(part: Part, have: OpenNode['parts'][Part], files: Fi
         : []),
     ...(have.files === 'none' ? ['configure it'] : have.files === hashOf(files) ? [] : ['its configuration']),
     ...(needsCertificate(part) && have.certificate === 'bad' ? ['its certificate'] : []),
+    ...(shared && have.certificateHash !== certificateHashOf(shared.certificate) ? ['the certificate of its names'] : []),
     ...(have.running ? [] : ['start it']),
   ]
 }
@@ -181,7 +189,10 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
       if (!node || !secrets) return blocked(node ? "the cluster's secrets" : whyClosed(world, name), later)
       const files = filesOf(deps, part, { name, role, privateIp: node.privateIp, interface: node.interface }, secrets)
       const have = node.parts[part]
-      const different = differences(part, have, files, deps.cluster.programs[part])
+      const nomad = world.get('nomad')
+      const shared = part === 'caddy' && nomad.state === 'up' ? nomad.certificate : undefined
+      if (part === 'caddy' && deps.cluster.certificateNames.length > 0 && !shared) return blocked('the certificate', later)
+      const different = differences(part, have, files, deps.cluster.programs[part], shared)
       if (different.length === 0) return done(`${part} ${have.version ?? ''}`.trim())
       return todo({
         kind: have.files === 'none' ? 'create' : 'change',
@@ -204,6 +215,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
               URL: url,
               SHA256: sha256,
               ...(issued ? { CA: secrets.caCertificate, CERT: issued.certificate, KEY: issued.key } : {}),
+              ...(shared ? { CERT: shared.certificate, KEY: shared.privateKey } : {}),
               ...(part === 'consul' ? { JOIN: joinOf(deps, live) } : {}),
             },
             signal,
@@ -212,7 +224,14 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
             ...open,
             parts: {
               ...open.parts,
-              [part]: { ...have, ...(version ? { version } : {}), running: true, files: hashOf(files), certificate: 'good' },
+              [part]: {
+                ...have,
+                ...(version ? { version } : {}),
+                running: true,
+                files: hashOf(files),
+                certificate: 'good',
+                certificateHash: certificateHashOf(shared?.certificate ?? issued?.certificate ?? ''),
+              },
             },
           }))
           // What the program found or fetched where the file names no version is read again at the end.

@@ -5,7 +5,7 @@ import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { Secret } from '../secret.ts'
-import { openNode, partStep, partStepId, secretsStep, waitFor } from './cluster-node.ts'
+import { CERTIFICATE_STEP, openNode, partStep, partStepId, secretsStep, waitFor } from './cluster-node.ts'
 import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { targetOf } from './machine.ts'
@@ -322,7 +322,7 @@ export function clusterSteps(deps: ClusterDeps): EstateStep[] {
     nomadReadyStep(deps),
     ...chained(
       servers,
-      ['consul tokens'],
+      ['consul tokens', ...(deps.cluster.certificateNames.length > 0 ? [CERTIFICATE_STEP] : [])],
       (name, needs) => partStep(deps, { part: 'caddy', name, role: 'server', needs, settle: async () => {} }),
       name => partStepId('caddy', name),
     ),

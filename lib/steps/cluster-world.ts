@@ -1,9 +1,11 @@
 /** What is observed of a cluster: each of its machines over SSH, then Consul and Nomad through a tunnel to the first that answers. */
 
+import { createHash } from 'node:crypto'
 import { variablesPath } from '../cluster/job.ts'
 import { isGoodCertificate } from '../cluster/pki.ts'
 import type { Part } from '../cluster/render.ts'
 import { type ClusterSecrets, parseSecrets } from '../cluster/secrets.ts'
+import { readPem } from '../cutover/store.ts'
 import type { Clock } from '../engine/clock.ts'
 import { hasCode, LandfallError } from '../errors.ts'
 import { contains, parseCidr } from '../estate/address.ts'
@@ -11,8 +13,9 @@ import type { ClusterSpec } from '../estate/cluster.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { Consul, Deployment, Job, Nomad, NomadNode, Quorum } from '../providers/ports/cluster.ts'
 import type { Target } from '../providers/ports/machine.ts'
-import type { Secret } from '../secret.ts'
+import { Secret } from '../secret.ts'
 import type { Deps } from './deps.ts'
+import { isLasting } from './dns-certificate.ts'
 import { type MachineState, parseFactLines, targetOf } from './machine.ts'
 import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
@@ -24,7 +27,26 @@ interface PartState {
   /** SHA-256 of its configuration and unit. */
   readonly files: string
   readonly certificate: 'good' | 'bad'
+  /** SHA-256 of its certificate; empty without one. */
+  readonly certificateHash: string
 }
+
+/** Where Nomad keeps what the cluster's Caddys serve. */
+export const SHARED_CERTIFICATE_PATH = 'landfall/certificate'
+
+export interface SharedCertificate {
+  /** With its chain. */
+  readonly certificate: string
+  readonly privateKey: Secret
+  readonly names: readonly string[]
+  readonly notAfterMs: number
+  /** Good for a month more. */
+  readonly lasting: boolean
+  /** For the next write. */
+  readonly index: number
+}
+
+export const certificateHashOf = (pem: string): string => (pem === '' ? '' : createHash('sha256').update(pem).digest('hex'))
 
 export type NodeState =
   | { readonly state: 'closed'; readonly why: string }
@@ -65,6 +87,7 @@ export type NomadState =
       readonly nodes: readonly NomadNode[]
       /** Of wanted apps, and all others that carry our mark, by id. */
       readonly jobs: Readonly<Record<string, JobState>>
+      readonly certificate?: SharedCertificate
       readonly variables: Readonly<Record<string, { readonly items: ReadonlyMap<string, Secret>; readonly index: number }>>
     }
 
@@ -121,6 +144,7 @@ export async function readNode(
       running: values[`${name}_state`] === 'active' || (name !== 'caddy' && values[`${name}_state`] === 'activating'),
       files: values[`${name}_files`] ?? 'none',
       certificate: certificateOf(pem, secrets, address, deps.clock),
+      certificateHash: certificateHashOf(pem),
     }
   }
   return {
@@ -178,6 +202,22 @@ async function askFirst<T>(hosts: readonly Target[], ask: (host: Target) => Prom
   return away(why)
 }
 
+function sharedFrom(
+  { items, index }: { readonly items: ReadonlyMap<string, Secret>; readonly index: number },
+  nowMs: number,
+): SharedCertificate {
+  const certificate = items.get('certificate')?.reveal() ?? ''
+  const facts = readPem(certificate)
+  return {
+    certificate,
+    privateKey: new Secret('key of the cluster’s certificate', items.get('key')?.reveal() ?? ''),
+    names: facts?.names ?? [],
+    notAfterMs: facts?.notAfterMs ?? 0,
+    lasting: isLasting(facts?.notAfterMs ?? 0, nowMs),
+    index,
+  }
+}
+
 export function readConsul(deps: ClusterDeps, servers: readonly Server[], nodes: Nodes): Promise<ConsulState> {
   const secrets = secretsOf(nodes)
   return askFirst<ConsulState>(
@@ -232,10 +272,12 @@ export function readNomad(deps: ClusterDeps, servers: readonly Server[], nodes: 
             return found ? [[app.name, found] as const] : []
           }),
       )
+      const shared = deps.cluster.certificateNames.length === 0 ? undefined : await nomad.findVariables(SHARED_CERTIFICATE_PATH)
       return {
         state: 'up',
         leader: true,
         token: 'known',
+        ...(shared ? { certificate: sharedFrom(shared, deps.clock.nowMs()) } : {}),
         ...(quorum.state === 'formed' ? { quorum } : {}),
         nodes: nodesThere,
         jobs: Object.fromEntries(jobs.flat()),

@@ -24,7 +24,7 @@ function reportOf({ deps }: OpenedCluster) {
       outputs: {
         ...outputsOf(deps.estate, world),
         ...(balancer?.ipv4 ? { load_balancer_ip: balancer.ipv4 } : {}),
-        ...(site ? { environment_url: `http${site.https && deps.cluster.front === 'caddy' ? 's' : ''}://${site.host}` } : {}),
+        ...(site ? { environment_url: `http${site.https ? 's' : ''}://${site.host}` } : {}),
         nomad_ui_url: `http://127.0.0.1:${NOMAD_PORT}/ui`,
         consul_ui_url: `http://127.0.0.1:${CONSUL_PORT}/ui`,
       },

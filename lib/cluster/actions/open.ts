@@ -2,6 +2,7 @@
 
 import { readInputs } from '../../apps/inputs.ts'
 import { chooseApps } from '../../apps/open.ts'
+import { orderingOf } from '../../certificates.ts'
 import type { Readers } from '../../engine/world.ts'
 import { LandfallError } from '../../errors.ts'
 import type { AppSpec } from '../../estate/apps.ts'
@@ -9,11 +10,13 @@ import type { Target } from '../../providers/ports/machine.ts'
 import { flagValues, type Opened, type Session } from '../../script.ts'
 import type { Secret } from '../../secret.ts'
 import { balancerStep } from '../../steps/balancer.ts'
+import { sharedCertificateStep } from '../../steps/cluster-certificate.ts'
 import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
 import { clusterSteps } from '../../steps/cluster-quorum.ts'
 import { readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
 import type { Deps, EstateStep } from '../../steps/deps.ts'
 import { recordStep, zoneStep } from '../../steps/dns.ts'
+import type { CertificateDeps } from '../../steps/dns-certificate.ts'
 import { estateSteps } from '../../steps/estate.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
@@ -25,7 +28,7 @@ export const NOMAD_PORT = 4646
 export interface OpenedCluster {
   /** With readers for the cluster's slices. */
   readonly opened: Opened
-  readonly deps: JobDeps & Deps
+  readonly deps: JobDeps & CertificateDeps & Deps
   /** The chosen apps, or all of the cluster's. */
   readonly apps: readonly AppSpec[]
   /** A loopback address here that leads to a port of the machine's loopback; the same one for the same wish. */
@@ -76,8 +79,9 @@ export async function openCluster(session: Session, names: readonly string[]): P
   const through = (target: Target, port: number, token: Secret | undefined) =>
     tunnelTo(target, port).then(baseUrl => ({ baseUrl, context: parts.context, ...(token ? { token } : {}) }))
 
-  const deps: JobDeps & Deps = {
+  const deps: JobDeps & CertificateDeps & Deps = {
     ...base,
+    ...(await orderingOf(opened)),
     cluster,
     async consulOn(target, token) {
       const { createConsul } = await import('../../providers/cluster/consul.ts')
@@ -125,6 +129,7 @@ export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateS
     ...(deps.cluster.front === 'load_balancer' ? [balancerStep(deps, deps.cluster)] : []),
     ...(records.length > 0 ? [zoneStep(deps), ...records.map(record => recordStep(deps, record))] : []),
     ...clusterSteps(deps),
+    ...(deps.cluster.certificateNames.length > 0 ? [sharedCertificateStep(deps)] : []),
     ...jobSteps(deps, deps.cluster.apps, 'all'),
   ]
 }

@@ -32,7 +32,7 @@ const withApp = (image: string) => ({
       memory_mb: 64,
       env_file: 'web.env',
       health: { path: '/', interval_s: 1, timeout_s: 1, start_s: 5, retries: 2 },
-      domains: [{ host: 'www.example.com' }],
+      domains: [{ host: 'www.example.com', https: false }, { host: 'secure.example.com' }],
     },
   },
 })
@@ -66,6 +66,16 @@ async function expectNothingToDo(): Promise<void> {
   const { changes, applied, requests } = await succeed('cluster', 'apply', '--yes')
   const writes = Object.values(requests as Record<string, { writes: number }>).reduce((sum, each) => sum + each.writes, 0)
   expect({ changes, applied, writes }).toEqual({ changes: 0, applied: 0, writes: 0 })
+}
+
+/** Each of the machines ends TLS itself, with a certificate that holds, and sends plain HTTP there. */
+async function expectSecure(text: string): Promise<void> {
+  const each = (answer: { status: string; location: string; text: string }) => NODES.map(machine => ({ machine, ...answer }))
+  const sorted = async (url: string) => [...(await rig.ask(url))].sort((a, b) => (a.machine < b.machine ? -1 : 1))
+  expect(await sorted('https://secure.example.com/')).toEqual(each({ status: '200', location: '', text }))
+  expect(await sorted('http://secure.example.com/a?b')).toEqual(
+    each({ status: '308', location: 'https://secure.example.com/a?b', text: '' }),
+  )
 }
 
 const say = (text: string) => process.stderr.write(`${text}\n`)
@@ -120,6 +130,7 @@ describe('a cluster of three', () => {
       const first = await succeed('cluster', 'apply', '--yes')
       expect(first.outputs).toMatchObject({ environment_url: 'http://www.example.com' })
       await expectNothingToDo()
+      await expectSecure('version 1')
       const visitors = await rig.visitors()
       await Bun.sleep(2_000)
       configure(withApp('test/app:2'))
@@ -169,6 +180,8 @@ describe('a cluster of three', () => {
       await rig.loadApp('node-2')
       await expectNothingToDo()
       expect((await rig.script('cluster', 'status')).code).toBe(0)
+      // The new one serves the certificate too, without a new order.
+      await expectSecure('version 2')
     },
     STEP_MS,
   )

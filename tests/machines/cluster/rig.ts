@@ -37,6 +37,10 @@ export interface ClusterRig {
   loadApp(machine: string): Promise<void>
   /** Visitors of www.example.com from now on, through a balancer at the private address that the sandbox's has. */
   visitors(): Promise<{ stop(): Promise<BalancerReport> }>
+  /** What each machine's Caddy answers at its private address, asked as the balancer would, with the sandbox's authority alone trusted. */
+  ask(
+    url: string,
+  ): Promise<readonly { readonly machine: string; readonly status: string; readonly location: string; readonly text: string }[]>
   /** Cuts a machine's power: it ends at once, and tells nobody. */
   kill(machine: string): Promise<void>
   close(): Promise<void>
@@ -110,11 +114,34 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
     if (exitCode !== 0) throw new Error(`On ${machine}, "${command}" ended with ${exitCode}: ${stderr.trim()}`)
     return stdout.trim()
   }
+  const { router } = containers.namespaces
+  const caFile = sandbox.environment.LANDFALL_CA_FILE ?? ''
+  /** Gives the router the balancer's address in the private network. */
+  const joinNetwork = async (): Promise<void> => {
+    const { balancers, networks } = sandbox.controls.hetzner.dump()
+    const address = `${balancers[0]?.privateNets[0]?.ip}/16`
+    await run(['ip', '-netns', router, 'address', 'replace', address, 'dev', `n${networks[0]?.id}`])
+  }
   return {
     sandbox,
     cwd,
     containers,
     inside,
+    async ask(url) {
+      await joinNetwork()
+      const { hostname, port, protocol } = new URL(url)
+      return Promise.all(
+        sandbox.controls.hetzner.dump().servers.map(async server => {
+          const resolve = `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}:${server.privateNets[0]?.ip}`
+          const words = ['curl', '--silent', '--show-error', '--max-time', '10', '--cacert', caFile, '--resolve', resolve]
+          const format = '\n%{http_code} %{redirect_url}'
+          const said = await run(['nsenter', `--net=/run/netns/${router}`, '--', ...words, '--write-out', format, url])
+          const lines = said.trimEnd().split('\n')
+          const [status = '', location = ''] = (lines.at(-1) ?? '').split(' ')
+          return { machine: server.name, status, location, text: lines.slice(0, -1).join('\n').trim() }
+        }),
+      )
+    },
     async script(...words) {
       const [name = '', ...rest] = words
       const child = Bun.spawn([process.execPath, join(ROOT, `scripts/${name}.ts`), ...rest, '--json'], {
@@ -138,11 +165,9 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
       await inside(machine, `docker load --quiet --input ${APP_ARCHIVE}`)
     },
     async visitors() {
-      const { balancers, networks, servers } = sandbox.controls.hetzner.dump()
+      const { balancers, servers } = sandbox.controls.hetzner.dump()
       const [balancer] = balancers
-      const router = containers.namespaces.router
-      const address = `${balancer?.privateNets[0]?.ip}/16`
-      await run(['ip', '-netns', router, 'address', 'replace', address, 'dev', `n${networks[0]?.id}`])
+      await joinNetwork()
       const wish = {
         targets: servers.flatMap(server => server.privateNets.map(net => net.ip)),
         host: 'www.example.com',

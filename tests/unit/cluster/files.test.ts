@@ -18,6 +18,7 @@ const clusterOf = (count: number): ClusterSpec => {
     network: {},
     placement_groups: ['nodes'],
     servers: { node: { type: 'cx33', count, placement_group: 'nodes' } },
+    dns: { domain: 'example.com' },
     cluster: { servers: 'node' },
     apps: {
       web: { source: { image: 'web:1' }, domains: [{ host: 'www.example.com' }, { host: 'www.example.com', path: '/api' }] },
@@ -107,13 +108,15 @@ describe('the configuration', () => {
         expect(text).not.toContain(secret.reveal())
   })
 
-  test('of Caddy: TLS on one server, plain HTTP behind a load balancer, paths before the rest', () => {
+  test('of Caddy: a certificate of its own on one server, the shared one behind a load balancer, paths before the rest', () => {
     const alone = caddyFiles(clusterOf(1), 'admin@example.com').config.reveal()
     const behind = caddyFiles(clusterOf(3), undefined).config.reveal()
     expect(alone).toContain('\nwww.example.com {')
-    expect(behind).toContain('\nhttp://www.example.com {')
+    expect(behind).toContain('\nwww.example.com {\n\ttls /etc/caddy/tls/cert.pem /etc/caddy/tls/key.pem\n')
+    expect(alone).not.toContain('\ttls ')
     for (const text of [alone, behind]) {
       expect(text).toContain('name web.service.consul')
+      expect(text).toContain('\nhttp://www.example.com {\n\tredir https://{host}{uri} 308\n}')
       expect(text).toContain('handle /api/* {')
       // Names in an SRV answer are Consul's own.
       expect(text.match(/resolvers 127\.0\.0\.1:8600/g)).toHaveLength(4)

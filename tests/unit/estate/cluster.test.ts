@@ -39,6 +39,7 @@ test('three servers stand behind a load balancer, closed to the internet but for
     datacenter: 'acme',
   })
   expect(cluster?.apps.map(app => app.name)).toEqual(['web'])
+  expect(cluster?.certificateNames).toEqual(['www.example.com'])
   expect(platform?.apps).toEqual([])
   expect(servers.find(spec => spec.name === 'node-1')).toMatchObject({ firewalls: ['acme-cluster'], placementGroup: 'nodes' })
   expect(firewalls.find(each => each.name === 'acme-cluster')?.rules.flatMap(rule => rule.port ?? [])).toEqual(['22'])
@@ -88,6 +89,11 @@ describe('a mistake is said', () => {
       'is checked before it runs',
     ],
     ['an app to be built', { ...GOOD, apps: { web: { source: { github: 'acme/web' } } } }, 'the cluster runs finished images'],
+    [
+      'a name whose certificate nobody can prove',
+      { ...GOOD, apps: { web: { source: { image: 'web:1' }, domains: [{ host: 'www.example.org' }] } } },
+      'lies outside of example.com',
+    ],
     ['both at once', { ...GOOD, cluster: { servers: 'node', workers: 'node' } }, 'is cluster.servers already'],
   ]
   for (const [title, config, says] of cases) test(title, () => expect(mistakesOf(config)).toContain(says))

@@ -88,7 +88,7 @@ if [ -n "${CERT-}" ]; then
   mkdir -p "${config%/*}/tls"
   chown "$owner" "${config%/*}/tls"
   chmod 700 "${config%/*}/tls"
-  put "${config%/*}/tls/ca.pem" "$CA"
+  if [ -n "${CA-}" ]; then put "${config%/*}/tls/ca.pem" "$CA"; fi
   put "${config%/*}/tls/cert.pem" "$CERT"
   put "${config%/*}/tls/key.pem" "$KEY"
 fi
@@ -109,7 +109,7 @@ if [ "$state" != active ] && [ "$state" != activating ]; then
   systemctl reset-failed "$PART.service" 2>/dev/null || true
   systemctl start --no-block "$PART.service"
   changed="$changed started"
-elif [ "$PART" = caddy ] && [ "$changed" = ' Caddyfile' ]; then
+elif [ "$PART" = caddy ] && [ -n "$changed" ] && ! echo "$changed" | grep -q -e program -e service; then
   systemctl reload caddy.service || fail "Caddy did not take its new configuration: $(journalctl -u caddy -n 1 -o cat --no-pager)"
 elif [ -n "$changed" ]; then
   systemctl restart --no-block "$PART.service"
