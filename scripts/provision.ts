@@ -4,6 +4,7 @@ import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { rebuildEstate } from '../lib/rebuild.ts'
+import { scaleServers } from '../lib/scale.ts'
 import { defineScript } from '../lib/script.ts'
 import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 import { provisionSteps } from '../lib/steps/estate.ts'
@@ -15,6 +16,7 @@ const provision = defineScript({
     actions: [
       { name: 'apply', about: 'create what is missing, wait until it runs, install NixOS where the config says so' },
       { name: 'plan', about: 'show what apply would do; the same as --plan' },
+      { name: 'scale', about: 'give servers, one after another, the type that config.json names; disks and addresses stay' },
       {
         name: 'rebuild',
         about: 'from scratch: build the image, delete the servers, make them anew; addresses, certificates and backups stay',
@@ -22,6 +24,7 @@ const provision = defineScript({
       { name: 'destroy', about: 'delete everything that carries the estate’s labels' },
     ],
     flags: [
+      { name: 'server', value: 'SERVER', many: true, about: 'scale: this server alone' },
       { name: 'reinstall', value: 'SERVER', many: true, about: 'erase this server although it runs NixOS, and install it anew' },
       { name: 'drop', value: 'addresses|certificates', many: true, about: 'rebuild: do not keep these' },
       {
@@ -40,6 +43,10 @@ const provision = defineScript({
     ],
     examples: [
       { command: 'bun scripts/provision.ts rebuild --plan', about: 'what would be lost, and what stays' },
+      {
+        command: 'bun scripts/provision.ts scale --server prod-dokploy --plan',
+        about: 'up or down: the price, the disk, the pause',
+      },
       { command: 'bun scripts/provision.ts plan', about: 'what would change, and what it costs' },
       { command: 'bun scripts/provision.ts apply --yes --json', about: 'in CI' },
       { command: 'bun scripts/provision.ts apply --sandbox --config examples/two-servers.json', about: 'a rehearsal' },
@@ -51,6 +58,7 @@ const provision = defineScript({
   async run(session) {
     const opened = await session.open()
     if (session.args.action === 'rebuild') return rebuildEstate(session, opened)
+    if (session.args.action === 'scale') return scaleServers(session, opened)
     if (session.args.action === 'destroy')
       return converge(session, opened, {
         steps: destroySteps,

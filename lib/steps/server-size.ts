@@ -6,14 +6,20 @@ import type { ServerSpec } from '../estate/estate.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { findServer } from './server.ts'
 
+export const sizeStepId = (name: string): string => `size ${name}`
+
 /** The server has the first of its types that can be had where it stands. */
-export function serverSizeStep(deps: Pick<Deps, 'estate' | 'cloud'>, spec: ServerSpec): EstateStep {
+export function serverSizeStep(
+  deps: Pick<Deps, 'estate' | 'cloud'>,
+  spec: ServerSpec,
+  needs: readonly string[] = [],
+): EstateStep {
   const { estate, cloud } = deps
   return {
-    id: `size ${spec.name}`,
+    id: sizeStepId(spec.name),
     noun: 'server',
     title: `${spec.name} has the size that config.json wants`,
-    needs: [],
+    needs,
     reads: ['servers', 'serverTypes', 'pricing'],
     typicalMs: 120_000,
     look(world) {
@@ -33,12 +39,21 @@ export function serverSizeStep(deps: Pick<Deps, 'estate' | 'cloud'>, spec: Serve
           `${spec.name} is ${now.architecture}, and ${offer.type} is ${offer.architecture}.`,
           'Choose a type of the same architecture.',
         )
+      const diskGb = server.diskGb ?? now?.diskGb ?? 0
+      if (diskGb > offer.diskGb)
+        return refused(
+          `${spec.name} has a disk of ${diskGb} GB, and ${offer.type} only ${offer.diskGb} GB: a disk never shrinks.`,
+          `Name a type with at least ${diskGb} GB in config.json, or make the server anew.`,
+        )
       const before = now?.offers.find(each => each.location === server.location)?.monthly.net ?? 0
       return todo({
         kind: 'change',
         summary: `change ${spec.name} from ${server.type} to ${offer.type}`,
         details: [
-          'it is shut down for it and does not answer for about two minutes; disk and addresses stay',
+          'it is shut down for it and does not answer for about two minutes; its addresses stay',
+          diskGb === offer.diskGb
+            ? `its disk stays at ${diskGb} GB`
+            : `its disk stays at ${diskGb} of ${offer.diskGb} GB, so that it can go back`,
           `${before.toFixed(2)} → ${offer.monthly.net.toFixed(2)} ${world.get('pricing').currency} a month net`,
         ],
         monthlyNet: offer.monthly.net - before,

@@ -222,6 +222,7 @@ function serverFromWire(wire: WireDroplet, firewalls: readonly WireFirewall[]): 
     status: STATES[wire.status ?? ''] ?? 'unknown',
     labels: labelsFromTags(wire.tags ?? []),
     type: wire.size_slug ?? '',
+    ...(wire.disk ? { diskGb: wire.disk } : {}),
     location: wire.region?.slug ?? '',
     ...(ipv4 === undefined ? {} : { ipv4 }),
     ...(ipv6 === undefined ? {} : { ipv6 }),

@@ -11,6 +11,7 @@ export interface WireDroplet {
   readonly locked?: boolean | null
   readonly created_at?: string | null
   readonly size_slug?: string | null
+  readonly disk?: number | null
   readonly region?: { readonly slug?: string | null } | null
   readonly image?: { readonly id: number } | null
   readonly vpc_uuid?: string | null

@@ -215,6 +215,7 @@ interface WireServer extends WireNamed {
     readonly firewalls?: readonly { readonly id: WireId; readonly status?: string | null }[] | null
   } | null
   readonly private_net?: readonly { readonly network?: WireId | null; readonly ip?: string | null }[] | null
+  readonly primary_disk_size?: number | null
   readonly server_type?: { readonly name?: string | null } | null
   readonly location?: { readonly name?: string | null } | null
   readonly image?: { readonly id: WireId } | null
@@ -243,6 +244,7 @@ function serverFromWire(wire: WireServer): Server {
     status: STATES[wire.status ?? ''] ?? 'unknown',
     labels: labelsFromWire(wire.labels),
     type: wire.server_type?.name ?? '',
+    ...(wire.primary_disk_size ? { diskGb: wire.primary_disk_size } : {}),
     location: wire.location?.name ?? '',
     ...(ipv4?.ip ? { ipv4: ipv4.ip } : {}),
     ...(ipv6?.ip ? { ipv6: firstAddress(ipv6.ip) } : {}),

@@ -135,6 +135,8 @@ export interface Server {
   readonly status: 'starting' | 'running' | 'off' | 'stopping' | 'busy' | 'deleting' | 'unknown'
   readonly labels: Labels
   readonly type: string
+  /** Size of its disk, which grows with no change of its type. */
+  readonly diskGb?: number
   readonly location: string
   readonly ipv4?: string
   /** The first usable address of the server's /64. */
