@@ -202,6 +202,8 @@ async function apply<W>(step: Step<W>, change: Change<W>, progress: Progress, ex
       log(unwritten instanceof Error ? unwritten.message : String(unwritten))
     })
     throw error
+  } finally {
+    world.changed()
   }
   if (change.kind !== 'wait') progress.applied += 1
   await journal.outcome(intent, { state: 'done', elapsedMs: clock.monotonicMs() - startedMs })

@@ -1,4 +1,4 @@
-/** The proof of a run: what was touched is read again, and every step must say done. */
+/** The proof of a run: what was touched and not read since the last change is read again, and every step must say done. */
 
 import { LandfallError } from '../errors.ts'
 import type { Clock } from './clock.ts'
@@ -19,7 +19,7 @@ const FIRST_PAUSE_MS = 250
 const LONGEST_PAUSE_MS = 2_000
 
 /**
- * Reads the touched slices again and looks at every step.
+ * Reads the touched slices again, unless a step has read them after the last change, and looks at every step.
  * @throws LandfallError `unverified`, naming each step and what it still wants
  */
 export async function verify<W>({ steps, world, clock, signal, settleMs }: Verification<W>): Promise<void> {
@@ -31,7 +31,7 @@ export async function verify<W>({ steps, world, clock, signal, settleMs }: Verif
   }
 
   const deadlineMs = clock.monotonicMs() + settleMs
-  let wanting = await unfinished(touched)
+  let wanting = await unfinished(world.unproven)
   for (let pauseMs = FIRST_PAUSE_MS; wanting.length > 0; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
     const leftMs = deadlineMs - clock.monotonicMs()
     const again = [...slicesOf(wanting.map(({ step }) => step))].filter(slice => touched.has(slice))

@@ -18,6 +18,9 @@ export class World<W> implements WorldView<W> {
   readonly #touched = new Set<keyof W>()
   readonly #stale = new Set<keyof W>()
   readonly #edits = new Map<keyof W, number>()
+  /** How many changes had ended when the present value began to be read from the world; absent for a value that a change wrote. */
+  readonly #seenAfter = new Map<keyof W, number>()
+  #ended = 0
 
   constructor(readers: Readers<W>) {
     this.#readers = readers
@@ -54,6 +57,16 @@ export class World<W> implements WorldView<W> {
     this.#edited(slice)
   }
 
+  /** A change has ended, well or not: what was read before says nothing of what it did. */
+  changed(): void {
+    this.#ended += 1
+  }
+
+  /** What was touched, without the slices that were read after the last change had ended. */
+  get unproven(): ReadonlySet<keyof W> {
+    return new Set([...this.#touched].filter(slice => !this.#isSeen(slice)))
+  }
+
   get touched(): ReadonlySet<keyof W> {
     return this.#touched
   }
@@ -69,7 +82,12 @@ export class World<W> implements WorldView<W> {
     }
   }
 
+  #isSeen(slice: keyof W): boolean {
+    return this.#seenAfter.get(slice) === this.#ended
+  }
+
   #edited(slice: keyof W): void {
+    this.#seenAfter.delete(slice)
     this.#edits.set(slice, (this.#edits.get(slice) ?? 0) + 1)
   }
 
@@ -94,14 +112,20 @@ export class World<W> implements WorldView<W> {
   async #read<K extends keyof W>(slice: K, askedBy: readonly (keyof W)[]): Promise<void> {
     this.#stale.delete(slice)
     const edits = this.#edits.get(slice)
+    const ended = this.#ended
+    const asked = new Set<keyof W>()
     try {
       const value = await this.#readers[slice](async dependency => {
         await this.#know(dependency, [...askedBy, slice])
+        asked.add(dependency)
         return this.get(dependency)
       })
       // An answer that was under way while a change wrote to the slice may lack what the change made: it is asked for again.
-      if (this.#edits.get(slice) === edits) this.#values.set(slice, value)
-      else if (this.#values.has(slice)) this.#stale.add(slice)
+      if (this.#edits.get(slice) === edits) {
+        this.#values.set(slice, value)
+        if ([...asked].every(dependency => this.#isSeen(dependency) || !this.#touched.has(dependency)))
+          this.#seenAfter.set(slice, ended)
+      } else if (this.#values.has(slice)) this.#stale.add(slice)
     } catch (error) {
       if (this.#values.has(slice)) this.#stale.add(slice)
       throw error

@@ -19,6 +19,8 @@ export type Wish =
     }
   | { readonly kind: 'rollback'; readonly release: string | undefined }
 
+type Deploy = Extract<Wish, { kind: 'deploy' }>
+
 export interface StackHost {
   /** Unique among the hosts of a run; the slice's name. */
   readonly key: string
@@ -52,16 +54,35 @@ export interface StackReading {
 export function stackReaders(reading: StackReading): Readers<StackWorld> {
   // "The release before" is another one once the rollback is done: it is chosen at the first look and kept.
   const targets = new Map<string, string>()
-  return Object.fromEntries(reading.hosts.map(host => [host.key, () => readHost(reading, host, targets)]))
+  const wanted = new Map<string, Wanted>()
+  return Object.fromEntries(
+    reading.hosts.map(host => [
+      host.key,
+      async () => {
+        if (reading.wish.kind === 'rollback') return readRollback(reading, host, targets)
+        const found = wanted.get(host.key) ?? (await readWanted(reading, reading.wish, host))
+        wanted.set(host.key, found)
+        return readHost(reading, reading.wish, host, found)
+      },
+    ]),
+  )
 }
 
-async function readHost(reading: StackReading, host: StackHost, targets: Map<string, string>): Promise<HostView> {
-  const { project, wish, signal } = reading
-  const { docker } = host
-  if (wish.kind === 'rollback') return readRollback(reading, host, targets)
-  const own = parseResolved(await docker.resolve(host.variables, signal), project)
+/** What a run wants is decided once: an edit of the Compose file, or a tag that moves meanwhile, is for the next run. */
+interface Wanted {
+  readonly first: Resolved
+  readonly unfetched: HostView['unfetched']
+}
+
+async function readWanted({ project, roles, signal }: StackReading, wish: Deploy, host: StackHost): Promise<Wanted> {
+  const own = parseResolved(await host.docker.resolve(host.variables, signal), project)
   const first = withImages(own, project, wish.images)
-  const unfetched = wish.pull ? await fetchImages(docker, first, reading.roles, signal) : []
+  return { first, unfetched: wish.pull ? await fetchImages(host.docker, first, roles, signal) : [] }
+}
+
+async function readHost(reading: StackReading, wish: Deploy, host: StackHost, { first, unfetched }: Wanted): Promise<HostView> {
+  const { project, signal } = reading
+  const { docker } = host
   let view = await look(reading, host, first, unfetched)
   const previous = view.state.history.at(-1)?.id
   if (wish.leave.length > 0 && previous !== undefined) {

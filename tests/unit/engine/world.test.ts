@@ -57,6 +57,24 @@ describe('the world', () => {
     expect(state.reads).toBe(1)
   })
 
+  test('counts as proven what was read after the last change, and nothing that rests on what a change only wrote', async () => {
+    const { world } = vendor()
+    await world.look(['servers', 'machines'])
+    world.update('servers', all => [...all, 'dev'])
+    world.touch('machines')
+    world.changed()
+    await world.look(['machines'])
+    // The machines were asked for again, but of servers that nobody has seen.
+    expect([...world.unproven].sort()).toEqual(['machines', 'servers'])
+    world.touch('servers')
+    world.touch('machines')
+    await world.look(['servers'])
+    await world.look(['machines'])
+    expect([...world.unproven]).toEqual([])
+    world.changed()
+    expect([...world.unproven].sort()).toEqual(['machines', 'servers'])
+  })
+
   test('gives a reader the value that a change made, not the one first read', async () => {
     const { world } = vendor()
     await world.look(['servers'])

@@ -1,12 +1,16 @@
 nginx_id=$(docker ps -q --no-trunc --filter "label=com.docker.compose.project=$PROJECT" --filter "label=com.docker.compose.service=$NGINX" --filter status=running | head -n 1)
 [ -n "$nginx_id" ] || fail "The proxy $NGINX does not run." 66
 
-# workers PATTERN: process ids of nginx's workers; those that only finish their requests say so in their title
-workers() {
-  docker top "$nginx_id" -eo pid,args | grep 'nginx: worker process' | grep "$@" 'shutting down' | awk '{ print $1 }' || true
+# titles: nginx's workers, as `<pid> <title>`
+titles() {
+  docker top "$nginx_id" -eo pid,args | grep 'nginx: worker process' || true
 }
 all_workers() {
-  docker top "$nginx_id" -eo pid,args | awk '/nginx: worker process/ { print $1 }'
+  titles | awk '{ print $1 }'
+}
+# serving_in TITLES: process ids of those that do not only finish their requests, which they say in their title
+serving_in() {
+  printf '%s\n' "$1" | awk '!/shutting down/ { print $1 }'
 }
 # any_of LIST IDS: whether one of the ids is in the list
 any_of() {

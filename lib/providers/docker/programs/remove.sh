@@ -1,6 +1,7 @@
+all=" $(docker ps -aq --no-trunc | tr '\n' ' ') "
 present=
 for id in $IDS; do
-  if docker inspect --type container --format '{{.Id}}' "$id" >/dev/null 2>&1; then present="$present $id"; fi
+  case $all in *" $id "*) present="$present $id" ;; esac
 done
 if [ -n "$present" ]; then
   # shellcheck disable=SC2086

@@ -26,11 +26,11 @@ EOF
 
 # reload: 0 when every worker has the new configuration
 reload() {
-  before=$(workers -v)
+  before=$(serving_in "$seen")
   docker exec "$nginx_id" nginx -s reload >&2 || return 1
   tries=0
   while :; do
-    active=$(workers -v)
+    active=$(serving_in "$(titles)")
     if [ -n "$active" ] && ! any_of "$active" "$before"; then return 0; fi
     tries=$((tries + 1))
     if [ "$tries" -gt 100 ]; then return 1; fi
@@ -50,7 +50,8 @@ if ! said=$(docker exec "$nginx_id" nginx -t 2>&1); then
   put_files "$(cat "$backup/files")"
   end refused unasked "$said"
 fi
-old_workers=$(all_workers)
+seen=$(titles)
+old_workers=$(printf '%s\n' "$seen" | awk '{ print $1 }')
 if ! reload; then
   put_files "$(cat "$backup/files")"
   docker exec "$nginx_id" nginx -s reload >&2 || true
