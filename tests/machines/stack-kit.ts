@@ -156,9 +156,18 @@ export const runningImages = (tool: Pick<Tool, 'environment'>): readonly string[
     .map(line => line.replace('landfall-example/', ''))
     .sort()
 
+interface DockerEvent {
+  readonly id: string
+  readonly status: string
+  readonly timeNano: number
+  readonly Actor: { readonly Attributes: Readonly<Record<string, string>> }
+}
+
 export interface OwnTimes {
-  /** Sum over the new containers: from Docker's start until Docker calls it healthy. */
+  /** Sum over the new containers: from the word to start it until Docker calls it healthy. */
   readonly startMs: number
+  /** The same without what Docker takes to start a process in it. */
+  readonly bootMs: number
   /** Until the last request that the old ones had was answered, and until the last of them had ended after it was told to. */
   readonly drainMs: number
 }
@@ -184,15 +193,25 @@ export async function ownTimes(
   const seen = text
     .split('\n')
     .filter(Boolean)
-    .map(line => JSON.parse(line) as { readonly id: string; readonly status: string; readonly timeNano: number })
-    .map(({ id, status, timeNano }) => ({ id, status, atMs: timeNano / 1e6 }))
-  const starts = seen.filter(({ status }) => status === 'start')
-  const startMs = starts.reduce((sum, { id, atMs }) => {
-    const healthy = seen.find(each => each.id === id && each.status === 'health_status: healthy')
-    return sum + (healthy ? healthy.atMs - atMs : 0)
-  }, 0)
+    .map(line => JSON.parse(line) as DockerEvent)
+    .map(({ id, status, timeNano, Actor }) => ({
+      id,
+      status,
+      atMs: timeNano / 1e6 - performance.timeOrigin,
+      service: Actor.Attributes['com.docker.compose.service'] ?? '',
+    }))
+  const sum = (numbers: readonly number[]) => numbers.reduce((all, each) => all + each, 0)
+  const starts = seen
+    .filter(({ status }) => status === 'start')
+    .flatMap(({ id, atMs, service }) => {
+      const healthy = seen.find(each => each.id === id && each.status === 'health_status: healthy')
+      return healthy ? [{ service, atMs, healthyAtMs: healthy.atMs }] : []
+    })
+  const toldAtMs = (service: string) => lines.find(({ message }) => message === `${service}: starting`)?.atMs
+  const startMs = sum(starts.map(({ service, atMs, healthyAtMs }) => healthyAtMs - (toldAtMs(service) ?? atMs)))
+  const bootMs = sum(starts.map(({ atMs, healthyAtMs }) => healthyAtMs - atMs))
   const at = (pattern: RegExp) => lines.find(({ type, message }) => type === 'log' && pattern.test(message ?? ''))?.atMs ?? 0
   const times = (status: string) => seen.filter(each => each.status === status).map(({ atMs }) => atMs)
   const stopMs = times('die').length === 0 ? 0 : Math.max(...times('die')) - Math.min(...times('kill'))
-  return { startMs, drainMs: at(/^stopping the old/) - at(/^waiting until requests/) + stopMs }
+  return { startMs, bootMs, drainMs: at(/^stopping the old/) - at(/^waiting until requests/) + stopMs }
 }
