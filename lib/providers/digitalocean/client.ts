@@ -4,12 +4,12 @@
  */
 
 import type { Effect } from '../../engine/meter.ts'
-import { createPacer } from '../../engine/pacing.ts'
 import { backoffMs, createOnce, VENDOR_POLICY } from '../../engine/retry.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import { errorOf, recordOf, refusalIn } from './failure.ts'
+import { createLimits, HOUR_SPENT } from './limits.ts'
 
 export type Dots = ReturnType<typeof import('dots-wrapper')['createApiClient']>
 
@@ -65,11 +65,7 @@ export interface Client {
 const PER_PAGE = 200
 /** What the vendor may be asked for without ever reaching the end. */
 const MAX_PAGES = 250
-/** 250 a minute and 5000 an hour for each token (DigitalOcean API reference, "Rate Limit"); a little is left to other tools. */
-const BURST = { burst: 250, refillPerS: 250 / 60, reserve: 10 }
-const HOURLY = { burst: 5000, refillPerS: 5000 / 3600, reserve: 50 }
 const REPEAT_WITHIN_MS = 180_000
-const RATE_PAUSE_MS = 2_000
 const RATE_TRIES = 20
 
 export function createClient(options: {
@@ -80,8 +76,7 @@ export function createClient(options: {
 }): Client {
   const { token, context } = options
   const { clock } = context
-  const burst = createPacer(BURST, clock)
-  const hourly = createPacer(HOURLY, clock)
+  const limits = createLimits(context)
   let loaded: Promise<Dots> | undefined
   const load = async (): Promise<Dots> => {
     const { createApiClient } = await import('dots-wrapper')
@@ -93,13 +88,9 @@ export function createClient(options: {
     return request.signal === undefined ? context.signal : AbortSignal.any([context.signal, request.signal])
   }
 
-  const observe = (headers: Readonly<Record<string, unknown>>, status: number) => {
-    const limit = Number(headers['ratelimit-limit'] ?? Number.NaN)
-    const remaining = Number(headers['ratelimit-remaining'] ?? Number.NaN)
-    if (Number.isFinite(limit) && Number.isFinite(remaining)) hourly.observe({ limit, remaining })
-    if (status !== 429) return
-    const seconds = Number(headers['retry-after'] ?? Number.NaN)
-    burst.pause(Number.isFinite(seconds) && seconds > 0 ? Math.min(60_000, seconds * 1000) : RATE_PAUSE_MS)
+  const dateOf = (headers: Readonly<Record<string, unknown>>): number => {
+    const dateMs = Date.parse(String(headers.date ?? ''))
+    return Number.isNaN(dateMs) ? clock.nowMs() : dateMs
   }
 
   const sendOnce = async <T>(
@@ -109,8 +100,7 @@ export function createClient(options: {
   ): Promise<Answer<T>> => {
     const signal = signalOf(request)
     const effect = request.effect ?? (request.method === 'GET' ? 'read' : 'write')
-    await hourly.take(signal)
-    await burst.take(signal)
+    await limits.take({ urgent: request.guarded === false, signal })
     if (signal?.aborted) throw new LandfallError('cancelled', 'Interrupted.')
     loaded ??= load()
     const dots = await loaded
@@ -123,13 +113,14 @@ export function createClient(options: {
     } catch (error) {
       const refusal = refusalIn(error)
       if (refusal === undefined) throw error
-      observe(refusal.headers, refusal.status ?? 0)
+      if (refusal.status !== undefined)
+        limits.observe({ status: refusal.status, headers: refusal.headers, dateMs: dateOf(refusal.headers) })
       throw errorOf({ what: request.what, effect, token }, refusal)
     }
     const headers = recordOf(answer.headers) ?? {}
-    observe(headers, answer.status)
-    const dateMs = Date.parse(String(headers.date ?? ''))
-    return { value: read(answer.data), dateMs: Number.isNaN(dateMs) ? clock.nowMs() : dateMs }
+    const dateMs = dateOf(headers)
+    limits.observe({ status: answer.status, headers, dateMs })
+    return { value: read(answer.data), dateMs }
   }
 
   const call: Client['call'] = async (request, send, read) => {
@@ -219,7 +210,7 @@ const unreadable = (what: string, key: string): LandfallError =>
 
 function mayRepeat(request: Request, error: unknown): 'paced' | 'later' | undefined {
   if (!(error instanceof LandfallError)) return undefined
-  if (error.code === 'rate_limited') return 'paced'
+  if (error.code === 'rate_limited') return error.vendorCode === HOUR_SPENT ? undefined : 'paced'
   if (error.vendorCode === 'unreachable') return 'later'
   const open = error.code === 'network' || error.code === 'ambiguous'
   return open && request.kind !== 'create' ? 'later' : undefined

@@ -3,6 +3,7 @@
 import { LandfallError } from '../../errors.ts'
 import type { Cloud, CreateServer, Server } from '../ports/cloud.ts'
 import { type Client, objectIn } from './client.ts'
+import { recordOf } from './failure.ts'
 import { guardsOf } from './firewalls.ts'
 import { type Shared, type WireDroplet, type WireFirewall, waitAction } from './shared.ts'
 import { guardTag, labelChanges, labelsFromTags, tagsFromLabels } from './tags.ts'
@@ -58,10 +59,15 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
   }
 
   /** Sends an action to the droplet and waits for its end. */
-  const act = async (id: string, what: string, send: Parameters<typeof client.call>[1], signal?: AbortSignal): Promise<void> => {
-    const request = { what, method: 'POST', path: `/droplets/${id}/actions`, ...(signal ? { signal } : {}) } as const
-    const { value } = await client.call(request, send, data => data)
-    await waitAction(client, what, value, signal)
+  const act = async (
+    droplet: string,
+    what: string,
+    send: Parameters<typeof client.call>[1],
+    signal?: AbortSignal,
+  ): Promise<void> => {
+    const request = { what, method: 'POST', path: `/droplets/${droplet}/actions`, ...(signal ? { signal } : {}) } as const
+    const { value: id } = await client.call(request, send, data => objectIn<{ id: number }>(data, 'action', what).id)
+    await waitAction(client, { what, id }, signal)
   }
 
   const powerOn = (id: string, signal?: AbortSignal): Promise<void> =>
@@ -122,15 +128,22 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
       const firewalls = (await shared.listFirewalls()).filter(each => input.firewallIds.includes(each.id))
       const what = `create droplet ${input.name}`
       const tags = [...labels, ...firewalls.map(firewall => guardTag(firewall.name ?? ''))]
+      // A droplet whose create has failed looks for ever as if it were just being made; only the action tells.
+      let action: number | undefined
       const made = await client.create(
         { what, path: '/droplets' },
         dots => dots.droplet.createDroplet(createToWire(input, tags)),
-        data => objectIn<WireDroplet>(data, 'droplet', what),
+        data => {
+          action = createActionIn(data)
+          return objectIn<WireDroplet>(data, 'droplet', what)
+        },
         async () =>
           (await shared.listDroplets()).find(
             each => each.name === input.name && labels.every(label => (each.tags ?? []).includes(label)),
           ),
       )
+      const hint = `Delete ${input.name} at cloud.digitalocean.com, then run the same command again.`
+      if (action !== undefined) await waitAction(client, { what, id: action, hint })
       const droplet = await readUntil(
         String(made.id),
         { what: `learn the addresses of ${input.name}`, withinMs: ADDRESSES_WITHIN_MS },
@@ -194,6 +207,13 @@ function refuseUnknown(input: CreateServer): void {
   if (input.networkIds.length > 1) throw cannot('droplets in two networks', 'Give it one network.')
   if (Buffer.byteLength(input.userData ?? '') > USER_DATA_LIMIT_BYTES)
     throw new LandfallError('config', `The user data of ${input.name} has more than 64 KiB.`)
+}
+
+/** Of a create's answer. */
+const createActionIn = (data: unknown): number | undefined => {
+  const actions = recordOf(recordOf(data)?.links)?.actions
+  const id = Array.isArray(actions) ? recordOf(actions[0])?.id : undefined
+  return typeof id === 'number' ? id : undefined
 }
 
 const createToWire = (input: CreateServer, tags: readonly string[]) => ({

@@ -16,13 +16,21 @@ const APPLIED_WITHIN_MS = 120_000
 
 type WireInput = Parameters<Dots['firewall']['createFirewall']>[0]
 
+/** The vendor answers "0" for all ports and takes only "all" (https://github.com/digitalocean/godo/issues/149); of ICMP it takes none. */
+const portsToWire = (protocol: string, ports: string | undefined): { readonly ports?: string } => {
+  if (protocol === 'icmp' || !ports) return {}
+  return { ports: ports === '0' || ports === ALL_PORTS ? 'all' : ports }
+}
+
+const ALL_PORTS = '1-65535'
+
 /** Without a rule for what leaves, nothing may leave: unlike at Hetzner. */
 export const ALLOW_ALL_OUT = (['tcp', 'udp', 'icmp'] as const).map(
   protocol =>
+    // The library's types want ports of every rule.
     ({
       protocol,
-      // The library's types want ports of every rule; ICMP has none.
-      ...(protocol === 'icmp' ? {} : { ports: '0' }),
+      ...portsToWire(protocol, ALL_PORTS),
       destinations: { addresses: ['0.0.0.0/0', '::/0'] },
     }) as WireInput['outbound_rules'][number],
 )
@@ -180,8 +188,6 @@ function firewallFromWire(wire: WireFirewall, droplets: readonly WireDroplet[]):
   }
 }
 
-const ALL_PORTS = '1-65535'
-
 function ruleFromWire({ protocol, ports, sources }: WireRule): FirewallRule[] {
   if (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'icmp') return []
   const port = ports === '0' || ports === 'all' ? ALL_PORTS : ports
@@ -200,7 +206,7 @@ type WireInbound = WireInput['inbound_rules'][number]
 const ruleToWire = ({ protocol, port, from, why }: FirewallRule): WireInbound =>
   ({
     protocol,
-    ...(port === undefined ? {} : { ports: port === ALL_PORTS ? '0' : port }),
+    ...portsToWire(protocol, port),
     sources: { addresses: [...from], ...(why === '' ? {} : { tags: [whyTag(why)] }) },
   }) as WireInbound
 
@@ -210,7 +216,7 @@ const rawRules = ({ inbound_rules }: WireFirewall): WireInbound[] =>
     ({ protocol, ports, sources }) =>
       ({
         protocol: protocol ?? '',
-        ...(protocol === 'icmp' || !ports ? {} : { ports }),
+        ...portsToWire(protocol ?? '', ports ?? undefined),
         sources: { ...sources },
       }) as WireInbound,
   )

@@ -146,9 +146,12 @@ interface WireTag {
 const objectName = (data: unknown): unknown => recordOf(recordOf(data)?.tag)?.name
 
 /** Follows one action to its end. @throws LandfallError vendor (it failed) | timeout */
-export async function waitAction(client: Client, what: string, data: unknown, signal?: AbortSignal): Promise<void> {
+export async function waitAction(
+  client: Client,
+  { what, id, hint = LOOK_AT_HISTORY }: { readonly what: string; readonly id: number; readonly hint?: string },
+  signal?: AbortSignal,
+): Promise<void> {
   const { clock } = client.context
-  const id = objectIn<{ id: number }>(data, 'action', what).id
   const deadlineMs = clock.monotonicMs() + ACTION_TIMEOUT_MS
   for (let pauseMs = 250; ; pauseMs = Math.min(5_000, pauseMs * 1.5)) {
     const request = { what, method: 'GET', path: `/actions/${id}`, ...(signal ? { signal } : {}) } as const
@@ -159,9 +162,7 @@ export async function waitAction(client: Client, what: string, data: unknown, si
     )
     if (value.status === 'completed') return
     if (value.status === 'errored')
-      throw new LandfallError('vendor', `Could not ${what}: DigitalOcean's action ${value.type ?? ''} (${id}) failed.`, {
-        hint: 'Look at the droplet’s history at cloud.digitalocean.com, then run the same command again.',
-      })
+      throw new LandfallError('vendor', `Could not ${what}: DigitalOcean's action ${value.type ?? ''} (${id}) failed.`, { hint })
     if (clock.monotonicMs() > deadlineMs)
       throw new LandfallError('timeout', `Could not ${what}: DigitalOcean's action ${id} is still running after 15 min.`, {
         hint: 'Run the same command again: it looks first.',
@@ -171,3 +172,4 @@ export async function waitAction(client: Client, what: string, data: unknown, si
 }
 
 const ACTION_TIMEOUT_MS = 15 * 60_000
+const LOOK_AT_HISTORY = 'Look at the droplet’s history at cloud.digitalocean.com, then run the same command again.'

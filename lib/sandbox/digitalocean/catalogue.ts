@@ -49,6 +49,13 @@ const IMAGES_SINCE_MS = Date.parse('2026-10-01T00:00:00Z')
 
 const ownImages = ({ account, nowMs }: Call): ImageRow[] => account.images.all().filter(image => image.createdAtMs <= nowMs)
 
+export const renderRegion = (region: (typeof REGIONS)[number]) => ({
+  ...region,
+  available: true,
+  features: ['metadata', 'ipv6'],
+  sizes: SIZES.filter(each => each.regions.includes(region.slug)).map(each => each.slug),
+})
+
 const renderSystem = (image: (typeof SYSTEM_IMAGES)[number]) => ({
   id: image.id,
   name: image.name,
@@ -104,13 +111,7 @@ export const catalogueRoutes: readonly Route[] = [
   {
     method: 'GET',
     path: '/regions',
-    handle: call =>
-      pageOf(call, 'regions', REGIONS, region => ({
-        ...region,
-        available: true,
-        features: ['metadata', 'ipv6'],
-        sizes: SIZES.filter(each => each.regions.includes(region.slug)).map(each => each.slug),
-      })),
+    handle: call => pageOf(call, 'regions', REGIONS, renderRegion),
   },
   { method: 'GET', path: '/sizes', handle: call => pageOf(call, 'sizes', SIZES, each => each) },
   { method: 'GET', path: '/images', handle: listImages },

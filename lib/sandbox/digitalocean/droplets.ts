@@ -1,7 +1,7 @@
 /** Droplets and their actions. Names may repeat; a new one has no address until it is active, and a deleted one lingers for a moment. */
 
 import { defaultVpc } from './belongings.ts'
-import { findImage, REGIONS, renderImage, SIZES, SYSTEM_IMAGES } from './catalogue.ts'
+import { findImage, REGIONS, renderImage, renderRegion, SIZES, SYSTEM_IMAGES } from './catalogue.ts'
 import {
   type ActionRow,
   actionMs,
@@ -9,6 +9,7 @@ import {
   type DropletRow,
   droplets,
   listOf,
+  NEVER_MS,
   nextId,
   notFound,
   pageOf,
@@ -37,10 +38,15 @@ const theDroplet = (call: Call): DropletRow => {
 const pendingOf = (call: Call, id: number): ActionRow | undefined =>
   call.account.actions.all().find(action => action.droplet === id && action.endsAtMs > call.nowMs)
 
+/** The rule that the next action of a type fails. */
+export const failing = (type: string): string => `failing ${type}`
+
 const begin = (call: Call, type: string, droplet: number): ActionRow => {
   const id = nextId(call.account, 'actions')
   const command = type === 'create' ? 'create_server' : type === 'power_on' ? 'start_server' : type
-  const action = { id, type, droplet, startsAtMs: call.nowMs, endsAtMs: call.nowMs + actionMs(call.account, command) }
+  const endsAtMs = call.nowMs + actionMs(call.account, command)
+  const fails = call.account.rules.delete(failing(type))
+  const action = { id, type, droplet, startsAtMs: call.nowMs, endsAtMs, fails }
   call.account.actions.put(String(id), action)
   return action
 }
@@ -82,7 +88,7 @@ const create = (call: Call) => {
     diskGb: size.disk,
     image: image.id,
     createdAtMs: nowMs,
-    activeAtMs: action.endsAtMs,
+    activeAtMs: action.fails ? NEVER_MS : action.endsAtMs,
     tags: tags.map(tag => addTag(account, tag)),
     publicKeys: keys,
     userData,
@@ -125,6 +131,8 @@ const act = (call: Call) => {
     if (size.disk < row.diskGb) throw unprocessable('This size is not available because it has a smaller disk.')
   }
   const action = begin(call, type, row.id)
+  const answered = { status: 201, json: { action: renderAction(action, call.nowMs) } }
+  if (action.fails) return answered
   if (size)
     call.account.droplets.put(String(row.id), {
       ...row,
@@ -139,6 +147,7 @@ const act = (call: Call) => {
     call.account.images.put(String(id), {
       id,
       name: typeof call.body().name === 'string' ? String(call.body().name) : row.name,
+      droplet: row.id,
       region: row.region,
       diskGb: row.diskGb,
       createdAtMs: call.nowMs,
@@ -146,7 +155,7 @@ const act = (call: Call) => {
       tags: [],
     })
   }
-  return { status: 201, json: { action: renderAction(action, call.nowMs) } }
+  return answered
 }
 
 const list = (call: Call) => {
@@ -177,7 +186,7 @@ export const dropletRoutes: readonly Route[] = [
 const renderAction = (action: ActionRow, nowMs: number) => ({
   id: action.id,
   type: action.type,
-  status: nowMs >= action.endsAtMs ? 'completed' : 'in-progress',
+  status: nowMs < action.endsAtMs ? 'in-progress' : action.fails ? 'errored' : 'completed',
   started_at: time(action.startsAtMs),
   completed_at: nowMs >= action.endsAtMs ? time(action.endsAtMs) : null,
   resource_id: action.droplet,
@@ -187,6 +196,7 @@ const renderAction = (action: ActionRow, nowMs: number) => ({
 const renderDroplet = (call: Call, row: DropletRow) => {
   const { account, nowMs } = call
   const size = SIZES.find(each => each.slug === row.size)
+  const region = REGIONS.find(each => each.slug === row.region)
   const own = account.images.get(String(row.image))
   const stock = SYSTEM_IMAGES.find(image => image.id === row.image)
   const addressed = nowMs >= row.activeAtMs
@@ -201,7 +211,12 @@ const renderDroplet = (call: Call, row: DropletRow) => {
     created_at: time(row.createdAtMs),
     features: row.ipv6 === null ? [] : ['ipv6'],
     image: stock ? { id: stock.id, slug: stock.slug } : own ? renderImage(own, nowMs) : { id: row.image, slug: null },
+    size,
     size_slug: row.size,
+    backup_ids: [],
+    next_backup_window: null,
+    snapshot_ids: account.images.all().flatMap(image => (image.droplet === row.id ? [image.id] : [])),
+    volume_ids: [],
     networks: {
       v4: addressed
         ? [
@@ -212,7 +227,7 @@ const renderDroplet = (call: Call, row: DropletRow) => {
       v6:
         addressed && row.ipv6 !== null ? [{ ip_address: row.ipv6, netmask: 64, gateway: '2001:db8:d0::1', type: 'public' }] : [],
     },
-    region: { slug: row.region, name: row.region },
+    region: region && renderRegion(region),
     tags: row.tags,
     vpc_uuid: row.vpc,
   }

@@ -29,9 +29,11 @@ const MOST = { droplets: 10, tags: 5, rules: 50 } as const
 const fieldsOf = (value: unknown): Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null ? Object.fromEntries(Object.entries(value)) : {}
 
+/** What is answered as "0" is not taken as "0", nor are any ports of ICMP (https://github.com/digitalocean/doctl/pull/278). */
 const portsOf = (protocol: Rule['protocol'], value: unknown): string => {
-  if (protocol === 'icmp') return '0'
-  if (value === 'all' || value === '0') return '0'
+  if (protocol === 'icmp' ? value !== undefined : value === '0')
+    throw unprocessable('You must specify a positive value for ports.')
+  if (protocol === 'icmp' || value === 'all') return '0'
   const [first = 0, last = first, ...rest] =
     typeof value === 'string' && /^\d{1,5}(?:-\d{1,5})?$/.test(value) ? value.split('-').map(Number) : []
   if (rest.length > 0 || first < 1 || last > 65_535 || first > last) throw unprocessable('ports are invalid')

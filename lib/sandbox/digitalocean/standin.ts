@@ -9,7 +9,7 @@ import type { StandIn, StandInRequest, StandInResponse } from '../kit.ts'
 import type { MachineServer } from '../machines/state.ts'
 import { belongingRoutes } from './belongings.ts'
 import { catalogueRoutes, SYSTEM_IMAGES } from './catalogue.ts'
-import { dropletRoutes, statusOf } from './droplets.ts'
+import { dropletRoutes, failing, statusOf } from './droplets.ts'
 import { exposureOf, firewallRoutes } from './firewalls.ts'
 import {
   type Account,
@@ -19,6 +19,7 @@ import {
   droplets,
   type FirewallRow,
   type KeyRow,
+  NEVER_MS,
   openAccount,
   Refusal,
   type Route,
@@ -31,6 +32,8 @@ export interface DigitalOceanControl {
   addToken(token: string, row: TokenRow): void
   /** How many droplets the account may have. */
   setDropletLimit(droplets: number): void
+  /** The next action of this type ("create", "resize") ends in error and without an effect. */
+  failNext(type: string): void
   /** Switches a droplet off behind the API's back. */
   powerOff(name: string): void
   settle(): boolean
@@ -51,11 +54,21 @@ export interface DigitalOceanControl {
 
 export const MACHINE_PREFIX = 'do-'
 
+const ACCOUNT = {
+  droplet_limit: 25,
+  floating_ip_limit: 3,
+  email: 'operator@example.com',
+  email_verified: true,
+  uuid: 'd0000000-0000-4000-8000-0000000000ff',
+  status: 'active',
+  status_message: '',
+} as const
+
 const ROUTES: readonly Route[] = [
   {
     method: 'GET',
     path: '/account',
-    handle: () => ({ status: 200, json: { account: { droplet_limit: 25, email: 'operator@example.com', status: 'active' } } }),
+    handle: () => ({ status: 200, json: { account: ACCOUNT } }),
   },
   ...catalogueRoutes,
   ...belongingRoutes,
@@ -101,8 +114,10 @@ const answer = (account: Account, request: StandInRequest, nowMs: number): Stand
   }
   if (hour.exhausted) return tooMany(headers)
   const minute = spend(account, `minute ${digest(token)}`, nowMs, MINUTE)
+  // Nothing is left of the hour either, as the vendor says it then.
   const retryAfter = (freeAtMs: number) => ({
     ...headers,
+    'ratelimit-remaining': '0',
     'retry-after': String(Math.max(1, Math.ceil((freeAtMs - nowMs) / 1000))),
   })
   if (minute.exhausted) return tooMany(retryAfter(minute.freeAtMs))
@@ -179,6 +194,7 @@ const controlOf = (account: Account): DigitalOceanControl => {
   return {
     addToken: (token, row) => account.tokens.put(digest(token), row),
     setDropletLimit: value => account.rules.put('dropletLimit', { value }),
+    failNext: type => account.rules.put(failing(type), { value: 1 }),
     powerOff(name) {
       for (const row of droplets(now()))
         if (row.name === name) account.droplets.put(String(row.id), { ...row, offFromMs: now().nowMs })
@@ -193,7 +209,7 @@ const controlOf = (account: Account): DigitalOceanControl => {
     },
     nextEventAtMs() {
       const { nowMs } = now()
-      const ahead = moments().filter(ms => ms > nowMs)
+      const ahead = moments().filter(ms => ms > nowMs && ms < NEVER_MS)
       return ahead.length === 0 ? undefined : Math.min(...ahead)
     },
     dump: () => ({

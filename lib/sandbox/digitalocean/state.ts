@@ -52,11 +52,15 @@ export interface ActionRow {
   readonly droplet: number
   readonly startsAtMs: number
   readonly endsAtMs: number
+  /** It ends without an effect. */
+  readonly fails: boolean
 }
 
 export interface ImageRow {
   readonly id: number
   readonly name: string
+  /** What it is a snapshot of. */
+  readonly droplet: number
   readonly region: string
   readonly diskGb: number
   readonly createdAtMs: number
@@ -166,6 +170,9 @@ export interface Route {
 }
 
 export const time = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`
+
+/** Of what does not come about. */
+export const NEVER_MS = Number.MAX_SAFE_INTEGER
 
 /** Droplets that exist now. */
 export const droplets = ({ account, nowMs }: Pick<Call, 'account' | 'nowMs'>): DropletRow[] =>

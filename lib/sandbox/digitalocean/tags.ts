@@ -41,6 +41,8 @@ const remove = (call: Call) => {
   const without = (tags: readonly string[]) => tags.filter(tag => tag !== name)
   for (const row of call.account.droplets.all())
     if (row.tags.includes(name)) call.account.droplets.put(String(row.id), { ...row, tags: without(row.tags) })
+  for (const row of call.account.images.all())
+    if (row.tags.includes(name)) call.account.images.put(String(row.id), { ...row, tags: without(row.tags) })
   for (const row of call.account.firewalls.all())
     if (row.tags.includes(name)) call.account.firewalls.put(row.id, { ...row, tags: without(row.tags) })
   return { status: 204 }
@@ -50,10 +52,13 @@ const tagResources = (call: Call, change: (tags: readonly string[], name: string
   const name = theTag(call)
   for (const entry of listOf(call.body().resources, 'resources')) {
     const { resource_id, resource_type } = Object.fromEntries(Object.entries(entry ?? {}))
-    if (resource_type !== 'droplet') throw unprocessable('resource_type must be droplet')
-    const row = droplets(call).find(each => String(each.id) === resource_id)
-    if (!row) throw notFound()
-    call.account.droplets.put(String(row.id), { ...row, tags: change(row.tags, name) })
+    const { account } = call
+    const droplet = resource_type === 'droplet' && droplets(call).find(each => String(each.id) === resource_id)
+    const image = resource_type === 'image' && account.images.get(String(resource_id))
+    if (resource_type !== 'droplet' && resource_type !== 'image') throw unprocessable('resource_type must be droplet or image')
+    if (droplet) account.droplets.put(String(droplet.id), { ...droplet, tags: change(droplet.tags, name) })
+    else if (image) account.images.put(String(image.id), { ...image, tags: change(image.tags, name) })
+    else throw notFound()
   }
   return { status: 204 }
 }

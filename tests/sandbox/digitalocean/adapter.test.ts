@@ -1,76 +1,11 @@
 /** The DigitalOcean adapter against the stand-in: real HTTP through the real client library. */
 
 import { afterEach, describe, expect, test } from 'bun:test'
-import type { Clock } from '../../lib/engine/clock.ts'
-import { systemClock } from '../../lib/engine/clock.ts'
-import { createMeter } from '../../lib/engine/meter.ts'
-import { hasCode, LandfallError } from '../../lib/errors.ts'
-import { createDigitalOcean } from '../../lib/providers/digitalocean/digitalocean.ts'
-import type { CreateServer } from '../../lib/providers/ports/cloud.ts'
-import { SANDBOX_TOKENS, type Sandbox, startSandbox } from '../../lib/sandbox/sandbox.ts'
-import { Secret } from '../../lib/secret.ts'
+import { hasCode } from '../../../lib/errors.ts'
+import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
+import { closeRigs, droplet, failureOf, KEY, LABELS, openRig } from './rig.ts'
 
-const open: Sandbox[] = []
-afterEach(async () => {
-  for (const sandbox of open.splice(0)) {
-    await sandbox.close()
-    expect(sandbox.bugs).toEqual([])
-  }
-})
-
-const LABELS = { 'landfall/estate': 'solo', 'landfall/role': 'backend', 'landfall/run': 'run-1' }
-const KEY = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'A'.repeat(43)}`
-
-/** Waits are noted and not waited for, except for as long as the stand-in needs. */
-const openRig = async (token: string = SANDBOX_TOKENS.digitalocean) => {
-  const sandbox = await startSandbox({ settings: { actionMs: { create_server: 20, other: 5 }, bootMs: 5 } })
-  open.push(sandbox)
-  const waits: number[] = []
-  const clock: Clock = {
-    ...systemClock,
-    async sleep(ms, signal) {
-      waits.push(ms)
-      await systemClock.sleep(Math.min(ms, 10), signal)
-    },
-  }
-  const cloud = createDigitalOcean({
-    prices: { snapshotGbMonth: 0.06, volumeGbMonth: 0.1, backupPercent: 20 },
-    token: new Secret('DIGITALOCEAN_TOKEN', token),
-    endpoint: sandbox.environment.DIGITALOCEAN_ENDPOINT ?? '',
-    context: {
-      clock,
-      meter: createMeter(),
-      signal: new AbortController().signal,
-      random: () => 0,
-      log: () => undefined,
-      beforeWrite: async () => undefined,
-    },
-  })
-  return { sandbox, cloud, control: sandbox.controls.digitalocean, waits }
-}
-
-const server = (more: Partial<CreateServer> = {}): CreateServer => ({
-  name: 'backend',
-  type: 's-1vcpu-2gb',
-  location: 'fra1',
-  image: 'debian-12-x64',
-  sshKeyIds: [],
-  firewallIds: [],
-  networkIds: [],
-  labels: LABELS,
-  ipv4: 'new',
-  ipv6: 'new',
-  ...more,
-})
-
-const failure = async (work: Promise<unknown>): Promise<LandfallError> => {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  )
-  if (error instanceof LandfallError) return error
-  throw new Error(`it did not fail as it should: ${String(error)}`)
-}
+afterEach(closeRigs)
 
 describe('droplets', () => {
   test('are made behind their firewall with labels and addresses, relabelled, found again, and gone with their tags', async () => {
@@ -78,7 +13,7 @@ describe('droplets', () => {
     const key = await cloud.createSshKey({ name: 'solo-ann', publicKey: KEY, labels: LABELS })
     const rules = [{ protocol: 'tcp', port: '22', from: ['0.0.0.0/0', '::/0'], why: 'SSH' }] as const
     const firewall = await cloud.createFirewall({ name: 'web', rules, labels: LABELS })
-    const made = await cloud.createServer(server({ sshKeyIds: [key.id], firewallIds: [firewall.id] }))
+    const made = await cloud.createServer(droplet({ sshKeyIds: [key.id], firewallIds: [firewall.id] }))
     expect(made).toMatchObject({
       name: 'backend',
       labels: LABELS,
@@ -111,18 +46,63 @@ describe('droplets', () => {
 
   test('that end up off are powered on', async () => {
     const { cloud, control } = await openRig()
-    const made = await cloud.createServer(server())
+    const made = await cloud.createServer(droplet())
     control.powerOff('backend')
     expect((await cloud.waitServerRunning(made.id, new AbortController().signal)).status).toBe('running')
   })
 
+  test('whose create fails at the vendor say so at once, and what to do', async () => {
+    const { cloud, control, waits } = await openRig()
+    control.failNext('create')
+    const error = await failureOf(cloud.createServer(droplet()))
+    expect({ code: error.code, hint: error.hint }).toEqual({
+      code: 'vendor',
+      hint: 'Delete backend at cloud.digitalocean.com, then run the same command again.',
+    })
+    expect(error.message).toMatch(/^Could not create droplet backend: DigitalOcean's action create \(\d+\) failed\.$/)
+    expect(waits.length).toBeLessThan(10)
+  })
+
+  test('change their size and run again, also when the vendor fails at it', async () => {
+    const { cloud, control } = await openRig()
+    const made = await cloud.createServer(droplet())
+    const { signal } = new AbortController()
+    control.failNext('resize')
+    expect((await failureOf(cloud.setServerType(made.id, 's-2vcpu-4gb', signal))).message).toContain('action resize')
+    expect((await cloud.listServers()).map(({ type, status }) => ({ type, status }))).toEqual([
+      { type: 's-1vcpu-2gb', status: 'running' },
+    ])
+    expect(await cloud.setServerType(made.id, 's-2vcpu-4gb', signal)).toMatchObject({ type: 's-2vcpu-4gb', status: 'running' })
+  })
+
+  test('are made from a snapshot, which is found by the labels that its tags say, and is deleted by its id', async () => {
+    const { cloud, send } = await openRig()
+    const first = await cloud.createServer(droplet())
+    expect(
+      (await send('POST', `/droplets/${first.id}/actions`, { type: 'snapshot', name: 'nixos-dokploy-20261120' })).status,
+    ).toBe(201)
+    await Bun.sleep(50)
+    const snapshot = async () => (await cloud.listImages()).find(image => image.kind === 'snapshot')
+    const bare = await snapshot()
+    expect(bare).toMatchObject({ description: 'nixos-dokploy-20261120', status: 'available', diskGb: 50, labels: {} })
+    await send('POST', '/tags', { name: 'landfall-image:nixos-dokploy' })
+    const resources = [{ resource_id: bare?.id, resource_type: 'image' }]
+    expect((await send('POST', '/tags/landfall-image:nixos-dokploy/resources', { resources })).status).toBe(204)
+    expect((await snapshot())?.labels).toEqual({ 'landfall/image': 'nixos-dokploy' })
+    const second = await cloud.createServer(droplet({ name: 'second', image: bare?.id ?? '' }))
+    expect(second.imageId).toBe(bare?.id)
+    await cloud.deleteImage(bare?.id ?? '')
+    await cloud.deleteImage(bare?.id ?? '')
+    expect(await snapshot()).toBeUndefined()
+  })
+
   test('are adopted by name and run after a lost answer, and never by name alone', async () => {
     const { cloud, control, sandbox } = await openRig()
-    await cloud.createServer(server({ labels: { ...LABELS, 'landfall/run': 'run-0' } }))
+    await cloud.createServer(droplet({ labels: { ...LABELS, 'landfall/run': 'run-0' } }))
     sandbox.settings.faults = [
       { vendor: 'digitalocean', method: 'POST', path: '^/droplets$', nth: [1], effect: { kind: 'lost_answer' } },
     ]
-    const made = await cloud.createServer(server())
+    const made = await cloud.createServer(droplet())
     expect(made.labels['landfall/run']).toBe('run-1')
     expect(control.dump().droplets.length).toBe(2)
   })
@@ -133,7 +113,7 @@ describe('droplets', () => {
     ['more than 64 KiB', { userData: 'x'.repeat(65_537) }],
   ] as const)('that the vendor has not are refused before a request: %s', async (words, more) => {
     const { cloud, sandbox } = await openRig()
-    const error = await failure(cloud.createServer(server(more)))
+    const error = await failureOf(cloud.createServer(droplet(more)))
     expect({ code: error.code, said: error.message.includes(words), requests: sandbox.requests().length }).toEqual({
       code: 'config',
       said: true,
@@ -146,9 +126,11 @@ describe('firewalls', () => {
   test('are not adopted from strangers, and changed rules are in force when the change returns', async () => {
     const { cloud, sandbox } = await openRig()
     const firewall = await cloud.createFirewall({ name: 'web', rules: [], labels: LABELS })
-    const theirs = await failure(cloud.createFirewall({ name: 'web', rules: [], labels: { ...LABELS, 'landfall/run': 'run-2' } }))
+    const theirs = await failureOf(
+      cloud.createFirewall({ name: 'web', rules: [], labels: { ...LABELS, 'landfall/run': 'run-2' } }),
+    )
     expect(theirs.code).toBe('name_taken')
-    const made = await cloud.createServer(server({ firewallIds: [firewall.id] }))
+    const made = await cloud.createServer(droplet({ firewallIds: [firewall.id] }))
     sandbox.settings.actionMs = { other: 60 }
     await cloud.setFirewallRules(firewall.id, [{ protocol: 'tcp', port: '443', from: ['0.0.0.0/0'], why: '' }])
     const exposure = sandbox.controls.digitalocean.exposure(`do-${made.id}`)
@@ -157,7 +139,7 @@ describe('firewalls', () => {
 
   test('reach a server that is there already', async () => {
     const { cloud } = await openRig()
-    const made = await cloud.createServer(server())
+    const made = await cloud.createServer(droplet())
     const firewall = await cloud.createFirewall({ name: 'late', rules: [], labels: LABELS })
     await cloud.attachFirewall(firewall.id, [made.id])
     expect((await cloud.listServers())[0]?.firewallIds).toEqual([firewall.id])
@@ -170,17 +152,17 @@ describe('the lock', () => {
   test('is had by one, names its holder to others, beats, and is no firewall to anybody', async () => {
     const { cloud, control } = await openRig()
     const { id } = await cloud.locks.create(holder)
-    const refused = await failure(cloud.locks.create({ ...holder, runId: 'run-2', who: 'bob@ci' }))
+    const refused = await failureOf(cloud.locks.create({ ...holder, runId: 'run-2', who: 'bob@ci' }))
     expect(refused.code).toBe('locked')
     expect(refused.message).toContain('ann@desk holds the estate solo')
     expect((await cloud.locks.find('solo'))?.holder).toMatchObject(holder)
     await cloud.locks.beat(id, 'run-1')
-    expect((await failure(cloud.locks.beat(id, 'run-2'))).code).toBe('locked')
+    expect((await failureOf(cloud.locks.beat(id, 'run-2'))).code).toBe('locked')
     expect(await cloud.listFirewalls()).toEqual([])
     await cloud.locks.delete(id)
     await cloud.locks.delete(id)
     expect(await cloud.locks.find('solo')).toBeUndefined()
-    expect((await failure(cloud.locks.beat(id, 'run-1'))).code).toBe('locked')
+    expect((await failureOf(cloud.locks.beat(id, 'run-1'))).code).toBe('locked')
     expect(control.dump().firewalls).toEqual([])
   })
 
@@ -197,7 +179,7 @@ describe('the lock', () => {
 describe('tokens and limits', () => {
   test('a wrong token is named by its variable, and is nowhere in the error', async () => {
     const { cloud } = await openRig('dop_v1_wrong-and-secret')
-    const error = await failure(cloud.verifyToken())
+    const error = await failureOf(cloud.verifyToken())
     expect(error.code).toBe('token_invalid')
     expect(Bun.inspect(error)).not.toContain('wrong-and-secret')
     expect(error.message).toContain('DIGITALOCEAN_TOKEN')
@@ -208,7 +190,7 @@ describe('tokens and limits', () => {
     await cloud.probeWrite()
     expect(control.dump().firewalls).toEqual([])
     const readOnly = await openRig(SANDBOX_TOKENS.digitaloceanReadOnly)
-    expect((await failure(readOnly.cloud.probeWrite())).code).toBe('token_readonly')
+    expect((await failureOf(readOnly.cloud.probeWrite())).code).toBe('token_readonly')
   })
 
   test('lists of keys are kept for a moment, since the vendor answers ten a minute; one refused by a limit is asked for again', async () => {
@@ -245,6 +227,18 @@ describe('tokens and limits', () => {
     expect(refused.headers.get('ratelimit-limit')).toBe('5000')
   })
 
+  test('the minute of the vendor is not overrun: the stand-in has nothing to refuse', async () => {
+    const { cloud, sandbox, waits } = await openRig()
+    const lists = Array.from({ length: 240 }, () => cloud.listLocations())
+    await Promise.all(lists)
+    const refused = cloud.listLocations().catch(() => undefined)
+    await Bun.sleep(50)
+    expect(sandbox.requests().filter(request => request.status === 429)).toEqual([])
+    expect(Math.max(...waits)).toBeGreaterThan(30_000)
+    await sandbox.close()
+    await refused
+  })
+
   test('a long list is read to its end', async () => {
     const { cloud, sandbox } = await openRig()
     sandbox.settings.rateLimits = false
@@ -268,7 +262,7 @@ describe('tokens and limits', () => {
     sandbox.settings.faults = [{ vendor: 'digitalocean', path: '^/sizes$', nth: [1, 2], effect }]
     expect((await cloud.listServerTypes()).length).toBeGreaterThan(3)
     sandbox.settings.faults = [{ vendor: 'digitalocean', path: '^/images$', effect }]
-    const error = await failure(cloud.listImages())
+    const error = await failureOf(cloud.listImages())
     expect({ network: hasCode(error, 'network'), id: error.correlationId }).toEqual({ network: true, id: 'abc-1' })
   })
 })
