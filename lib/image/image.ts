@@ -16,6 +16,9 @@ import { ROOT, readImageSource } from './source.ts'
 
 const DEFAULT_KEEP = 3
 const DEFAULT_HOURS = 6
+/** A snapshot that is being made keeps its server from being deleted for minutes. */
+const CLEANUP_TIMEOUT_MS = 15 * 60_000
+const POLL_MS = 2_000
 
 /** What a build acts through: Packer with this run's token, and the sources. @throws LandfallError token_missing | config */
 export async function imageBuildDeps(session: Session, { composition, directory }: Opened): Promise<ImageBuildDeps> {
@@ -24,11 +27,8 @@ export async function imageBuildDeps(session: Session, { composition, directory 
   const { createPacker } = await import('../providers/packer/packer.ts')
   const token = environment.hcloudToken
   if (!token) throw new LandfallError('token_missing', 'HCLOUD_TOKEN is not set.', { hint: 'export HCLOUD_TOKEN=…' })
-  const made = createPacker({
-    token,
-    variables: environment.programs,
-    ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
-  })
+  const endpoint = environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}
+  const made = createPacker({ token, variables: environment.programs, ...endpoint })
   // A drawn list shows a step's last line beside it; a log shows them all.
   const relay = (given: PackerBuild): PackerBuild => ({
     ...given,
@@ -38,9 +38,31 @@ export async function imageBuildDeps(session: Session, { composition, directory 
     },
   })
   const packer: Packer = { build: given => made.build(relay(given)) }
+  const removeServer: ImageBuildDeps['removeServer'] = async (name, log) => {
+    const { createHetzner } = await import('../providers/hetzner/hetzner.ts')
+    const { context } = composition.parts
+    const signal = AbortSignal.timeout(CLEANUP_TIMEOUT_MS)
+    // The name is this run's alone, so whoever holds the estate by now does not matter.
+    const cloud = createHetzner({ token, ...endpoint, context: { ...context, signal, beforeWrite: async () => undefined } })
+    try {
+      for (let told = false; ; told = true) {
+        const left = (await cloud.listServers()).find(server => server.name === name)
+        if (!left) return
+        if (!left.locked) return await cloud.deleteServer(left.id)
+        if (!told) log(`waiting until ${name} can be deleted: an action is still running on it`)
+        await context.clock.sleep(POLL_MS, signal)
+      }
+    } catch (error) {
+      throw new LandfallError('ambiguous', `The build has ended, and its server ${name} may still be there.`, {
+        hint: 'Delete it: bun scripts/image.ts sweep --hours 0 --yes',
+        cause: error,
+      })
+    }
+  }
   return {
     ...composition.deps,
     packer,
+    removeServer,
     source,
     manifest: resolve(directory, 'packer-manifest.json'),
     variables: parseVariables(flagValues(session, 'var')),

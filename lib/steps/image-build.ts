@@ -23,6 +23,8 @@ export interface ImageSource {
 
 export interface ImageBuildDeps extends Pick<Deps, 'estate' | 'cloud' | 'clock' | 'runId'> {
   readonly packer: Packer
+  /** Deletes the temporary server of this name, if there is one; an interrupt does not keep it from doing so. */
+  readonly removeServer: (name: string, log: (line: string) => void) => Promise<void>
   readonly source: ImageSource
   /** Where Packer writes down what it made. */
   readonly manifest: string
@@ -113,13 +115,14 @@ export function imageBuildStep(deps: ImageBuildDeps): Step<EstateWorld> {
           `the server costs ${offer.hourly.net.toFixed(4)} ${currency} an hour net; the snapshot ${snapshotGbMonth.net.toFixed(4)} per GB and month`,
         ],
         async apply({ world: live, signal, log }) {
-          await deps.packer.build({
+          const server = `${BUILD_PREFIX}-${deps.runId}`
+          const build = deps.packer.build({
             directory: `${source.directory}/packer`,
             workingDirectory: source.directory,
             variables: {
               location: offer.location,
               server_type: offer.type,
-              server_name: `${BUILD_PREFIX}-${deps.runId}`,
+              server_name: server,
               snapshot_name: name,
               content: source.content,
               ...deps.variables,
@@ -135,6 +138,13 @@ export function imageBuildStep(deps: ImageBuildDeps): Step<EstateWorld> {
             onLine: log,
             signal,
           })
+          try {
+            await build
+          } catch (error) {
+            // Packer gives up deleting it when an action is still running on it.
+            await deps.removeServer(server, log)
+            throw error
+          }
           const images = await deps.cloud.listImages()
           live.update('images', () => images)
         },

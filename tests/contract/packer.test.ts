@@ -61,15 +61,23 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
+interface RigOptions {
+  /** How long each action of the vendor takes. */
+  readonly actionMs?: number
+  /** Told of each request once it has had its effect. */
+  readonly seen?: (request: string) => void
+}
+
 /** An estate whose temporary servers are all reached at the SSH server of this test, and sources of its own. */
-async function openRig(): Promise<Rig> {
+async function openRig({ actionMs = 10, seen }: RigOptions = {}): Promise<Rig> {
   let trust: () => void = () => undefined
   const place = await openPlace(CONFIG, {
     seed: { zones: [], goldenImage: false },
-    settings: { actionMs: { create_server: 30, start_server: 10, other: 10 }, bootMs: 30, dokployStartMs: 30 },
+    settings: { actionMs: { other: actionMs }, bootMs: 30, dokployStartMs: 30 },
     hooks: {
       afterEffect({ method, path }) {
         if (method === 'POST' && path === '/ssh_keys') trust()
+        seen?.(`${method} ${path.replace(/\d+/, '{id}')}`)
       },
     },
   })
@@ -189,6 +197,29 @@ describe.if(packer !== null)('with the real Packer', () => {
       expect(ended.code).toBe(130)
       expect({ ...rig.leftovers(), snapshots: rig.snapshots() }).toEqual({ ...NONE, snapshots: [] })
       expect(children.filter(isAlive)).toEqual([])
+    }, 60_000)
+
+  // While an action runs on a server, the vendor refuses to delete it.
+  for (const request of [
+    'POST /ssh_keys',
+    'POST /servers',
+    'POST /servers/{id}/actions/enable_rescue',
+    'POST /servers/{id}/actions/reset',
+    'POST /servers/{id}/actions/shutdown',
+    'POST /servers/{id}/actions/create_image',
+  ])
+    test(`SIGINT right after ${request} leaves nothing either, though its action still runs`, async () => {
+      let running: Running | undefined
+      const rig = await openRig({
+        actionMs: 1_500,
+        seen: name => {
+          if (name === request) running?.kill('SIGINT')
+        },
+      })
+      rig.install(INSTALL)
+      running = rig.start(`image --yes --json ${rig.words}`, LONG)
+      const ended = await running.ended
+      expect({ code: ended.code, ...rig.leftovers() }).toEqual({ code: 130, ...NONE })
     }, 60_000)
 
   test('after SIGKILL of everything, sweep shows what is left, deletes it with --yes, and then finds nothing', async () => {

@@ -28,7 +28,20 @@ export const CAN_EVALUATE = Boolean(process.env.CI) || (Bun.which('nix') !== nul
 export const WHY_NOT = 'needs nix and the offline evaluator'
 
 /** Names that the evaluator's own package set lacks. By hand, so that a name which nobody looked up fails the evaluation. */
-const MORE_PACKAGES = ['devenv']
+const MORE_PACKAGES = ['bun', 'devenv', 'hcloud', 'nixos-anywhere', 'packer']
+/** Of those, what nixpkgs gives only to whom its license was named. */
+const UNFREE = ['packer']
+
+/** `import nixpkgs { … }`, as far as a development shell needs it. */
+const PACKAGE_SET = `{ system, config ? { } }:
+let
+  packages = import ./pkgs.nix;
+  allowed = package:
+    if builtins.elem package.pname [ ${UNFREE.map(name => `"${name}"`).join(' ')} ] && !((config.allowUnfreePredicate or (_: false)) package)
+    then throw "\${package.pname} has an unfree license" else package.pname;
+in
+packages // { mkShell = { packages }: { inherit system; packages = map allowed packages; }; }
+`
 
 export interface Flake {
   /** The value of an attribute of the flake. Throws with Nix's own words. */
@@ -49,6 +62,8 @@ export const createFlake = (): Flake => {
   for (const name of ['flake.nix', 'lib.nix', 'options.json', 'pkgs.nix'])
     writeFileSync(join(nixpkgs, name), readFileSync(join(EVALUATOR, name)))
   appendFileSync(join(nixpkgs, 'pkgs.nix'), `  // { ${MORE_PACKAGES.map(name => `${name} = mk "${name}";`).join(' ')} }\n`)
+
+  writeFileSync(join(nixpkgs, 'default.nix'), PACKAGE_SET)
 
   const disko = join(base, 'disko')
   mkdirSync(disko)

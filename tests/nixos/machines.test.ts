@@ -50,6 +50,14 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
     expect(names.sort()).toEqual([...MACHINES])
   })
 
+  test('the development shell brings what the scripts call, on every system, the unfree one by its name alone', async () => {
+    for (const system of ['x86_64-linux', 'aarch64-linux', 'x86_64-darwin', 'aarch64-darwin'])
+      expect(await flake.read(`devShells.${system}.default`)).toEqual({
+        system,
+        packages: ['bun', 'packer', 'nixos-anywhere', 'hcloud'],
+      })
+  })
+
   for (const name of MACHINES)
     describe(name, () => {
       test('sets only options that exist, each to a value of its type', () => {

@@ -49,6 +49,12 @@ describe.skipIf(!CAN_EVALUATE)(`planted mistakes (${WHY_NOT})`, () => {
     expect(await flake.read('nixosConfigurations.golden.unknownOptions')).toEqual(['landfall.dokplay'])
   })
 
+  test('a shell that asks for an unfree package without naming it is refused', async () => {
+    const flake = copy()
+    plant(flake, 'flake.nix', '== "packer"', '== "packor"')
+    await expect(flake.read('devShells.x86_64-linux.default')).rejects.toThrow('packer has an unfree license')
+  })
+
   test('a package that nobody looked up is refused', async () => {
     const flake = copy()
     plant(flake, 'nixos/modules/base.nix', 'pkgs.git', 'pkgs.gitt')
