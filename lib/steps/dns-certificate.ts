@@ -91,6 +91,9 @@ export async function obtainCertificate(
     await acme.finalizeOrder(order, stored.privateKey)
   }
   const certificate = await acme.downloadCertificate(await waitOrder(deps, acme, order, ['valid'], signal))
+  const pem = readPem(certificate)
+  if (!pem || !names.every(name => pem.covers(name.replace(/^\*/, 'any'))))
+    throw new LandfallError('vendor', `The certificate authority's certificate does not cover ${names.join(', ')}.`)
   await store.writeCertificate({ ...stored, certificate })
   return { certificate, privateKey: stored.privateKey }
 }
@@ -110,8 +113,10 @@ async function prove(
   const open = order.challenges.filter(each => each.state === 'pending' || each.state === 'processing')
   const comment = renderRecordMark(mark)
   const standing = proofsIn(deps, names, live.get('records'))
+  const isProof = (record: DnsRecord, { recordName, recordValue }: AcmeOrder['challenges'][number]) =>
+    record.name === recordName && record.content === recordValue
   const posts = open
-    .filter(each => !standing.some(record => record.content === each.recordValue))
+    .filter(each => !standing.some(record => isProof(record, each)))
     .map(
       ({ recordName, recordValue }): WantedRecord => ({
         name: recordName,
@@ -122,15 +127,14 @@ async function prove(
         comment,
       }),
     )
-  const stale = standing.filter(record => !open.some(each => each.recordValue === record.content))
+  const stale = standing.filter(record => !open.some(each => isProof(record, each)))
   if (posts.length + stale.length > 0)
     await dns.changeRecords(zone.id, { deletes: stale.map(({ id }) => ({ id })), patches: [], posts })
-  live.touch('records')
-  await live.look(['records'])
+  await relookRecords(live)
   const endsAtMs = clock.monotonicMs() + LIMIT_MS
   for (const { recordName, recordValue } of open)
     for (;;) {
-      // At the name servers alone: a resolver that is asked too early remembers that there is nothing.
+      // At the name servers alone: a resolver that is asked too early remembers for half an hour that there is nothing.
       const answers = await outside.askAuthoritative(zone.name, recordName, 'TXT')
       if (answers.length > 0 && answers.every(answer => answer.values.includes(recordValue))) break
       if (clock.monotonicMs() >= endsAtMs)
@@ -141,13 +145,22 @@ async function prove(
       await clock.sleep(POLL_MS, signal)
     }
   for (const each of open.filter(one => one.state === 'pending')) await acme.answerChallenge(each)
+  log('the certificate authority looks at the proofs')
   const next = await waitOrder(deps, acme, order, ['ready', 'processing', 'valid', 'invalid'], signal)
   if (next.state !== 'invalid') return next
-  await deps.store.addOrder({ atMs: clock.nowMs(), event: 'failed', directory: acme.directory, names: order.names })
-  await removeProofs(deps, live, proofsIn(deps, names, live.get('records')))
+  const bad = next.challenges.flatMap(challenge => (challenge.state === 'invalid' ? [challenge.name] : []))
+  const failed = bad.length > 0 ? bad : order.names
+  await deps.store.addOrder({ atMs: clock.nowMs(), event: 'failed', directory: acme.directory, names: failed })
+  await removeProofs(deps, live, proofsIn(deps, names, await relookRecords(live)))
   throw new LandfallError('forbidden', `The certificate authority did not accept the proof${next.why ? `: ${next.why}` : ''}.`, {
-    hint: 'Mend what it names, then run the same command again; five failures in an hour are the limit.',
+    hint: 'Nothing was switched. Mend what it names, then run the same command again; five failures in an hour are the limit.',
   })
+}
+
+const relookRecords = async (live: Live): Promise<readonly DnsRecord[]> => {
+  live.touch('records')
+  await live.look(['records'])
+  return live.get('records')
 }
 
 export async function removeProofs(deps: Pick<CertificateDeps, 'dns'>, live: Live, proofs: readonly DnsRecord[]): Promise<void> {

@@ -5,10 +5,10 @@ import { addressRecordsOf, type Move } from '../cutover/move.ts'
 import { longestTtlS, spanText } from '../cutover/ttl.ts'
 import { type Change, done, refused, todo } from '../engine/step.ts'
 import { LandfallError } from '../errors.ts'
-import { challengesAt } from './cutover-certificate.ts'
 import type { CutoverDeps } from './cutover-world.ts'
 import type { EstateStep } from './deps.ts'
 import { zoneStep } from './dns.ts'
+import { proofsIn } from './dns-certificate.ts'
 import type { EstateWorld } from './world.ts'
 
 export type RollbackDeps = Pick<CutoverDeps, 'estate' | 'dns' | 'takeOver' | 'store' | 'waits'> & {
@@ -19,7 +19,7 @@ export const rollbackSteps = (deps: RollbackDeps): EstateStep[] => [zoneStep(dep
 
 /** The named records are what they were before the move, whatever else the zone holds now. */
 export function restoreStep(deps: RollbackDeps): EstateStep {
-  const { names, estate } = deps
+  const { names } = deps
   return {
     id: 'move restore',
     noun: 'dns',
@@ -48,7 +48,7 @@ export function restoreStep(deps: RollbackDeps): EstateStep {
           `Somebody else has changed ${strangers.map(each => `${each.name} (${describeRecord(each)})`).join(', ')} since the move.`,
           `If it may be replaced: bun scripts/dns.ts rollback ${strangers.map(each => `--take-over ${each.name}`).join(' ')}`,
         )
-      const proofs = challengesAt(estate.name, names, records)
+      const proofs = proofsIn(deps, names, records)
       const batch = joinBatches([
         ...moves.map(move => restoreBatch(move, records)),
         { deletes: proofs.map(({ id }) => ({ id })), patches: [], posts: [] },

@@ -1,5 +1,6 @@
 /** `/repos/{owner}/{repo}/hooks`: the same address and events twice is refused, and a secret is never shown again. */
 
+import { paged } from './pages.ts'
 import type { HookRow, Route, RouteContext } from './standin.ts'
 import { json, refusal } from './standin.ts'
 
@@ -76,14 +77,8 @@ export const hookRoutes: readonly Route[] = [
     path: '/hooks',
     right: 'admin',
     answer(context) {
-      const perPage = Math.min(100, Number(context.request.query.get('per_page') ?? 30))
-      const page = Number(context.request.query.get('page') ?? 1)
-      return json(
-        200,
-        own(context)
-          .slice((page - 1) * perPage, page * perPage)
-          .map(hook => toWire(context, hook)),
-      )
+      const rows = own(context).map(hook => toWire(context, hook))
+      return paged(context, '/hooks', rows)
     },
   },
   {

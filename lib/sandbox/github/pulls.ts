@@ -5,6 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import type { StandInResponse } from '../kit.ts'
+import { paged } from './pages.ts'
 import type { Route, RouteContext } from './standin.ts'
 import { json, refusal } from './standin.ts'
 
@@ -135,27 +136,6 @@ const commentToWire = ({ repository }: RouteContext, row: CommentRow) => ({
   author_association: 'CONTRIBUTOR',
   body: row.body,
 })
-
-/** One page, with the links of GitHub's pagination; they name the address that was asked. */
-const paged = ({ request, repository }: RouteContext, path: string, rows: readonly unknown[]): StandInResponse => {
-  const perPage = Math.min(100, Math.max(1, Number(request.query.get('per_page') ?? 30)))
-  const page = Math.max(1, Number(request.query.get('page') ?? 1))
-  const last = Math.max(1, Math.ceil(rows.length / perPage))
-  const origin = `http://${request.headers.get('host') ?? 'api.github.com'}`
-  const link = (to: number, rel: string): string => {
-    const query = new URLSearchParams(request.query)
-    query.set('page', String(to))
-    return `<${origin}/repos/${repository.owner}/${repository.name}${path}?${query}>; rel="${rel}"`
-  }
-  const links = [
-    ...(page > 1 ? [link(page - 1, 'prev'), link(1, 'first')] : []),
-    ...(page < last ? [link(page + 1, 'next'), link(last, 'last')] : []),
-  ]
-  return {
-    ...json(200, rows.slice((page - 1) * perPage, page * perPage)),
-    ...(links.length > 0 ? { headers: { link: links.join(', ') } } : {}),
-  }
-}
 
 const pullAt = ({ state, repository, parameters }: RouteContext): PullRow | undefined =>
   /^\d+$/.test(parameters.number ?? '') ? state.pulls.get(`${repository.id} ${Number(parameters.number)}`) : undefined

@@ -6,6 +6,7 @@
 
 import { Agent, request } from 'node:https'
 import { type DnsReply, query } from '../../../lib/providers/outside/dns-client.ts'
+import { NOTHING } from './load-counts.ts'
 
 export interface Orders {
   /** Where the world's time is read. */
@@ -21,39 +22,10 @@ export interface Orders {
   readonly clients: number
 }
 
-export interface Counts {
-  readonly sent: number
-  readonly ok: number
-  readonly atOld: number
-  readonly atNew: number
-  readonly failed: number
-  readonly tlsErrors: number
-  readonly nxdomain: number
-  readonly lookups: number
-  /** Requests on a connection that stood already. */
-  readonly reused: number
-  /** Sent once more, because a connection that stood was ended meanwhile: as browsers do. */
-  readonly again: number
-  readonly elapsedMs: number
-  readonly samples: readonly string[]
-}
-
 const orders: Orders = JSON.parse(process.argv[2] ?? '{}')
 const stop = new AbortController()
 const startedMs = performance.now()
-const counts = {
-  sent: 0,
-  ok: 0,
-  atOld: 0,
-  atNew: 0,
-  failed: 0,
-  tlsErrors: 0,
-  nxdomain: 0,
-  lookups: 0,
-  reused: 0,
-  again: 0,
-  samples: [] as string[],
-}
+const counts = { ...NOTHING, samples: [] as string[] }
 
 /** The world's time; resolvers forget by it. */
 let aheadMs = 0

@@ -7,7 +7,8 @@ import { firstHost } from '../../../lib/sandbox/machines/state.ts'
 import type { Sandbox } from '../../../lib/sandbox/sandbox.ts'
 import { startPebble } from '../../contract/pebble.ts'
 import { closePlaces } from '../scripts/run.ts'
-import type { Counts, Orders } from './load-client.ts'
+import type { Orders } from './load-client.ts'
+import { type Counts, NOTHING } from './load-counts.ts'
 import { APEX, API, type MovingPlace, NAMES, OLD, openMovingPlace } from './place.ts'
 import { PAGE, startCaddy, startNginx, type WebServer } from './web.ts'
 
@@ -17,21 +18,6 @@ export interface Load {
   /** Resolves when this many more were sent. */
   more(requests: number): Promise<void>
   stop(): Promise<Counts>
-}
-
-const NOTHING: Counts = {
-  sent: 0,
-  ok: 0,
-  atOld: 0,
-  atNew: 0,
-  failed: 0,
-  tlsErrors: 0,
-  nxdomain: 0,
-  lookups: 0,
-  reused: 0,
-  again: 0,
-  elapsedMs: 0,
-  samples: [],
 }
 
 export const startLoad = (sandbox: Sandbox, options: Pick<Orders, 'caPem' | 'sites' | 'ratePerS' | 'clients'>): Load => {
