@@ -34,6 +34,7 @@ export function readImageSource(root: string): ImageSource {
     revision: revisionOf(directory),
     nixos: nixosOf(readFileSync(join(directory, 'flake.lock'), 'utf8')),
     dokploy: dokployOf(directory),
+    untracked: untrackedOf(directory),
   }
 }
 
@@ -73,16 +74,25 @@ function filesBelow(root: string, path: string): string[] {
     .flatMap(name => filesBelow(root, `${path}/${name}`))
 }
 
+/** What Git says of the directory; undefined where it says nothing. */
+function git(directory: string, ...words: string[]): string | undefined {
+  if (Bun.which('git') === null) return undefined
+  const { exitCode, stdout } = Bun.spawnSync(['git', '-C', directory, ...words], { stderr: 'ignore' })
+  return exitCode === 0 ? stdout.toString().trim() : undefined
+}
+
 /** The commit, with "-dirty" when files differ from it. */
 function revisionOf(directory: string): string {
-  const git = (...words: string[]): string | undefined => {
-    const { exitCode, stdout } = Bun.spawnSync(['git', '-C', directory, ...words], { stderr: 'ignore' })
-    return exitCode === 0 ? stdout.toString().trim() : undefined
-  }
-  if (Bun.which('git') === null) return UNKNOWN
-  const commit = git('rev-parse', '--short=12', 'HEAD')
+  const commit = git(directory, 'rev-parse', '--short=12', 'HEAD')
   if (!commit) return UNKNOWN
-  return git('status', '--porcelain', '--', ...PARTS) === '' ? commit : `${commit}-dirty`
+  return git(directory, 'status', '--porcelain', '--', ...PARTS) === '' ? commit : `${commit}-dirty`
+}
+
+function untrackedOf(directory: string): string[] {
+  const known = git(directory, 'ls-files', '--', ...SYSTEM_PARTS)
+  if (known === undefined) return []
+  const tracked = new Set(known.split('\n'))
+  return SYSTEM_PARTS.flatMap(part => filesBelow(directory, part)).filter(path => !tracked.has(path))
 }
 
 /** "26.05", from the branch that the lock file follows. */

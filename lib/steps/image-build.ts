@@ -19,6 +19,8 @@ export interface ImageSource {
   readonly revision: string
   readonly nixos: string
   readonly dokploy: string
+  /** Files that belong to the system and that Git does not know: Nix leaves them out of what it builds. */
+  readonly untracked: readonly string[]
 }
 
 export interface ImageBuildDeps extends Pick<Deps, 'estate' | 'cloud' | 'clock' | 'runId'> {
@@ -88,6 +90,11 @@ export function imageBuildStep(deps: ImageBuildDeps): Step<EstateWorld> {
           summary: `wait until the snapshot "${creating.description}" is finished`,
           apply: context => waitForImage(deps, creating.id, context),
         })
+      if (source.untracked.length > 0)
+        return refused(
+          `Git does not know ${source.untracked.join(', ')}, and from a repository Nix builds only what Git knows.`,
+          `git add ${source.untracked.join(' ')}  (or take it out of nixos/)`,
+        )
       const types = world.get('serverTypes')
       const type = buildTypeOf(deps, types)
       if (type === undefined)

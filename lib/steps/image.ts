@@ -28,7 +28,7 @@ export function chooseImage(spec: ImageSpec, architecture: Image['architecture']
     return {
       state: 'missing',
       why: `The vendor has no image "${spec.name}" for ${architecture}.`,
-      hint: `Set hetzner.image to one of: ${names.join(', ')}.`,
+      hint: `Name another as image in config.json: ${names.join(', ')}.`,
     }
   }
   const golden = images.filter(each => isGolden(each) && each.architecture === architecture).sort(newestFirst)

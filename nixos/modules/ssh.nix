@@ -6,12 +6,21 @@
 }:
 let
   cfg = config.landfall.ssh;
+  file = ../operator-keys;
+  isKey = line: builtins.isString line && builtins.match "[a-z].*" line != null;
 in
 {
   options.landfall.ssh.operatorKeys = lib.mkOption {
     type = lib.types.listOf lib.types.str;
-    default = [ ];
-    description = "Public keys that may log in as root even when the metadata service gave none.";
+    default =
+      if builtins.pathExists file then
+        builtins.filter isKey (builtins.split "\n" (builtins.readFile file))
+      else
+        [ ];
+    description = ''
+      Public keys that may log in as root even when the metadata service gave none: those in nixos/operator-keys, one a line, where that
+      file is.
+    '';
   };
 
   config = {

@@ -1,10 +1,15 @@
 /** What the machines are configured to be, read from the evaluated options rather than from the text that sets them. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DEFAULT_DOKPLOY_VERSION } from '../../lib/estate/derive.ts'
 import { CAN_EVALUATE, createFlake, type Flake, MACHINES, type Machine, ROOT, WHY_NOT } from './evaluate.ts'
+
+const KEYS = [
+  'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mBfSYMxvPXQF9tTh2FQ4JkP8fTn3cJ1E9rJ6vB7xk ops@example.com',
+  'sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t ops@example.com',
+]
 
 type Options = Readonly<Record<string, unknown>>
 
@@ -48,6 +53,19 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
     const text = readFileSync(join(ROOT, 'flake.nix'), 'utf8')
     const names = [...text.matchAll(/^ {8}([a-z-]+) = machine "/gm)].map(match => match[1])
     expect(names.sort()).toEqual([...MACHINES])
+  })
+
+  test('every machine takes the operator’s own keys from a file, for when the metadata service fails', async () => {
+    const file = join(flake.directory, 'nixos', 'operator-keys')
+    writeFileSync(file, `# fall-back\n\n${KEYS.join('\n')}\n`)
+    try {
+      for (const name of ['golden', 'backend-digitalocean'] as const) {
+        const definitions = await flake.read(`nixosConfigurations.${name}.definitions`)
+        expect(at(definitions, 'users.users.root.openssh.authorizedKeys.keys')).toEqual(KEYS)
+      }
+    } finally {
+      rmSync(file)
+    }
   })
 
   test('the development shell brings what the scripts call, on every system, the unfree one by its name alone', async () => {

@@ -1,4 +1,7 @@
 import { describe, expect, test } from 'bun:test'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { listedImages, parseVariables, renderImages } from '../../../lib/image/image.ts'
 import { hashFiles, ROOT, readImageSource } from '../../../lib/image/source.ts'
 import { declaredVariables, isAtLeast } from '../../../lib/providers/packer/output.ts'
@@ -102,6 +105,31 @@ describe('what a build is made of', () => {
     const source = readImageSource(ROOT)
     expect(source).toMatchObject({ nixos: '26.05', dokploy: '0.30.2' })
     expect(readImageSource(ROOT).content).toBe(source.content)
+  })
+
+  test('what Git does not know of the system is told, since Nix leaves it out; without a repository nothing is', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'landfall-source-'))
+    try {
+      for (const part of ['flake.nix', 'flake.lock', 'nixos', 'packer'])
+        cpSync(join(ROOT, part), join(directory, part), { recursive: true })
+      expect(readImageSource(directory)).toMatchObject({ untracked: [], revision: 'unknown' })
+      const git = (...words: string[]) =>
+        expect(
+          Bun.spawnSync(['git', '-C', directory, '-c', 'user.name=a', '-c', 'user.email=a@example.com', ...words]).exitCode,
+        ).toBe(0)
+      git('init', '-q')
+      git('add', '.')
+      git('commit', '-q', '-m', 'all')
+      expect(readImageSource(directory)).toMatchObject({ untracked: [], revision: expect.stringMatching(/^[0-9a-f]{12}$/) })
+      writeFileSync(join(directory, 'nixos', 'operator-keys'), '')
+      writeFileSync(join(directory, 'packer', 'more.sh'), '')
+      expect(readImageSource(directory)).toMatchObject({
+        untracked: ['nixos/operator-keys'],
+        revision: expect.stringMatching(/-dirty$/),
+      })
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
   })
 
   test('a directory without them is refused by name', () => {
