@@ -19,8 +19,20 @@ import { SANDBOX_TOKENS } from '../../lib/sandbox/sandbox.ts'
 import { closePlaces, openPlace, type Place, ROOT, type Running } from '../sandbox/scripts/run.ts'
 import { createSshd, descendants, type TestSshd } from './sshd.ts'
 
-const packer = Bun.which('packer')
-if (!packer) {
+/** The system's, and a newer one with its plugins in the folder `plugins` beside it, where LANDFALL_PACKER names that. */
+const newer = process.env.LANDFALL_PACKER
+const PACKERS = [
+  ...(Bun.which('packer') === null ? [] : [{ packer: 'the real Packer', env: {} }]),
+  ...(newer === undefined
+    ? []
+    : [
+        {
+          packer: `the real Packer in ${newer}`,
+          env: { PATH: `${newer}:${process.env.PATH}`, PACKER_PLUGIN_PATH: join(newer, 'plugins') },
+        },
+      ]),
+]
+if (Bun.which('packer') === null) {
   if (process.env.CI) throw new Error('install packer (apt-get install packer)')
   test.skip('whole image builds with Packer (skipped: packer is not installed)', () => undefined)
 }
@@ -62,6 +74,7 @@ afterAll(async () => {
 })
 
 interface RigOptions {
+  readonly env: Readonly<Record<string, string>>
   /** How long each action of the vendor takes. */
   readonly actionMs?: number
   /** Told of each request once it has had its effect. */
@@ -69,7 +82,7 @@ interface RigOptions {
 }
 
 /** An estate whose temporary servers are all reached at the SSH server of this test, and sources of its own. */
-async function openRig({ actionMs = 10, seen }: RigOptions = {}): Promise<Rig> {
+async function openRig({ env, actionMs = 10, seen }: RigOptions): Promise<Rig> {
   let trust: () => void = () => undefined
   const place = await openPlace(CONFIG, {
     seed: { zones: [], goldenImage: false },
@@ -92,8 +105,11 @@ async function openRig({ actionMs = 10, seen }: RigOptions = {}): Promise<Rig> {
   for (const part of ['flake.nix', 'flake.lock', 'nixos', 'packer'])
     cpSync(join(ROOT, part), join(sources, part), { recursive: true })
   const command = join(rig, 'install')
+  const given = { env, timeoutMs: 60_000 }
   return {
     ...place,
+    run: words => place.run(words, given),
+    start: words => place.start(words, given),
     sources,
     words: `--source ${sources} --var ssh_port=${sshd.port} --var mount_root=${rig}/mnt --var install_command=${command}`,
     install(program) {
@@ -122,13 +138,12 @@ const untilInstalling = async (rig: Rig, running: Running): Promise<void> => {
 }
 
 const NONE = { servers: 0, keys: 0 }
-const LONG = { timeoutMs: 60_000 }
 
-describe.if(packer !== null)('with the real Packer', () => {
+describe.each(PACKERS)('with $packer', ({ env }) => {
   test('a build ends in one labelled snapshot and no leftovers; a second one has nothing to do; changed sources are built anew', async () => {
-    const rig = await openRig()
+    const rig = await openRig({ env })
     rig.install(INSTALL)
-    const first = await rig.run(`image --yes --json ${rig.words}`, LONG)
+    const first = await rig.run(`image --yes --json ${rig.words}`)
     expect({ code: first.code, errors: first.errors() }).toEqual({ code: 0, errors: [] })
     expect(rig.leftovers()).toEqual(NONE)
     const [snapshot, ...others] = rig.snapshots()
@@ -159,16 +174,16 @@ describe.if(packer !== null)('with the real Packer', () => {
     expect(second.requests.filter(request => request.method !== 'GET')).toEqual([])
 
     writeFileSync(join(rig.sources, 'nixos', 'more.nix'), '{ }\n')
-    const third = await rig.run(`image --yes --json ${rig.words}`, LONG)
+    const third = await rig.run(`image --yes --json ${rig.words}`)
     expect(third.code).toBe(0)
     expect(rig.snapshots().map(each => each.description)).toEqual([`nixos-dokploy-${today()}`, `nixos-dokploy-${today()}-2`])
     expect(rig.leftovers()).toEqual(NONE)
   }, 120_000)
 
   test('a provisioner that fails ends in its own words, exit 1, no snapshot and no leftovers', async () => {
-    const rig = await openRig()
+    const rig = await openRig({ env })
     rig.install(FAILING)
-    const ended = await rig.run(`image --yes --json ${rig.words}`, LONG)
+    const ended = await rig.run(`image --yes --json ${rig.words}`)
     expect(ended.code).toBe(1)
     expect(ended.output).toContain('no space left on the machine')
     expect(JSON.stringify(ended.errors())).toContain('bun scripts/image.ts sweep')
@@ -176,9 +191,9 @@ describe.if(packer !== null)('with the real Packer', () => {
   }, 60_000)
 
   test('an installed system that holds a host key is refused, and nothing is left', async () => {
-    const rig = await openRig()
+    const rig = await openRig({ env })
     rig.install(`${INSTALL}mkdir -p "$RIG/mnt/etc/ssh"; touch "$RIG/mnt/etc/ssh/ssh_host_ed25519_key"\n`)
-    const ended = await rig.run(`image --yes --json ${rig.words}`, LONG)
+    const ended = await rig.run(`image --yes --json ${rig.words}`)
     expect(ended.code).toBe(1)
     expect(ended.output).toContain('every server would share')
     expect({ ...rig.leftovers(), snapshots: rig.snapshots() }).toEqual({ ...NONE, snapshots: [] })
@@ -186,9 +201,9 @@ describe.if(packer !== null)('with the real Packer', () => {
 
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     test(`${signal} in the middle lets Packer clean up: exit 130, no snapshot and no leftovers`, async () => {
-      const rig = await openRig()
+      const rig = await openRig({ env })
       rig.install(LASTING)
-      const running = rig.start(`image --yes --json ${rig.words}`, LONG)
+      const running = rig.start(`image --yes --json ${rig.words}`)
       await untilInstalling(rig, running)
       expect(rig.leftovers()).toEqual({ servers: 1, keys: 1 })
       const children = descendants(running.pid)
@@ -211,21 +226,22 @@ describe.if(packer !== null)('with the real Packer', () => {
     test(`SIGINT right after ${request} leaves nothing either, though its action still runs`, async () => {
       let running: Running | undefined
       const rig = await openRig({
+        env,
         actionMs: 1_500,
         seen: name => {
           if (name === request) running?.kill('SIGINT')
         },
       })
       rig.install(INSTALL)
-      running = rig.start(`image --yes --json ${rig.words}`, LONG)
+      running = rig.start(`image --yes --json ${rig.words}`)
       const ended = await running.ended
       expect({ code: ended.code, ...rig.leftovers() }).toEqual({ code: 130, ...NONE })
     }, 60_000)
 
   test('after SIGKILL of everything, sweep shows what is left, deletes it with --yes, and then finds nothing', async () => {
-    const rig = await openRig()
+    const rig = await openRig({ env })
     rig.install(LASTING)
-    const running = rig.start(`image --yes --json ${rig.words}`, LONG)
+    const running = rig.start(`image --yes --json ${rig.words}`)
     await untilInstalling(rig, running)
     for (const pid of [running.pid, ...descendants(running.pid)]) process.kill(pid, 'SIGKILL')
     expect((await running.ended).code).toBe(null)
