@@ -236,6 +236,14 @@ describe.each(PACKERS)('with $packer', ({ env }) => {
       running = rig.start(`image --yes --json ${rig.words}`)
       const ended = await running.ended
       expect({ code: ended.code, ...rig.leftovers() }).toEqual({ code: 130, ...NONE })
+      if (rig.snapshots().length === 0) return
+      // A snapshot that was begun is of a finished system, and counts.
+      const again = await rig.run(`image --yes --json ${rig.words}`)
+      expect({ code: again.code, applied: again.summary().applied, images: rig.snapshots().length }).toEqual({
+        code: 0,
+        applied: 0,
+        images: 1,
+      })
     }, 60_000)
 
   test('after SIGKILL of everything, sweep shows what is left, deletes it with --yes, and then finds nothing', async () => {
