@@ -13,7 +13,7 @@ import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
-import type { Allocation, Deployment, Nomad } from '../providers/ports/cluster.ts'
+import type { Allocation, Deployment, Job, Nomad } from '../providers/ports/cluster.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
@@ -27,6 +27,8 @@ export interface JobDeps extends ClusterDeps {
 }
 
 const POLL_MS = 1_000
+/** Nomad registers the version before anew within a moment. */
+const REVERT_BEGINS_MS = 5_000
 /** From one instance's deadline to Nomad's word about the rollout. */
 const MARGIN_MS = 60_000
 const LAST_LINES_BYTES = 2_000
@@ -184,12 +186,35 @@ async function follow(
       world.touch('nomad')
       return
     }
-    if (state === 'failed' || deps.clock.monotonicMs() > deadlineMs) throw await failure(nomad, app, revision, deployment)
+    if (state === 'failed' || deps.clock.monotonicMs() > deadlineMs) {
+      const before = await takenBack(deps, nomad, app, revision, signal)
+      world.touch('nomad')
+      throw await failure(nomad, app, revision, before)
+    }
     await deps.clock.sleep(POLL_MS, signal)
   }
 }
 
-async function failure(nomad: Nomad, app: AppSpec, revision: number, deployment: Deployment | undefined): Promise<LandfallError> {
+/** Waits until the version before `revision` stands again; undefined when there is none to go back to. */
+async function takenBack(
+  deps: Pick<JobDeps, 'clock'>,
+  nomad: Nomad,
+  app: AppSpec,
+  revision: number,
+  signal: AbortSignal,
+): Promise<Job | undefined> {
+  const beginsByMs = deps.clock.monotonicMs() + REVERT_BEGINS_MS
+  const endsByMs = deps.clock.monotonicMs() + healthyDeadlineMs(app)
+  for (;;) {
+    const [job, deployment] = [await nomad.findJob(app.name), await nomad.findDeployment(app.name)]
+    const begun = job !== undefined && job.revision > revision
+    if (begun && settled(deployment, job.revision) !== 'running') return job
+    if (deps.clock.monotonicMs() > (begun ? endsByMs : beginsByMs)) return undefined
+    await deps.clock.sleep(POLL_MS, signal)
+  }
+}
+
+async function failure(nomad: Nomad, app: AppSpec, revision: number, before: Job | undefined): Promise<LandfallError> {
   const all = await nomad.listAllocations(app.name)
   const bad = all.filter(each => each.jobRevision === revision && isBad(each)).slice(0, 2)
   const words = await Promise.all(
@@ -205,7 +230,7 @@ async function failure(nomad: Nomad, app: AppSpec, revision: number, deployment:
   return new LandfallError(
     'unhealthy',
     [
-      `The new version of ${app.name} did not become healthy, so Nomad took it back: ${deployment?.why ?? 'it never began'}`,
+      `The new version of ${app.name} did not become healthy${before ? `, so Nomad took it back: ${before.image} runs` : ''}.`,
       ...words,
     ]
       .join('\n')
