@@ -205,4 +205,24 @@ describe('a cluster of three', () => {
     },
     STEP_MS,
   )
+
+  test(
+    'compares the variables of an app by name, and shows no value',
+    async () => {
+      const compared = async () => {
+        const { code, lines, text } = await rig.script('cluster', 'secrets', 'web')
+        expect(code).toBe(0)
+        expect(text).not.toContain('canary-of-the-cluster')
+        return lines.find(line => line.app === 'web')
+      }
+      expect(await compared()).toMatchObject({ same: ['GREETING', 'API_KEY'], added: [], changed: [], removed: [] })
+      writeFileSync(join(rig.cwd, 'web.env'), 'GREETING=welcome\nMODE=fast\n')
+      expect(await compared()).toMatchObject({ same: [], added: ['MODE'], changed: ['GREETING'], removed: ['API_KEY'] })
+      const plan = await rig.script('cluster', 'plan')
+      expect(plan.code).toBe(2)
+      expect(plan.text).toContain('"+ MODE","~ GREETING","- API_KEY"')
+      expect(plan.text).not.toContain('canary-of-the-cluster')
+    },
+    STEP_MS,
+  )
 })
