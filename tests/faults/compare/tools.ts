@@ -104,8 +104,6 @@ const firstLine = (words: readonly string[]): string | undefined => {
 
 const basics = ({ cwd, sandbox }: Theatre): Record<string, string> => ({
   PATH: process.env.PATH ?? '',
-  // Where the distribution's python3-hcloud is too old for its own collection: pip install --target DIR hcloud==1.26.0
-  ...(process.env.PYTHONPATH ? { PYTHONPATH: process.env.PYTHONPATH } : {}),
   HOME: cwd,
   ...sandbox.environment,
 })
@@ -151,13 +149,14 @@ export const TOOLS: readonly Tool[] = [
     prepare(theatre) {
       writeFileSync(join(theatre.cwd, 'up.yml'), ANSIBLE_UP)
       writeFileSync(join(theatre.cwd, 'down.yml'), ANSIBLE_DOWN)
-      // The distribution's own Python: it has the vendor's library.
+      // The Python that has the vendor's library: the distribution's own, or that of an active virtual environment.
+      const python = join(process.env.VIRTUAL_ENV ?? '/usr', 'bin/python3')
       const words = (file: string) => [
         'ansible-playbook',
         '-i',
         'localhost,',
         '-e',
-        'ansible_python_interpreter=/usr/bin/python3',
+        `ansible_python_interpreter=${python}`,
         file,
       ]
       return {
