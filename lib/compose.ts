@@ -4,11 +4,12 @@ import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { hostname, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
+import { keepRequestsLeft, readRequestsLeft } from './budget.ts'
 import { systemClock } from './engine/clock.ts'
 import { writeFileAtomic } from './engine/files.ts'
 import type { LockHost } from './engine/lock.ts'
 import { createMeter, type Meter } from './engine/meter.ts'
-import type { Readers } from './engine/world.ts'
+import { type Readers, World } from './engine/world.ts'
 import type { Environment } from './environment.ts'
 import { LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
@@ -23,10 +24,6 @@ import type { NixosAnywhere } from './providers/ports/nixos-anywhere.ts'
 import type { Outside } from './providers/ports/outside.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
-import { createMachineReader } from './steps/machine.ts'
-import { createOutsideReader } from './steps/outside.ts'
-import { createPanelReader } from './steps/panel.ts'
-import { createServiceReader } from './steps/service.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
 
 export interface ComposeOptions {
@@ -44,12 +41,24 @@ export interface ComposeOptions {
   readonly lowMemory: boolean
 }
 
+/** A look that has begun. */
+export interface Ahead {
+  readonly world: World<EstateWorld>
+  readonly begunAtMs: number
+  /** @throws what the look has failed with so far, so that nothing is asked for again in vain */
+  check(): void
+}
+
 export interface Composition {
   readonly deps: Deps
   readonly readers: Readers<EstateWorld>
   readonly locks: CloudLocks
   readonly meter: Meter
   readonly runId: string
+  /** Begins a look at `slices`, so that modules load while the answers are under way. */
+  lookAhead(slices: readonly (keyof EstateWorld)[]): Ahead
+  /** Loads what only a run with changes needs. */
+  warmUp(): void
   /** For adapters that only some commands need. */
   readonly parts: { readonly context: ProviderContext; readonly environment: Environment }
   /** What lives in the Dokploy on a machine, through the same tunnel as the panel. */
@@ -93,11 +102,10 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   }
   const route: Route = environment.internet ? { kind: 'proxy', ...environment.internet } : { kind: 'direct' }
 
-  const { cloud, locks } = await composeCloud(estate, environment, context)
+  const { cloud, locks, requestsLeft } = await composeCloud(estate, environment, context, directory)
   const dns = composeDns(estate, environment, context)
   const machines = composeMachines(environment, directory, route, context)
   const outside = composeOutside(environment, route, context)
-  const { PROGRAM_TEXTS: programs } = await import('./providers/ssh/programs.ts')
 
   const tunnels = new Map<string, Promise<{ panel: Dokploy; url: string; close(): Promise<void> }>>()
   const tunnelTo = async (target: Target) => {
@@ -130,7 +138,11 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     cloud,
     dns,
     machines,
-    programs,
+    get programs() {
+      // At once, because a program is chosen without waiting, and only here, because most commands send none.
+      const { PROGRAM_TEXTS }: typeof import('./providers/ssh/programs.ts') = require('./providers/ssh/programs.ts')
+      return PROGRAM_TEXTS
+    },
     panelOn,
     outside,
     nixos: {
@@ -145,11 +157,11 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   const readers = estateReaders(estate, {
     cloud,
     dns,
-    machines: createMachineReader(deps),
-    panels: createPanelReader(deps),
-    outside: createOutsideReader(deps),
+    machines: lazy(async () => (await import('./steps/machine.ts')).createMachineReader(deps)),
+    panels: lazy(async () => (await import('./steps/panel.ts')).createPanelReader(deps)),
+    outside: lazy(async () => (await import('./steps/outside.ts')).createOutsideReader(deps)),
     installer: deps.nixos.installer,
-    services: createServiceReader(deps),
+    services: lazy(async () => (await import('./steps/service.ts')).createServiceReader(deps)),
   })
   return {
     deps,
@@ -157,12 +169,29 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     locks,
     meter,
     runId,
+    lookAhead(slices) {
+      const world = new World(readers)
+      let failure: { readonly error: unknown } | undefined
+      const begunAtMs = context.clock.monotonicMs()
+      world.look(slices).catch((error: unknown) => {
+        failure = { error }
+      })
+      const check = () => {
+        if (failure) throw failure.error
+      }
+      return { world, begunAtMs, check }
+    },
+    warmUp() {
+      // Whoever needs it imports it again, and is told when that fails.
+      Promise.allSettled([import('./engine/lock.ts'), import('./engine/journal.ts'), import('./engine/runner.ts')])
+    },
     parts: { context, environment },
     appsOn,
     guardWrites: next => {
       guard = next
     },
     async close() {
+      await keepRequestsLeft(directory, requestsLeft?.(), context.clock.nowMs())
       await Promise.allSettled([...tunnels.values()].map(async tunnel => (await tunnel).close()))
     },
   }
@@ -178,18 +207,21 @@ async function composeCloud(
   estate: Estate,
   environment: Environment,
   context: ProviderContext,
-): Promise<{ cloud: Cloud; locks: CloudLocks }> {
+  directory: string,
+): Promise<{ cloud: Cloud; locks: CloudLocks; requestsLeft?: () => number | undefined }> {
   if (estate.cloud === 'digitalocean') return composeDigitalOcean(estate, environment, context)
   const token = environment.hcloudToken
   if (!token)
     return { cloud: missing<Cloud>('HCLOUD_TOKEN', HCLOUD_HINT), locks: missing<CloudLocks>('HCLOUD_TOKEN', HCLOUD_HINT) }
   const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
+  const requestsLeft = readRequestsLeft(directory, context.clock.nowMs())
   const hetzner = createHetzner({
     token,
     context,
+    ...(requestsLeft === undefined ? {} : { requestsLeft }),
     ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
   })
-  return { cloud: hetzner, locks: hetzner.locks }
+  return { cloud: hetzner, locks: hetzner.locks, requestsLeft: hetzner.requestsLeft }
 }
 
 const assumedPrices = ({ assumedPrices: prices }: Estate): NonNullable<Estate['assumedPrices']> => {
@@ -347,28 +379,31 @@ export async function findPublicKeys(
   return [{ name: userName(), publicKey: pair.publicKey }]
 }
 
-const testContext = (): ProviderContext => ({
+const testContext = ({ signal, log }: Pick<ProviderContext, 'signal' | 'log'>): ProviderContext => ({
   clock: systemClock,
   meter: createMeter(),
-  signal: AbortSignal.timeout(60_000),
+  signal: AbortSignal.any([signal, AbortSignal.timeout(60_000)]),
   random: Math.random,
-  log: () => {},
+  log,
   beforeWrite: async () => {},
 })
 
 /** One or two cheap requests each, to tell a wrong token the moment it is typed; sent where the run's own will be sent. */
-export const testTokens = ({ hcloudEndpoint, cloudflareBaseUrl }: Environment) => ({
+export const testTokens = (
+  { hcloudEndpoint, cloudflareBaseUrl }: Environment,
+  given: Pick<ProviderContext, 'signal' | 'log'>,
+) => ({
   async hcloud(token: Secret): Promise<void> {
     const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
     const endpoint = hcloudEndpoint ? { endpoint: hcloudEndpoint } : {}
-    const hetzner = createHetzner({ token, context: testContext(), ...endpoint })
+    const hetzner = createHetzner({ token, context: testContext(given), ...endpoint })
     await hetzner.verifyToken()
     await hetzner.probeWrite()
   },
   async cloudflare(token: Secret): Promise<void> {
     const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')
     const endpoint = cloudflareBaseUrl ? { endpoint: cloudflareBaseUrl } : {}
-    await createCloudflare({ token, context: testContext(), ...endpoint }).verifyToken()
+    await createCloudflare({ token, context: testContext(given), ...endpoint }).verifyToken()
   },
 })
 

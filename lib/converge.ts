@@ -1,6 +1,6 @@
 /** The one way in which plans are shown, agreed to and run: look, preview, confirm, act, look again. */
 
-import { describeHost } from './compose.ts'
+import { type Ahead, describeHost } from './compose.ts'
 import { costNow } from './ending.ts'
 import type { Journal } from './engine/journal.ts'
 import type { HeldLock } from './engine/lock.ts'
@@ -18,6 +18,8 @@ import { commandLine, viewOf } from './view.ts'
 
 export interface Convergence {
   readonly steps: (deps: Deps, world: World<EstateWorld>) => readonly EstateStep[]
+  /** The first look, where it has begun. */
+  readonly ahead?: Ahead
   /** Slices to read besides the steps' own, for the end's report. */
   readonly alsoRead?: readonly (keyof EstateWorld)[]
   /** The steps are a selection of the estate's: needs outside it count as met. */
@@ -50,15 +52,18 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   const { composition, estate } = opened
   const deps = convergence.deps ?? composition.deps
   const order = { partial: convergence.partial ?? false }
-  const read = async () => {
-    const world = new World(composition.readers)
+  const read = async (world = new World(composition.readers)) => {
     const steps = convergence.steps(deps, world)
     await world.look([...slicesOf(steps), ...(convergence.alsoRead ?? []), ...(estate.monthlyCapNet === undefined ? [] : BILLED)])
     return { world, steps, plan: makePlan(steps, world, order) }
   }
 
-  let lookedAtMs = deps.clock.monotonicMs()
-  let current = await read()
+  const { ahead } = convergence
+  ahead?.check()
+  let lookedAtMs = ahead?.begunAtMs ?? deps.clock.monotonicMs()
+  const looking = read(ahead?.world)
+  if (!args.plan) composition.warmUp()
+  let current = await looking
   refuseForeignProject(session, opened, current.world)
   convergence.onLook?.(current.steps, current.world)
   const empty = isEmpty(current.plan)
@@ -275,8 +280,9 @@ async function takeLock(session: Session, { composition, estate }: Opened): Prom
 
 /** A run without a write takes no lock; one that a killed run left behind would stay for good. */
 async function clearDeadLock(session: Session, opened: Opened): Promise<void> {
+  const { locks } = opened.composition
   try {
-    if (!(await opened.composition.locks.find(opened.estate.name))) return
+    if (locks.seen(opened.estate.name) === false || !(await locks.find(opened.estate.name))) return
     const lock = await takeLock(session, opened)
     await lock.release()
   } catch (error) {

@@ -53,7 +53,14 @@ export async function main(script: Script): Promise<void> {
       flags: process.execArgv,
       variables: process.env,
     })
-    const session = createSession(script, args, { environment, reporter, clean, signal: interrupt.signal, closers })
+    const session = createSession(script, args, {
+      environment,
+      reporter,
+      clean,
+      signal: interrupt.signal,
+      closers,
+      waited: { ms: 0 },
+    })
     told = session.reporter
     process.exitCode = await script.run(session)
   } catch (error) {
@@ -72,6 +79,8 @@ interface SessionParts {
   readonly clean: (text: string) => string
   readonly signal: AbortSignal
   readonly closers: (() => Promise<void>)[]
+  /** How long questions have waited for their answers. */
+  readonly waited: { ms: number }
 }
 
 function createSession(script: Script, args: ParsedArgs, parts: SessionParts): Session {
@@ -79,7 +88,7 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
   const reporter = adviseFor(parts.reporter, args)
   const hasTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true
   const interactive = hasTerminal && !args.yes && !args.json && !environment.ci
-  const ask: Ask = interactive ? createTerminalAsk(signal) : createRefusingAsk()
+  const ask: Ask = interactive ? createTerminalAsk(signal, {}, ms => (parts.waited.ms += ms)) : createRefusingAsk()
   let opened: Promise<Opened> | undefined
   const session: Session = {
     manual: script.manual,
@@ -97,7 +106,7 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
       process.stdout.write(`${text}
 `)
     },
-    elapsedMs: () => performance.now(),
+    elapsedMs: () => performance.now() - parts.waited.ms,
     open() {
       opened ??= openEstate(session, closers, args.plan || script.looksOnly?.(args) === true)
       return opened

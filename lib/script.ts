@@ -22,7 +22,7 @@ export interface Session {
   readonly version: string
   /** Prints a secret that the operator has asked to see, past the redactor. */
   readonly reveal: (label: string, value: Secret) => void
-  /** Milliseconds since the process began. */
+  /** Milliseconds since the process began, without those that questions waited for an answer. */
   readonly elapsedMs: () => number
   /** Loads the config, starts the sandbox where one is asked for, and joins the adapters; once per process. */
   open(): Promise<Opened>

@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFileAtomic } from './engine/files.ts'
-import { LandfallError } from './errors.ts'
+import { hasCode } from './errors.ts'
 import type { Session } from './script.ts'
 import type { Secret } from './secret.ts'
 import type { Ask, ParsedArgs } from './ui/types.ts'
@@ -74,12 +74,14 @@ async function askToken(
   session.reporter.log(`${variable}: make one at ${where}.`)
   for (;;) {
     const token = await session.ask.secret({ flag: variable, message: variable, label: variable })
+    session.reporter.log(`Testing ${variable} …`)
     try {
       await test(token)
       session.reporter.log(`${variable} works. To keep it for later runs: export ${variable}=…`)
       return token
     } catch (error) {
-      if (!(error instanceof LandfallError) || error.code === 'cancelled') throw error
+      // Another token is no help against anything else.
+      if (!hasCode(error, 'token_invalid', 'token_readonly', 'forbidden')) throw error
       session.reporter.error(error)
     }
   }

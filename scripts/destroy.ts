@@ -1,9 +1,7 @@
 /** Everything that carries the estate's mark, and nothing else, removed and proved gone. */
 
-import { converge } from '../lib/converge.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 
 const destroy = defineScript({
   manual: {
@@ -18,15 +16,15 @@ const destroy = defineScript({
 
   async run(session) {
     const opened = await session.open()
-    const { estate, directory } = opened
-    return converge(session, opened, {
-      steps: destroySteps,
-      confirmName: estate.name,
-      alsoConfirm: protectedNames(estate),
+    const { destroyEstate } = await import('../lib/provisioning.ts')
+    const golden = opened.estate.servers.some(spec => spec.image.kind === 'golden')
+    return destroyEstate(session, opened, {
       report: () => ({
         notes: [
-          { label: 'kept', text: 'golden images (they are shared by estates): see them with  bun scripts/cost.ts' },
-          { label: 'kept', text: `the journal, the SSH key and ordered certificates in ${directory}` },
+          { label: 'kept', text: `the journal, the SSH key and ordered certificates in ${opened.directory}` },
+          ...(golden
+            ? [{ label: 'images', text: 'golden ones stay, other estates may use them:  bun scripts/image.ts list' }]
+            : []),
         ],
       }),
     })

@@ -1,13 +1,7 @@
 /** Servers, their keys, network and firewalls: what Terraform did, without a state file. */
 
-import { converge } from '../lib/converge.ts'
-import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
-import { rebuildEstate } from '../lib/rebuild.ts'
-import { scaleServers } from '../lib/scale.ts'
 import { defineScript } from '../lib/script.ts'
-import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
-import { provisionSteps } from '../lib/steps/estate.ts'
 
 const provision = defineScript({
   manual: {
@@ -27,11 +21,7 @@ const provision = defineScript({
       { name: 'server', value: 'SERVER', many: true, about: 'scale: this server alone' },
       { name: 'reinstall', value: 'SERVER', many: true, about: 'erase this server although it runs NixOS, and install it anew' },
       { name: 'drop', value: 'addresses|certificates', many: true, about: 'rebuild: do not keep these' },
-      {
-        name: 'source',
-        value: 'DIR',
-        about: 'rebuild: the directory with nixos/, packer/ and flake.nix (default: this project)',
-      },
+      { name: 'source', value: 'DIR', about: 'rebuild: where nixos/, packer/ and flake.nix lie (default: this project)' },
       { name: 'var', value: 'NAME=VALUE', many: true, about: 'rebuild: a variable of the Packer template' },
       {
         name: 'take-over',
@@ -57,21 +47,18 @@ const provision = defineScript({
 
   async run(session) {
     const opened = await session.open()
-    if (session.args.action === 'rebuild') return rebuildEstate(session, opened)
-    if (session.args.action === 'scale') return scaleServers(session, opened)
-    if (session.args.action === 'destroy')
-      return converge(session, opened, {
-        steps: destroySteps,
-        confirmName: opened.estate.name,
-        alsoConfirm: protectedNames(opened.estate),
-      })
+    if (session.args.action === 'rebuild') {
+      const { rebuildEstate } = await import('../lib/rebuild.ts')
+      return rebuildEstate(session, opened)
+    }
+    if (session.args.action === 'scale') {
+      const { scaleServers } = await import('../lib/scale.ts')
+      return scaleServers(session, opened)
+    }
+    const { destroyEstate, provisionServers } = await import('../lib/provisioning.ts')
+    if (session.args.action === 'destroy') return destroyEstate(session, opened)
     const planned = session.args.action === 'plan' ? { ...session, args: { ...session.args, plan: true } } : session
-    return converge(planned, opened, {
-      steps: deps => provisionSteps(deps),
-      partial: true,
-      confirmName: opened.estate.name,
-      report: endingOf(session),
-    })
+    return provisionServers(planned, opened)
   },
 })
 

@@ -1,13 +1,7 @@
 /** The guided tour, from nothing to a verified estate. */
 
-import { adminOf } from '../lib/admin.ts'
-import { testTokens } from '../lib/compose.ts'
-import { converge } from '../lib/converge.ts'
-import { endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { ALL_STAGES, estateSteps } from '../lib/steps/estate.ts'
-import { prepareTour } from '../lib/wizard.ts'
 
 const setup = defineScript({
   manual: {
@@ -22,8 +16,17 @@ const setup = defineScript({
   },
 
   async run(given) {
-    const session = await prepareTour(given, testTokens(given.environment))
+    const [{ testTokens }, { prepareTour }] = await Promise.all([import('../lib/compose.ts'), import('../lib/wizard.ts')])
+    const { environment, reporter, signal } = given
+    const tests = testTokens(environment, { signal, log: line => reporter.log(line) })
+    const session = await prepareTour(given, tests)
     const opened = await session.open()
+    const [{ adminOf }, { converge }, { endingOf }, { ALL_STAGES, estateSteps }] = await Promise.all([
+      import('../lib/admin.ts'),
+      import('../lib/converge.ts'),
+      import('../lib/ending.ts'),
+      import('../lib/steps/estate.ts'),
+    ])
     const { estate, composition } = opened
     // In CI the machine's address is nobody's, and config.json's list counts for itself.
     const ownAddress = (estate.adminAddresses ?? []).length === 0 && !session.environment.ci

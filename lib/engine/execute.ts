@@ -102,7 +102,7 @@ async function runStep<W>(step: Step<W>, needs: Promise<StepResult>[], execution
   const cause = missing.find(need => need.state === 'failed') ?? missing[0]
   if (cause && !(signal.aborted && cause.state !== 'failed'))
     return end('skipped', `needs "${cause.title}", which ${fate(cause)}`)
-  if (signal.aborted) return end('skipped', 'the run was interrupted before it began')
+  if (signal.aborted) return end('skipped', 'the run was interrupted before')
   try {
     return end('done', await converge(step, progress, execution))
   } catch (error) {

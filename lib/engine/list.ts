@@ -51,11 +51,28 @@ export function fitWidth(raw: string, columns: number): string {
 
 /** Lines for the whole list; at most `screen.rows`, keeping what runs and what failed. */
 export function renderRows(rows: readonly Row[], screen: Screen): string[] {
-  const full = rows.flatMap(row => [rowLine(row, screen), ...noteLines(row, screen)])
+  const full = inFull(rows, screen)
   if (full.length <= screen.rows) return full
 
   const blocks = summarise(rows, screen)
   return blocks.length <= screen.rows ? blocks : cut(blocks, screen)
+}
+
+/** A row each; those that were skipped for one and the same reason are told together. */
+function inFull(rows: readonly Row[], screen: Screen): string[] {
+  const reasons = Map.groupBy(
+    rows.filter(row => row.state === 'skipped'),
+    row => row.note ?? '',
+  )
+  const together = [...reasons].filter(([note, skipped]) => note !== '' && skipped.length > 1)
+  const told = new Set(together.flatMap(([, skipped]) => skipped))
+  return [
+    ...rows.filter(row => !told.has(row)).flatMap(row => [rowLine(row, screen), ...noteLines(row, screen)]),
+    ...together.flatMap(([note, skipped]) => [
+      count(screen, 'skipped', `${skipped.length} steps did not begin`),
+      ...noteLines({ state: 'skipped', note }, screen),
+    ]),
+  ]
 }
 
 /** What is running or went wrong in full, the rest as counts, and as many of the latest done rows as fit. */
@@ -109,7 +126,7 @@ function timeWords({ state, unchanged, elapsedMs, typicalMs }: Row): string {
   return unchanged || state === 'skipped' ? '' : durationWords(elapsedMs)
 }
 
-const noteLines = ({ note, state }: Row, { columns, dim }: Screen): string[] =>
+const noteLines = ({ note, state }: Pick<Row, 'note' | 'state'>, { columns, dim }: Screen): string[] =>
   note === undefined || note === '' || state === 'done' || state === 'pending'
     ? []
     : [dim(fitWidth(`  › ${note}`, Math.max(0, columns)))]

@@ -5,7 +5,10 @@
  * its wall clock gap (which sees a suspended machine) and its monotonic gap (which sees a clock set back). It sends nothing when
  * that age passes FENCED_MS without a new beat. A taker compares two times of the vendor's own clock and takes over only past
  * TAKEOVER_MS, which is later by more than a second's rounding and a slow answer. No clock is ever compared with another one.
- * A takeover deletes the exact object that was seen and then creates: of two takers, the unique name lets one win.
+ * A beat may be written blind, with the vendor's time as a recent answer told it and what has passed here since that answer's request was
+ * sent: such a time is never earlier than a fresh question would tell, and one that is later only makes a taker wait longer.
+ * A takeover deletes the exact object that was seen and then creates: of two takers, the unique name lets one win, and a beat of the
+ * former holder, which names the object by its id, finds nothing to write to.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks'

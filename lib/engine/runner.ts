@@ -5,7 +5,7 @@ import type { Clock } from './clock.ts'
 import { type RunEvents, type StepResult, startSteps } from './execute.ts'
 import { orderSteps } from './graph.ts'
 import type { Journal } from './journal.ts'
-import { type Row, renderRows } from './list.ts'
+import { fitWidth, type Row, renderRows } from './list.ts'
 import { coming, isEmpty, makePlan, type Plan, type PlanEntry, slicesOf } from './plan.ts'
 import type { Step } from './step.ts'
 import { verify } from './verify.ts'
@@ -54,6 +54,8 @@ export interface RunResult {
 }
 
 const SETTLE_MS = 10_000
+/** What is printed while a list is drawn shows only after it. */
+const ENDING = 'interrupted: the current calls end; Ctrl-C again stops at once'
 const SECOND_LOOK = 'second look at everything that was touched'
 
 /**
@@ -230,8 +232,12 @@ async function openList<W>(
     override create(how?: Parameters<InstanceType<typeof DefaultRenderer>['create']>[0]): string {
       for (const [id, atMs] of startedMs) set(id, { elapsedMs: clock.monotonicMs() - atMs })
       const final = how?.prompt === false
-      const size = { columns: terminal.columns ?? 80, rows: final ? Number.POSITIVE_INFINITY : (terminal.rows ?? 24) - 1 }
-      return renderRows([...rows.values()], { ...size, icons: icons(), dim: text => paint('dim', text) }).join('\n')
+      const columns = terminal.columns ?? 80
+      const ending =
+        options.signal.aborted && !final ? [paint('yellow', fitWidth(`${figures.circleSlash} ${ENDING}`, columns))] : []
+      const size = { columns, rows: final ? Number.POSITIVE_INFINITY : (terminal.rows ?? 24) - 1 - ending.length }
+      const lines = renderRows([...rows.values()], { ...size, icons: icons(), dim: text => paint('dim', text) })
+      return [...lines, ...ending].join('\n')
     }
   }
 

@@ -100,7 +100,7 @@ const server = section({
     'Which of the machines in flake.nix it becomes, with os nixos.',
   ),
   count: key(
-    integer('a whole number from 1 to 100', 1, 100),
+    integer('a whole number from 1 to 500', 1, 500),
     'number',
     '1',
     'How many; more than one are called <name>-1, <name>-2 ….',

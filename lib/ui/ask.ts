@@ -16,18 +16,29 @@ const ENDINGS = ['ExitPromptError', 'AbortPromptError', 'CancelPromptError']
 
 const message = (text: string): string => printable(text)
 
-/** @param signal ends an open question when the run is interrupted in another way than by its own Ctrl-C */
-export const createTerminalAsk = (signal?: AbortSignal, streams: AskStreams = {}): Ask => {
+/**
+ * @param signal ends an open question when the run is interrupted in another way than by its own Ctrl-C
+ * @param onWaited told how long each question waited for its answer
+ */
+export const createTerminalAsk = (
+  signal?: AbortSignal,
+  streams: AskStreams = {},
+  onWaited: (ms: number) => void = () => {},
+): Ask => {
   const context = { ...streams, ...(signal === undefined ? {} : { signal }) }
   const ask = async <T>(question: string, prompt: (library: typeof import('@inquirer/prompts')) => Promise<T>): Promise<T> => {
+    const library = await import('@inquirer/prompts')
+    const askedAtMs = performance.now()
     try {
-      return await prompt(await import('@inquirer/prompts'))
+      return await prompt(library)
     } catch (error) {
       if (!(error instanceof Error && ENDINGS.includes(error.name))) throw error
       throw new LandfallError('cancelled', `Interrupted at the question "${message(question)}". Nothing was changed by it.`, {
         hint: 'Run the same command again; --help shows the flags that answer its questions.',
         cause: error,
       })
+    } finally {
+      onWaited(performance.now() - askedAtMs)
     }
   }
   return {

@@ -116,6 +116,8 @@ export function createLocks(client: Client, shared: Shared): CloudLocks {
       return { id: found.id, holder: { ...holder, beatAtMs }, nowMs: dateMs, ...(Number.isNaN(sinceMs) ? {} : { sinceMs }) }
     },
 
+    seen: () => undefined,
+
     async beat(id, runId) {
       try {
         const { value, dateMs } = await readOne(id)

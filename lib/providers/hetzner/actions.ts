@@ -35,6 +35,8 @@ export interface ActionPollerDeps {
   readonly token: Secret
   /** `GET /actions` for these ids, in this order. */
   readonly list: (ids: readonly string[]) => Promise<readonly WireAction[]>
+  /** Resolves when nothing waits for the rate limit that is more urgent than a question about actions. */
+  readonly idle?: (signal: AbortSignal) => Promise<void>
   /** How long a request and its answer are under way at the least. */
   readonly roundTripMs?: () => number
 }
@@ -92,15 +94,26 @@ export function createActionPoller(deps: ActionPollerDeps): ActionPoller {
     const fireAtMs = Math.max(...dues.filter(due => due <= lastOfWindowMs))
     const mine = new AbortController()
     alarm = mine
-    clock.sleep(Math.max(0, fireAtMs - clock.monotonicMs()), mine.signal).then(
-      () => poll(fireAtMs),
-      // Only a newer alarm ends this sleep early, and that one has taken over.
-      () => undefined,
-    )
+    clock
+      .sleep(Math.max(0, fireAtMs - clock.monotonicMs()), mine.signal)
+      .then(() => fullOrIdle(mine.signal))
+      .then(
+        // Whatever became due while others went first is asked for in the same request.
+        () => poll(Math.max(fireAtMs, clock.monotonicMs())),
+        // Only a newer alarm ends this sleep early, and that one has taken over.
+        () => undefined,
+      )
+  }
+
+  const dueBy = (atMs: number): Group[] => [...groups].filter(group => group.state === 'waiting' && dueAtMs(group) <= atMs)
+
+  /** A question for one action costs as much as one for many: while requests are scarce, only a full one may go before others. */
+  const fullOrIdle = async (signal: AbortSignal): Promise<void> => {
+    if (dueBy(clock.monotonicMs()).flatMap(runningIds).length < IDS_PER_REQUEST) await deps.idle?.(signal)
   }
 
   const poll = (fireAtMs: number) => {
-    const due = [...groups].filter(group => group.state === 'waiting' && dueAtMs(group) <= fireAtMs)
+    const due = dueBy(fireAtMs)
     for (const group of due) group.state = 'asked'
     const ids = due.flatMap(runningIds).sort((one, other) => Number(one) - Number(other))
     const asked = new Map<string, Promise<Map<string, WireAction>>>()

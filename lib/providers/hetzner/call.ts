@@ -1,7 +1,7 @@
 /** One meaningful request: paced, counted, guarded, judged by the retry table, and read; and lists of any length. */
 
 import type { Effect } from '../../engine/meter.ts'
-import { createPacer } from '../../engine/pacing.ts'
+import { createPacer, type Rank } from '../../engine/pacing.ts'
 import { backoffMs, type RetryPolicy, VENDOR_POLICY } from '../../engine/retry.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
@@ -20,6 +20,8 @@ export interface Request extends Pick<TransportRequest, 'method' | 'path' | 'que
   readonly effect?: Effect
   /** The estate's lock is what `beforeWrite` relies on, and is released after an interrupt: its own requests ask nobody. */
   readonly guarded?: boolean
+  /** Who goes first when the rate limit lets few through; `first` for what is not guarded. */
+  readonly rank?: Rank
   readonly signal?: AbortSignal
 }
 
@@ -42,17 +44,30 @@ export interface Calls {
   list<T extends { readonly id: WireId }>(request: Omit<Request, 'method' | 'body'>, key: string): Promise<Answer<readonly T[]>>
   /** DELETE; what is gone is no error. `read` sees the answer, or is not called when there was nothing to delete. */
   remove<T>(request: Omit<Request, 'method' | 'body'>, read: (json: unknown) => T): Promise<Answer<T> | undefined>
+  /** Resolves when no request of this rank or above waits for the rate limit. */
+  idle(rank: Rank, signal: AbortSignal): Promise<void>
+  /** How many requests the project may send now; undefined before the vendor has said so. */
+  requestsLeft(): number | undefined
+  /**
+   * The vendor's time of now, from the newest answer to a request of the last seconds: early by less than the second that dates are rounded
+   * to, and late by no more than that answer was under way. Undefined without such an answer.
+   */
+  vendorNowMs(): number | undefined
   /** The shortest time that an answer of this process took, 0 before the first. */
   roundTripMs(): number
 }
 
 /** 3600 requests may be sent at once, then one per second, by all tools of a project together (facts/cloud-apis 1.2). */
 const BURST = { burst: 3600, refillPerS: 1 }
+/** Whoever has to wait longer is told, and told again after as long. */
+const TELL_AFTER_MS = 10_000
 const PER_PAGE = 50
 /** What the vendor may be asked for without ever reaching the end; 50,000 objects. */
 const MAX_PAGES = 1000
 /** A 429 without a word on how long: one request's worth of refill, and a little. */
 const RATE_PAUSE_MS = 1500
+/** For so long after a request was sent, its answer's date and this machine's clocks tell the vendor's time. */
+const DATED_MS = 5_000
 
 interface Plan extends RetryPolicy {
   /** No further try after this long. */
@@ -65,15 +80,46 @@ const PLANS = {
   wait: { maxRetries: 100, baseMs: 250, capMs: 5_000, withinMs: 120_000 },
 } as const satisfies Partial<Record<Verdict, Plan>>
 
-export function createCalls(transport: Transport, token: Secret, context: ProviderContext): Calls {
+/** @param left how many requests may be sent before the limit is felt, where that is known */
+export function createCalls(transport: Transport, token: Secret, context: ProviderContext, left?: number): Calls {
   const { clock } = context
-  const pacer = createPacer(BURST, clock)
+  const pacer = createPacer({ ...BURST, ...(left === undefined ? {} : { left }) }, clock)
+  let answered = false
+  /** The newest answer's date, and when its request was sent. */
+  let dated: { readonly dateMs: number; readonly monotonicMs: number; readonly wallMs: number } | undefined
   let shortestMs = Number.POSITIVE_INFINITY
+  let ended = 0
+  let toldAtMs = Number.NEGATIVE_INFINITY
+
+  const tellWaiting = () => {
+    const waitMs = (pacer.waiting / BURST.refillPerS) * 1000
+    if (waitMs < TELL_AFTER_MS || clock.monotonicMs() - toldAtMs < TELL_AFTER_MS) return
+    toldAtMs = clock.monotonicMs()
+    context.log(`hetzner: ${pacer.waiting} requests wait for the rate limit, which lets one through each second`)
+  }
 
   const sendOnce = async <T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>> => {
     const signal = signalOf(request)
     const effect = request.effect ?? (request.method === 'GET' ? 'read' : 'write')
-    await pacer.take(signal)
+    const turn = pacer.take(signal, request.rank ?? (request.guarded === false ? 'first' : 'normal'))
+    tellWaiting()
+    await turn
+    const taken = pacer.taken
+    const solitary = ended === taken - 1
+    try {
+      return await send(request, read, signal, effect, () => solitary && pacer.taken === taken)
+    } finally {
+      ended += 1
+    }
+  }
+
+  const send = async <T>(
+    request: Request,
+    read: (json: unknown) => T,
+    signal: AbortSignal | undefined,
+    effect: Effect,
+    isAlone: () => boolean,
+  ): Promise<Answer<T>> => {
     let withheld: unknown
     const beforeSend = async () => {
       try {
@@ -87,7 +133,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     }
     const failed = { what: request.what, method: request.method, token }
     let response: TransportResponse
-    const sentAtMs = clock.monotonicMs()
+    const sentAt = { monotonicMs: clock.monotonicMs(), wallMs: clock.nowMs() }
     try {
       response = await transport.send({
         method: request.method,
@@ -104,13 +150,15 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
       if (!(error instanceof LandfallError) || error.vendorCode === undefined) throw error
       throw silenceOf(failed, error.vendorCode, error.message)
     }
-    shortestMs = Math.min(shortestMs, clock.monotonicMs() - sentAtMs)
-    observe(response)
+    shortestMs = Math.min(shortestMs, clock.monotonicMs() - sentAt.monotonicMs)
+    observe(response, isAlone())
+    const dateMs = dateOf(response)
+    if (dateMs !== undefined) dated = { dateMs, ...sentAt }
     if (response.status < 200 || response.status > 299) throw refusalOf(failed, response)
     const json = response.text.trim() === '' ? undefined : parseJson(response.text)
     try {
       if (json === undefined && response.text.trim() !== '') throw new Unreadable('its answer is not JSON')
-      return { value: read(json), receivedAtMs: clock.monotonicMs(), dateMs: dateOf(response) ?? clock.nowMs() }
+      return { value: read(json), receivedAtMs: clock.monotonicMs(), dateMs: dateMs ?? clock.nowMs() }
     } catch (error) {
       if (error instanceof Unreadable) throw silenceOf(failed, 'unreadable', error.message, response)
       throw error
@@ -122,15 +170,17 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
     return request.signal === undefined ? context.signal : AbortSignal.any([context.signal, request.signal])
   }
 
-  const observe = ({ status, headers }: TransportResponse) => {
-    const limit = Number(headers['ratelimit-limit'] ?? Number.NaN)
+  const observe = ({ status, headers }: TransportResponse, alone: boolean) => {
     const remaining = Number(headers['ratelimit-remaining'] ?? Number.NaN)
-    if (Number.isFinite(limit) && Number.isFinite(remaining)) pacer.observe({ limit, remaining })
+    if (Number.isFinite(remaining)) {
+      answered = true
+      pacer.observe({ remaining, alone })
+    }
     if (status === 429) pacer.pause(retryAfterMs(headers) ?? RATE_PAUSE_MS)
   }
 
   const call: Calls['call'] = async (request, read) => {
-    const startedAtMs = clock.monotonicMs()
+    let failedAtMs: number | undefined
     const tries = new Map<Verdict, number>()
     for (;;) {
       try {
@@ -138,8 +188,10 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
       } catch (error) {
         const verdict = error instanceof LandfallError && error.vendorCode !== undefined ? verdictFor(request, error) : 'fail'
         const plan = planOf(verdict)
+        // Time spent in the queue for the rate limit is not held against a request.
+        failedAtMs ??= clock.monotonicMs()
         const attempt = (tries.get(verdict) ?? 0) + 1
-        if (plan === undefined || attempt > plan.maxRetries || clock.monotonicMs() - startedAtMs > plan.withinMs) throw error
+        if (plan === undefined || attempt > plan.maxRetries || clock.monotonicMs() - failedAtMs > plan.withinMs) throw error
         tries.set(verdict, attempt)
         const waitMs = backoffMs(plan, attempt, context.random)
         context.log(`hetzner: ${request.what}: ${wordOf(error)}; again in ${(waitMs / 1000).toFixed(1)} s`)
@@ -184,6 +236,14 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   return {
     call,
     list,
+    idle: pacer.idle,
+    requestsLeft: () => (answered ? pacer.left : undefined),
+    vendorNowMs() {
+      if (!dated) return undefined
+      // By the larger gap of both clocks: one of them may have stood still.
+      const sinceSentMs = Math.max(clock.monotonicMs() - dated.monotonicMs, clock.nowMs() - dated.wallMs)
+      return sinceSentMs < DATED_MS ? dated.dateMs + sinceSentMs : undefined
+    },
     roundTripMs: () => (Number.isFinite(shortestMs) ? shortestMs : 0),
     async remove(request, read) {
       try {

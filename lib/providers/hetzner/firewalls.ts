@@ -6,10 +6,14 @@ import { act, createNamed, type Deps, findOwn, track } from './deps.ts'
 import { isLock } from './locks.ts'
 import { idToWire, labelsFromWire, objectIn, type WireAction, type WireId, type WireNamed } from './wire.ts'
 
-type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'>
+type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'> & {
+  /** The names of the locks in the newest list. */
+  listedLocks(): ReadonlySet<string> | undefined
+}
 
 export function createFirewalls(deps: Deps): Firewalls {
   const { calls } = deps
+  let locks: ReadonlySet<string> | undefined
 
   /** The vendor counts the firewall as applied, yet it filters nothing, and nothing is going on that would change that. */
   const isStuck = async (id: string, server: string): Promise<boolean> => {
@@ -29,8 +33,10 @@ export function createFirewalls(deps: Deps): Firewalls {
   return {
     async listFirewalls() {
       const { value } = await calls.list<WireFirewall>({ what: 'list firewalls', path: '/firewalls' }, 'firewalls')
+      locks = new Set(value.filter(isLock).map(firewall => firewall.name ?? ''))
       return value.filter(firewall => !isLock(firewall)).map(firewallFromWire)
     },
+    listedLocks: () => locks,
 
     async createFirewall({ name, rules, labels }) {
       const place = { what: `firewall ${name}`, path: '/firewalls', key: 'firewalls' }

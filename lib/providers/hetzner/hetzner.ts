@@ -26,6 +26,8 @@ export interface Hetzner extends Cloud {
    * @throws LandfallError token_invalid | forbidden | network
    */
   verifyToken(): Promise<void>
+  /** How many requests the project may send now; undefined before the vendor has said so. */
+  requestsLeft(): number | undefined
 }
 
 const ENDPOINT = 'https://api.hetzner.cloud/v1'
@@ -38,44 +40,54 @@ export interface HetznerOptions {
   readonly context: ProviderContext
   /** For each request, to the last byte of its answer. */
   readonly timeoutMs?: number
+  /** How many requests may be sent before the vendor's limit is felt, where that is known. */
+  readonly requestsLeft?: number
 }
 
 /** Every request of it counts as `hetzner` in the meter. The transport's library starts to load at once, and delays nothing. */
-export function createHetzner({ token, endpoint = ENDPOINT, context, timeoutMs = TIMEOUT_MS }: HetznerOptions): Hetzner {
-  return createHetznerOver(hcloudTransport({ token, endpoint, timeoutMs }), { token, context })
+export function createHetzner({ endpoint = ENDPOINT, timeoutMs = TIMEOUT_MS, ...options }: HetznerOptions): Hetzner {
+  return createHetznerOver(hcloudTransport({ token: options.token, endpoint, timeoutMs }), options)
 }
 
 /** The same over any transport. */
-export function createHetznerOver(transport: Transport, { token, context }: Pick<HetznerOptions, 'token' | 'context'>): Hetzner {
-  const calls = createCalls(transport, token, context)
+export function createHetznerOver(
+  transport: Transport,
+  { token, context, requestsLeft }: Pick<HetznerOptions, 'token' | 'context' | 'requestsLeft'>,
+): Hetzner {
+  const calls = createCalls(transport, token, context, requestsLeft)
   const actions = createActionPoller({
     clock: context.clock,
     signal: context.signal,
     token,
     roundTripMs: calls.roundTripMs,
+    idle: signal => calls.idle('normal', signal),
     list: async ids => {
       // No page size: this list is not paged, and holds every action that was asked for.
       const request = {
         what: 'follow running actions',
         method: 'GET',
         path: '/actions',
+        rank: 'last',
         query: ids.map(id => ['id', id] as const),
       } as const
       return (await calls.call(request, json => objectsIn<WireAction>(json, 'actions'))).value
     },
   })
   const deps: Deps = { calls, actions, context, token }
+  const { listedLocks, ...firewalls } = createFirewalls(deps)
   return {
     vendor: 'hetzner',
     ...createCatalog(deps),
     ...createBelongings(deps),
-    ...createFirewalls(deps),
+    ...firewalls,
     ...createServers(deps),
     ...createBalancers(deps),
     // Labels here are part of their objects and go with them.
     listIdleTags: async () => [],
     deleteIdleTags: async () => {},
-    locks: createLocks(deps),
+    locks: createLocks(deps, listedLocks),
+
+    requestsLeft: calls.requestsLeft,
 
     async verifyToken() {
       await calls.call(

@@ -9,7 +9,7 @@ import type { CloudLocks, Labels, LockHolder } from '../ports/cloud.ts'
 import { createNamed, type Deps, findNamed } from './deps.ts'
 import { cleanText, parseJson } from './failure.ts'
 import { labelsFromText, textFromLabels } from './label-text.ts'
-import { objectIn, recordOf, type WireNamed } from './wire.ts'
+import { labelsFromWire, objectIn, recordOf, type WireNamed } from './wire.ts'
 
 /** Present on every lock object, and on nothing else. */
 const LOCK_LABEL = 'landfall/lock'
@@ -25,8 +25,11 @@ const nameOf = (estate: string): string => `landfall-lock-${estate}`
 /** Whether a firewall is a lock, which no list of firewalls may show. */
 export const isLock = (firewall: WireNamed): boolean => firewall.labels?.[LOCK_LABEL] !== undefined
 
-export function createLocks(deps: Deps): CloudLocks {
+/** @param listed the names of the locks in the newest list of firewalls */
+export function createLocks(deps: Deps, listed: () => ReadonlySet<string> | undefined): CloudLocks {
   const { calls, token } = deps
+  /** The labels of locks that this process made, which nobody else changes: another holder has another object. */
+  const made = new Map<string, { readonly runId: string; readonly labels: Labels }>()
   const place = (estate: string) => ({
     what: `the lock of estate ${estate}`,
     path: '/firewalls',
@@ -58,7 +61,10 @@ export function createLocks(deps: Deps): CloudLocks {
           hint: 'Rename or delete it in the Hetzner Console → Firewalls.',
         })
       }
-      if (now.runId === holder.runId) return { id: String(object.id) }
+      if (now.runId === holder.runId) {
+        made.set(String(object.id), { runId: holder.runId, labels: labelsFromWire(object.labels) })
+        return { id: String(object.id) }
+      }
       throw lockedBy(
         `${now.who} holds the estate ${now.estate} since ${object.created ?? 'a while'} (${now.command}, pid ${now.pid}).`,
       )
@@ -72,9 +78,19 @@ export function createLocks(deps: Deps): CloudLocks {
       return { id: String(found.value.id), holder, nowMs: found.dateMs, ...(Number.isNaN(sinceMs) ? {} : { sinceMs }) }
     },
 
+    seen: estate => listed()?.has(nameOf(estate)),
+
     async beat(id, runId) {
       const request = { what: 'keep the lock of the estate', path: pathOf(id), guarded: false }
+      const own = made.get(id)
+      const nowMs = own?.runId === runId ? calls.vendorNowMs() : undefined
       try {
+        if (own && nowMs !== undefined) {
+          // One request is enough: whoever takes over deletes this object, so that one which still exists is ours.
+          const labels = { ...own.labels, [BEAT_LABEL]: String(Math.round(nowMs)) }
+          await calls.call({ ...request, method: 'PUT', body: { labels } }, () => undefined)
+          return
+        }
         const answer = await calls.call({ ...request, method: 'GET' }, json => objectIn<WireNamed>(json, 'firewall'))
         const now = read(answer.value)
         if (now?.runId !== runId) throw lockedBy(`The lock of the estate now belongs to ${now?.who ?? 'another run'}.`)
@@ -87,6 +103,7 @@ export function createLocks(deps: Deps): CloudLocks {
     },
 
     async delete(id) {
+      made.delete(id)
       await calls.remove({ what: 'release the lock of the estate', path: pathOf(id), guarded: false }, () => undefined)
     },
   }

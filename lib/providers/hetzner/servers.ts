@@ -33,9 +33,9 @@ export function createServers(deps: Deps): Servers {
   const creates = new Map<string, Pick<Created<WireServer>, 'actions' | 'receivedAtMs'> & { readonly server: Server }>()
 
   let asking: Promise<ReadonlySet<string>> | undefined
-  /** Ids of servers that are off; one request for all that ask while it is under way to be sent. */
+  /** Ids of servers that are off; one request for all that ask before it can be sent. */
   const findOff = (): Promise<ReadonlySet<string>> => {
-    asking ??= Promise.resolve().then(async () => {
+    asking ??= calls.idle('last', context.signal).then(async () => {
       asking = undefined
       const request = { what: 'look for servers that are off', path: '/servers', query: [['status', 'off']] } as const
       const { value } = await calls.list<WireServer>(request, 'servers')

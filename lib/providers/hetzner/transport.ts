@@ -3,7 +3,7 @@
  * bytes go through fetch, which can be aborted and does not follow redirects with our token.
  */
 
-import type { AdapterConfig, AdapterResponse } from 'hcloud-js'
+import type { AdapterConfig, AdapterResponse } from 'hcloud-js/lib/client.js'
 import { LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 
@@ -50,10 +50,9 @@ export interface TransportOptions {
 /** Requests through `hcloud-js`, whose loading starts now and is awaited by the first request only. */
 export function hcloudTransport({ token, endpoint, timeoutMs }: TransportOptions): Transport {
   const baseURL = checkedEndpoint(endpoint)
-  const loading = import('hcloud-js').then(library => {
-    const client = new library.Client({ token: token.reveal(), baseURL, timeout: timeoutMs })
-    return client
-  })
+  const loading = import('hcloud-js/lib/client.js').then(
+    ({ default: Client }) => new Client({ token: token.reveal(), baseURL, timeout: timeoutMs }),
+  )
   // The first request reports a failed load; until then it must not count as an unhandled rejection.
   loading.catch(() => undefined)
   return {

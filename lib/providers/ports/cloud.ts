@@ -300,7 +300,12 @@ export interface CloudLocks {
   find(
     estate: string,
   ): Promise<{ readonly id: string; readonly holder: LockHolder; readonly nowMs: number; readonly sinceMs?: number } | undefined>
-  /** Writes a fresh beat. @throws LandfallError `locked` when the lock is no longer ours */
+  /** Whether the newest list of firewalls showed a lock of this estate, which saves a request; undefined when that says nothing. */
+  seen(estate: string): boolean | undefined
+  /**
+   * Writes a beat that is by the vendor's clock no older than this call, but for the second that dates are rounded to.
+   * @throws LandfallError `locked` when the lock is no longer ours
+   */
   beat(id: string, runId: string): Promise<void>
   /** Deletes exactly this lock; one that is gone is no error. */
   delete(id: string): Promise<void>

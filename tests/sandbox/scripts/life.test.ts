@@ -278,15 +278,20 @@ describe('a second run', () => {
     expect(filesBelow(place.cwd)).toEqual(files)
   }, 60_000)
 
-  test('with another project’s token is refused, because DNS knows better', async () => {
-    const token = 'a-token-of-another-project-000000000000000000000000000000000000'
-    place.sandbox.controls.hetzner.addToken(token, { project: 'other', access: 'read_write' })
-    const run = await place.run('setup --yes', { env: { HCLOUD_TOKEN: token } })
-    expect([run.code, mutationsIn(run.requests)]).toEqual([3, []])
-    expect(run.requests.length).toBeLessThanOrEqual(10)
-    expect(run.stderr.replaceAll(/\s+/g, ' ')).toContain('it seems to be the token of another project')
-    expect(place.sandbox.controls.hetzner.dump('other').servers).toEqual([])
-  }, 30_000)
+  test.each(['setup --yes', 'provision apply --yes', 'destroy --yes'])(
+    'with another project’s token is refused, because DNS knows better: %s',
+    async command => {
+      const token = 'a-token-of-another-project-000000000000000000000000000000000000'
+      place.sandbox.controls.hetzner.addToken(token, { project: 'other', access: 'read_write' })
+      const run = await place.run(command, { env: { HCLOUD_TOKEN: token } })
+      expect([run.code, mutationsIn(run.requests)]).toEqual([3, []])
+      // To destroy, every kind of thing is looked at.
+      expect(run.requests.length).toBeLessThanOrEqual(command.startsWith('destroy') ? 11 : 10)
+      expect(run.stderr.replaceAll(/\s+/g, ' ')).toContain('it seems to be the token of another project')
+      expect(place.sandbox.controls.hetzner.dump('other').servers).toEqual([])
+    },
+    30_000,
+  )
 })
 
 describe('what only looks', () => {

@@ -90,6 +90,44 @@ const TOKENS: readonly Case[] = [
     code: 3,
     says: ['The Cloudflare token sees no zone for example.com.', 'Zone → DNS → Edit on exactly this zone'],
   },
+  {
+    name: 'no Hetzner token, for servers alone',
+    command: 'provision apply --yes',
+    options: withEnv('HCLOUD_TOKEN', undefined),
+    code: 1,
+    says: ['HCLOUD_TOKEN is not set.'],
+  },
+  {
+    name: 'a wrong Hetzner token, for servers alone',
+    command: 'provision apply --yes',
+    options: withEnv('HCLOUD_TOKEN', 'x'.repeat(64)),
+    code: 1,
+    says: ['Hetzner does not accept the token HCLOUD_TOKEN.'],
+  },
+  {
+    name: 'a Hetzner token that may only read, for servers alone',
+    command: 'provision apply --yes',
+    options: withEnv('HCLOUD_TOKEN', SANDBOX_TOKENS.hetznerReadOnly),
+    code: 1,
+    says: ['HCLOUD_TOKEN may only read, so nothing was changed.'],
+  },
+]
+
+const DESTROY: readonly Case[] = [
+  {
+    name: 'a wrong Hetzner token, for taking everything away',
+    command: 'destroy --yes --confirm example',
+    options: withEnv('HCLOUD_TOKEN', 'x'.repeat(64)),
+    code: 1,
+    says: ['Hetzner does not accept the token HCLOUD_TOKEN.'],
+  },
+  {
+    name: 'a wrong Cloudflare token, for taking everything away',
+    command: 'destroy --yes --confirm example',
+    options: withEnv('CLOUDFLARE_API_TOKEN', 'y'.repeat(40)),
+    code: 1,
+    says: ['Cloudflare does not accept the API token'],
+  },
 ]
 
 const server = (type: unknown, location: unknown = 'nbg1') => ({
@@ -109,6 +147,24 @@ const WORLDS: readonly Case[] = [
     arrange: ({ sandbox }) => sandbox.controls.cloudflare.setZone('example.com', { status: 'pending' }),
     code: 3,
     says: ['Zone example.com is not authoritative: the registrar does not point to Cloudflare yet.', 'Set the nameservers ns1.'],
+  },
+  {
+    name: 'a zone that has gone elsewhere',
+    arrange: ({ sandbox }) => sandbox.controls.cloudflare.setZone('example.com', { status: 'moved' }),
+    code: 3,
+    says: ['Zone example.com is not authoritative: Cloudflare reports it as moved.', 'Set the nameservers ns1.'],
+  },
+  {
+    name: 'somebody else’s alias on our name',
+    arrange: ({ sandbox }) =>
+      sandbox.controls.cloudflare.addRecord('example.com', {
+        type: 'CNAME',
+        name: 'admin.example.com',
+        content: 'elsewhere.example.net',
+        ttl: 300,
+      }),
+    code: 3,
+    says: ['admin.example.com already has CNAME elsewhere.example.net, TTL 300 s, which Landfall did not make.'],
   },
   {
     name: 'somebody else’s record on our name',
@@ -257,7 +313,7 @@ const JSON_TOO: ReadonlySet<string> = new Set([
   'a flag that does not exist',
   'a plan that nobody agreed to, without a terminal',
 ])
-const WIDE = [...TOKENS, ...WORLDS, ...USAGE]
+const WIDE = [...TOKENS, ...DESTROY, ...WORLDS, ...USAGE]
 const ended = new Map<string, { readonly run: Ended; readonly json: Ended | undefined; readonly sameWorld: boolean }>()
 
 const runCase = async ({ name, command = 'setup --yes', config = TWO_SERVERS, options, seed, arrange }: Case): Promise<void> => {
@@ -301,12 +357,21 @@ const judge = ({ name, code, says }: Case): void => {
     expect(error).toMatchObject({ bug: false, message: expect.any(String), hint: expect.any(String) })
 }
 
-describe('a token problem ends setup before the first write, in at most 10 requests', () => {
+describe('a token problem ends a run before the first write, in at most 10 requests', () => {
   test.each(TOKENS.map(each => [each.name, each] as const))('%s', (_, each) => {
     judge(each)
     const { run } = endOf(each.name)
     expect(run.requests.length).toBeLessThanOrEqual(10)
     expect(mutationsIn(run.requests).filter(line => !line.endsWith(' 403'))).toEqual([])
+  })
+})
+
+describe('a token problem ends destroy before the first write, in one look', () => {
+  test.each(DESTROY.map(each => [each.name, each] as const))('%s', (_, each) => {
+    judge(each)
+    const { requests } = endOf(each.name).run
+    expect(mutationsIn(requests)).toEqual([])
+    expect(new Set(requests.map(({ vendor, path }) => `${vendor} ${path}`)).size).toBe(requests.length)
   })
 })
 

@@ -68,6 +68,22 @@ describe('the list', () => {
     ])
   })
 
+  test('tells together what was skipped for one and the same reason', () => {
+    const rows = [
+      row('server', 'failed', { note: 'no room' }),
+      ...many(3, 'skipped', { note: 'needs "server", which failed' }),
+      row('app', 'skipped', { note: 'needs "dns", which failed' }),
+    ]
+    expect(renderRows(rows, screen(80, 24))).toEqual([
+      'x server  12 s',
+      '  › no room',
+      '- app',
+      '  › needs "dns", which failed',
+      '- 3 steps did not begin',
+      '  › needs "server", which failed',
+    ])
+  })
+
   test('in 80 by 24 sums up what is done and what is to come, and keeps what runs and what failed', () => {
     const rows = [
       ...many(20, 'done', { unchanged: true }),

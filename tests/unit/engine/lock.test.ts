@@ -58,6 +58,7 @@ function vendor(time: Clock, { offsetMs = 0, tripMs = () => 0 }: { offsetMs?: nu
         const object = objects.get(estate)
         return object && { ...object, nowMs: nowMs() }
       }),
+    seen: () => undefined,
     beat: (id, runId) =>
       request('beat', () => {
         const object = byId(id)

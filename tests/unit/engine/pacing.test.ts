@@ -23,12 +23,45 @@ describe('the pacer', () => {
   test('believes the vendor when it says less is left, never when it says more', async () => {
     const clock = fakeClock()
     const pacer = createPacer({ burst: 100, refillPerS: 1 }, clock)
-    pacer.observe({ limit: 100, remaining: 1 })
-    pacer.observe({ limit: 100, remaining: 90 })
+    pacer.observe({ remaining: 1 })
+    pacer.observe({ remaining: 90 })
     await pacer.take()
     expect(clock.monotonicMs()).toBe(0)
     await pacer.take()
     expect(clock.monotonicMs()).toBe(1_000)
+  })
+
+  test('believes it when it says more after a request that had no other beside it', async () => {
+    const clock = fakeClock()
+    const pacer = createPacer({ burst: 100, refillPerS: 1 }, clock)
+    pacer.observe({ remaining: 1 })
+    pacer.observe({ remaining: 3, alone: true })
+    await Promise.all([pacer.take(), pacer.take(), pacer.take()])
+    expect(clock.monotonicMs()).toBe(0)
+  })
+
+  test('lets ranks go before each other, the first one into the reserve, and says when the rest is through', async () => {
+    const clock = fakeClock()
+    const pacer = createPacer({ burst: 12, refillPerS: 1, reserve: 10 }, clock)
+    const order: string[] = []
+    const note = (name: string) => () => order.push(`${name} at ${clock.monotonicMs()}`)
+    await Promise.all([
+      ...(['last', 'normal', 'normal', 'normal', 'normal', 'first'] as const).map(rank =>
+        pacer.take(undefined, rank).then(note(rank)),
+      ),
+      pacer.idle('normal').then(note('idle')),
+      pacer.idle('last').then(note('all idle')),
+    ])
+    expect(order).toEqual([
+      'last at 0',
+      'normal at 0',
+      'first at 0',
+      'normal at 2000',
+      'normal at 3000',
+      'normal at 4000',
+      'idle at 4000',
+      'all idle at 4000',
+    ])
   })
 
   test('a pause holds everybody, and a shorter one does not end a longer', async () => {

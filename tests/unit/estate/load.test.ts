@@ -196,7 +196,7 @@ describe('mistakes', () => {
       'line 5:3  domain: unknown key here; did you mean dns.domain?',
       'line 6:41  servers.web.firewall: unknown key; did you mean "firewalls"?',
       'line 6:60  servers.web.firewalls: names "frontt", which is not among firewalls; did you mean "front"?',
-      'line 6:85  servers.web.count: must be a whole number from 1 to 100, not 0',
+      'line 6:85  servers.web.count: must be a whole number from 1 to 500, not 0',
       'line 7:30  firewalls.front[0].port: must be a port from 1 to 65535, or a range like "8000-8100", not 70000',
       'line 7:54  firewalls.front[0].from[0]: must be "anywhere", "admin" or a range, not "anywere"; did you mean "anywhere"?',
       'line 8:16  dokploy.version: must be a version like "0.30.2", not "v0.28.1"',

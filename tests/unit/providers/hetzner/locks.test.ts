@@ -17,46 +17,45 @@ const LABEL_VALUE = /^[a-z0-9A-Z]([a-z0-9A-Z_.-]{0,61}[a-z0-9A-Z])?$/
 const LABEL_KEY = /^landfall\/[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/
 
 /** A project with firewalls; its clock is hours away from ours. */
-function project(options: { readonly lose?: string; readonly beforeWrite?: () => Promise<void> } = {}) {
+function project(
+  options: { readonly lose?: string; readonly latencyMs?: number; readonly beforeWrite?: () => Promise<void> } = {},
+) {
   const rows = new Map<number, Row>()
   let ids = 100
   let lost = false
   const vendorNowMs = () => VENDOR_EPOCH_MS + on.clock.monotonicMs()
-  const on = rig(
-    ({ method, path, body, query = [] }): Reply => {
-      const headers = { date: new Date(vendorNowMs()).toUTCString() }
-      const given = (body ?? {}) as { name?: string; labels?: Row['labels'] }
-      const id = Number(path.split('/')[2])
-      const row = rows.get(id)
-      const answer = (): Reply => {
-        if (method === 'POST') {
-          if ([...rows.values()].some(({ name }) => name === given.name)) return refusal(409, 'uniqueness_error')
-          const created = new Date(Math.floor(vendorNowMs() / 1000) * 1000).toISOString()
-          const firewall = { id: ++ids, name: given.name ?? '', labels: given.labels ?? {}, created }
-          rows.set(firewall.id, firewall)
-          return { status: 201, json: { firewall, actions: [] }, headers }
-        }
-        if (path === '/firewalls') {
-          const wanted = query.find(([name]) => name === 'name')?.[1]
-          return {
-            json: { firewalls: [...rows.values()].filter(({ name }) => wanted === undefined || name === wanted) },
-            headers,
-          }
-        }
-        if (row === undefined) return refusal(404, 'not_found')
-        if (method === 'DELETE') rows.delete(id)
-        if (method === 'PUT') rows.set(id, { ...row, labels: given.labels ?? row.labels })
-        return method === 'DELETE' ? { status: 204, text: '' } : { json: { firewall: rows.get(id) }, headers }
+  const on = rig(({ method, path, body, query = [] }): Reply => {
+    const headers = { date: new Date(vendorNowMs()).toUTCString() }
+    const given = (body ?? {}) as { name?: string; labels?: Row['labels'] }
+    const id = Number(path.split('/')[2])
+    const row = rows.get(id)
+    const answer = (): Reply => {
+      if (method === 'POST') {
+        if ([...rows.values()].some(({ name }) => name === given.name)) return refusal(409, 'uniqueness_error')
+        const created = new Date(Math.floor(vendorNowMs() / 1000) * 1000).toISOString()
+        const firewall = { id: ++ids, name: given.name ?? '', labels: given.labels ?? {}, created }
+        rows.set(firewall.id, firewall)
+        return { status: 201, json: { firewall, actions: [] }, headers }
       }
-      const answered = answer()
-      if (options.lose === method && !lost) {
-        lost = true
-        return { fails: 'no_answer' }
+      if (path === '/firewalls') {
+        const wanted = query.find(([name]) => name === 'name')?.[1]
+        return {
+          json: { firewalls: [...rows.values()].filter(({ name }) => wanted === undefined || name === wanted) },
+          headers,
+        }
       }
-      return answered
-    },
-    options.beforeWrite ? { beforeWrite: options.beforeWrite } : {},
-  )
+      if (row === undefined) return refusal(404, 'not_found')
+      if (method === 'DELETE') rows.delete(id)
+      if (method === 'PUT') rows.set(id, { ...row, labels: given.labels ?? row.labels })
+      return method === 'DELETE' ? { status: 204, text: '' } : { json: { firewall: rows.get(id) }, headers }
+    }
+    const answered = answer()
+    if (options.lose === method && !lost) {
+      lost = true
+      return { fails: 'no_answer' }
+    }
+    return answered
+  }, options)
   return { on, rows, locks: on.hetzner.locks, vendorNowMs }
 }
 
@@ -120,6 +119,47 @@ describe('an estate lock', () => {
       nowMs: VENDOR_EPOCH_MS + 90_000,
       sinceMs: VENDOR_EPOCH_MS,
     })
+  })
+
+  test.each([
+    [80, 0, 'PUT'],
+    [80, 4_900, 'PUT'],
+    [80, 5_000, 'GET PUT'],
+    [3_000, 0, 'PUT'],
+    // Its date is from before a long way back, and tells the time of now to nobody.
+    [8_000, 0, 'GET PUT'],
+    [60_000, 0, 'GET PUT'],
+  ])(
+    'beats no earlier than its call by more than a second, with %i ms per request and %i ms after the last',
+    async (latencyMs, pauseMs, methods) => {
+      const { on, locks, rows, vendorNowMs } = project({ latencyMs })
+      const { id } = await locks.create(holder('r1'))
+      await on.clock.sleep(pauseMs)
+      const calledAtMs = vendorNowMs()
+      await locks.beat(id, 'r1')
+      const beatAtMs = Number(rows.get(Number(id))?.labels['landfall/lock-beat'])
+      expect(beatAtMs).toBeGreaterThan(calledAtMs - 1_000)
+      expect(beatAtMs).toBeLessThanOrEqual(vendorNowMs() + latencyMs)
+      expect(
+        on.requests
+          .slice(1)
+          .map(({ method }) => method)
+          .join(' '),
+      ).toBe(methods)
+    },
+  )
+
+  test('whose beat is written blind still says who holds it, and is not written over another run', async () => {
+    const { on, locks, rows } = project()
+    const { id } = await locks.create(holder('r1'))
+    await locks.beat(id, 'r1')
+    expect(on.sent).toEqual(['POST /firewalls', `PUT /firewalls/${id}`])
+    expect((await locks.find('shop'))?.holder).toMatchObject(holder('r1'))
+    rows.delete(Number(id))
+    const other = await locks.create(holder('r2'))
+    expect((await failureOf(locks.beat(id, 'r1'))).code).toBe('locked')
+    expect((await locks.find('shop'))?.holder.runId).toBe('r2')
+    expect(other.id).not.toBe(id)
   })
 
   test('does not beat for a run that has lost it', async () => {

@@ -281,7 +281,7 @@ describe('name servers', () => {
     const server = await kept(startDns({ records: { 'www.example.com A': [a('www.example.com', '192.0.2.1')] } }))
     const ask = async (over6: Record<string, Target>) => {
       const table = { '198.51.100.1:53': server.port, '198.51.100.2:53': server.port, ...over6 }
-      const { outside } = await behind(table, { resolver: { host: '127.0.0.1', port: resolver.port }, dnsTimeoutMs: 60 })
+      const { outside } = await behind(table, { resolver: { host: '127.0.0.1', port: resolver.port }, dnsTimeoutMs: 300 })
       return (await outside.askAuthoritative('example.com', 'www.example.com', 'A')).map(
         answer => `${answer.server} ${answer.status}`,
       )

@@ -1,0 +1,42 @@
+/** The servers of an estate made or taken away: the look begins at once, and what the plan needs loads while the answers are under way. */
+
+import { aheadOfDestroy, aheadOfServers } from './ahead.ts'
+import type { Convergence } from './converge.ts'
+import type { Opened, Session } from './script.ts'
+
+/** Servers and what they are made with. */
+export async function provisionServers(session: Session, opened: Opened): Promise<number> {
+  const { estate, composition } = opened
+  const named = estate.dns !== undefined && composition.parts.environment.cloudflareToken !== undefined
+  const ahead = composition.lookAhead(aheadOfServers(estate, named))
+  const [{ converge }, { endingOf }, { provisionSteps }] = await Promise.all([
+    import('./converge.ts'),
+    import('./ending.ts'),
+    import('./steps/estate.ts'),
+  ])
+  return converge(session, opened, {
+    ahead,
+    steps: deps => provisionSteps(deps),
+    alsoRead: named ? ['records'] : [],
+    partial: true,
+    confirmName: estate.name,
+    report: endingOf(session),
+  })
+}
+
+/** Everything that carries the estate's mark. */
+export async function destroyEstate(session: Session, opened: Opened, report: Pick<Convergence, 'report'> = {}): Promise<number> {
+  const { estate, composition } = opened
+  const ahead = composition.lookAhead(aheadOfDestroy(estate))
+  const [{ converge }, { destroySteps, protectedNames }] = await Promise.all([
+    import('./converge.ts'),
+    import('./steps/destroy.ts'),
+  ])
+  return converge(session, opened, {
+    ahead,
+    steps: destroySteps,
+    confirmName: estate.name,
+    alsoConfirm: protectedNames(estate),
+    ...report,
+  })
+}
