@@ -151,14 +151,7 @@ export const TOOLS: readonly Tool[] = [
       writeFileSync(join(theatre.cwd, 'down.yml'), ANSIBLE_DOWN)
       // The Python that has the vendor's library: the distribution's own, or that of an active virtual environment.
       const python = join(process.env.VIRTUAL_ENV ?? '/usr', 'bin/python3')
-      const words = (file: string) => [
-        'ansible-playbook',
-        '-i',
-        'localhost,',
-        '-e',
-        `ansible_python_interpreter=${python}`,
-        file,
-      ]
+      const words = (file: string) => ['ansible-playbook', '-i', 'localhost,', '-e', `ansible_python_interpreter=${python}`, file]
       return {
         up: words('up.yml'),
         down: words('down.yml'),
