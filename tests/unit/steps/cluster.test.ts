@@ -1,0 +1,219 @@
+/** The cluster's looks: everything as wanted, a worker added, a setting drifted, a newer program, a certificate that has to go round. */
+
+import { describe, expect, test } from 'bun:test'
+import { createAuthority } from '../../../lib/cluster/pki.ts'
+import { caddyFiles, consulFiles, hashOf, nomadFiles, type Part } from '../../../lib/cluster/render.ts'
+import { generateSecrets } from '../../../lib/cluster/secrets.ts'
+import { isEmpty, makePlan, type Plan } from '../../../lib/engine/plan.ts'
+import type { ClusterSpec } from '../../../lib/estate/cluster.ts'
+import { Secret } from '../../../lib/secret.ts'
+import { sharedCertificateStep } from '../../../lib/steps/cluster-certificate.ts'
+import { clusterSteps } from '../../../lib/steps/cluster-quorum.ts'
+import { type ClusterDeps, certificateHashOf, type NodeState, type SharedCertificate } from '../../../lib/steps/cluster-world.ts'
+import type { EstateWorld } from '../../../lib/steps/world.ts'
+import { load } from '../estate/configs.ts'
+import { deps as base, lookAt, say } from './worlds.ts'
+
+type Open = Extract<NodeState, { state: 'open' }>
+
+const estateOf = (workers: number, cluster: Readonly<Record<string, unknown>> = {}) =>
+  load({
+    project: 'acme',
+    dns: { domain: 'example.com' },
+    hetzner: { location: 'nbg1', image: 'debian-12' },
+    network: {},
+    placement_groups: ['nodes'],
+    servers: { node: { type: 'cx33', count: 3, placement_group: 'nodes' }, extra: { type: 'cx33', count: workers } },
+    cluster: { servers: 'node', workers: 'extra', ...cluster },
+    apps: { web: { source: { image: 'web:1' }, domains: [{ host: 'www.example.com' }] } },
+  })
+
+const secrets = generateSecrets(await createAuthority('acme', 0))
+const shared: SharedCertificate = {
+  certificate: 'a certificate',
+  privateKey: new Secret('key', 'a key'),
+  names: ['www.example.com'],
+  notAfterMs: Date.UTC(2026, 3, 1),
+  lasting: true,
+  index: 7,
+}
+
+const specOf = (estate: ReturnType<typeof estateOf>): ClusterSpec => {
+  if (!estate.cluster) throw new Error('the test config has no cluster')
+  return estate.cluster
+}
+
+const untouched = () => Promise.reject(new Error('a look asked the cluster'))
+const depsOf = (estate: ReturnType<typeof estateOf>): ClusterDeps => ({
+  ...base,
+  estate,
+  cluster: specOf(estate),
+  consulOn: untouched,
+  nomadOn: untouched,
+})
+
+/** A machine as it is when everything on it is as `cluster` has it. */
+const asWanted = (cluster: ClusterSpec, name: string, at: number): Open => {
+  const role = cluster.servers.includes(name) ? 'server' : 'worker'
+  const node = { name, role, privateIp: `172.16.0.${at}`, interface: 'enp7s0' } as const
+  const files = { consul: consulFiles(cluster, node, secrets), nomad: nomadFiles(cluster, node, secrets) }
+  const part = (which: Part) => ({
+    version: '1.0.0',
+    running: true,
+    files: hashOf(which === 'caddy' ? caddyFiles(cluster, 'admin@example.com') : files[which]),
+    certificate: 'good' as const,
+    certificateHash: which === 'caddy' ? certificateHashOf(shared.certificate) : '',
+  })
+  return {
+    state: 'open',
+    privateIp: node.privateIp,
+    interface: node.interface,
+    ...(role === 'server' ? { secrets } : {}),
+    parts: { consul: part('consul'), nomad: part('nomad'), caddy: part('caddy') },
+  }
+}
+
+const BARE = { running: false, files: 'none', certificate: 'bad', certificateHash: '' } as const
+
+function worldOf(cluster: ClusterSpec, change: Readonly<Record<string, NodeState>> = {}): Partial<EstateWorld> {
+  const names = [...cluster.servers, ...cluster.workers]
+  const formed = { state: 'formed', voters: 3, healthy: true, failed: [] } as const
+  const joined = names.filter(name => !(name in change))
+  return {
+    servers: [],
+    machines: Object.fromEntries(names.map(name => [name, { state: 'ready' }])) as unknown as EstateWorld['machines'],
+    clusterNodes: { ...Object.fromEntries(names.map((name, index) => [name, asWanted(cluster, name, index + 2)])), ...change },
+    consul: {
+      state: 'up',
+      leader: true,
+      quorum: formed,
+      members: joined.map(name => ({ name, state: 'alive' })),
+      policies: ['landfall-agent', 'landfall-reader', 'landfall-nomad'],
+      tokens: ['landfall-agent', 'landfall-reader', 'landfall-nomad'],
+    },
+    nomad: {
+      state: 'up',
+      leader: true,
+      token: 'known',
+      quorum: formed,
+      nodes: joined.map(name => ({ id: name, name, status: 'ready', eligible: true, draining: false, version: '1.0.0' })),
+      jobs: {},
+      variables: {},
+      certificate: shared,
+    },
+  }
+}
+
+const planOf = (estate: ReturnType<typeof estateOf>, world: Partial<EstateWorld>): Plan<EstateWorld> =>
+  makePlan(clusterSteps(depsOf(estate)), { get: slice => world[slice] as EstateWorld[typeof slice] }, { partial: true })
+
+const changesOf = ({ entries }: Plan<EstateWorld>): string[] =>
+  entries.flatMap(({ finding }) => (finding.state === 'todo' ? finding.changes.map(change => change.summary) : []))
+
+const pick = (world: Partial<EstateWorld>, name: string): Open => {
+  const node = world.clusterNodes?.[name]
+  if (node?.state !== 'open') throw new Error(`no machine ${name}`)
+  return node
+}
+
+test('as wanted there is nothing to do', () => {
+  const estate = estateOf(2)
+  const plan = planOf(estate, worldOf(specOf(estate)))
+  expect(plan.entries.filter(({ finding }) => finding.state !== 'done').map(({ step }) => step.id)).toEqual([])
+  expect(isEmpty(plan)).toBe(true)
+})
+
+test('a worker that is added is set up, and nothing else is touched', () => {
+  const estate = estateOf(2)
+  const bare: NodeState = {
+    state: 'open',
+    privateIp: '172.16.0.6',
+    interface: 'enp7s0',
+    parts: { consul: BARE, nomad: BARE, caddy: BARE },
+  }
+  const plan = planOf(estate, worldOf(specOf(estate), { 'extra-2': bare }))
+  expect(changesOf(plan)).toEqual([
+    'set up consul on extra-2 (install consul, configure it, its certificate, start it)',
+    'set up nomad on extra-2 (install nomad, configure it, its certificate, start it)',
+    'wait until 5 machines take jobs',
+  ])
+})
+
+test('a drifted setting and a newer program go round one machine after another', () => {
+  const estate = estateOf(1)
+  const world = worldOf(specOf(estate))
+  const drifted = pick(world, 'node-2')
+  const changed = { ...drifted, parts: { ...drifted.parts, consul: { ...drifted.parts.consul, files: 'other' } } }
+  expect(changesOf(planOf(estate, { ...world, clusterNodes: { ...world.clusterNodes, 'node-2': changed } }))).toEqual([
+    'change consul on node-2 (its configuration)',
+  ])
+  const newer = estateOf(1, { nomad: { version: '1.1.0' } })
+  const plan = planOf(newer, worldOf(specOf(newer)))
+  expect(changesOf(plan)).toEqual(
+    ['node-1', 'node-2', 'node-3', 'extra'].map(name => `change nomad on ${name} (nomad 1.0.0 → 1.1.0)`),
+  )
+  const needs = (id: string) => plan.entries.find(({ step }) => step.id === id)?.step.needs
+  expect(needs('nomad node-2')).toContain('nomad node-1')
+  expect(needs('nomad node-3')).toContain('nomad node-2')
+})
+
+test('servers with the secrets of two clusters are not joined', () => {
+  const estate = estateOf(1)
+  const world = worldOf(specOf(estate))
+  const other = { ...pick(world, 'node-3'), secrets: { ...secrets, id: 'another' } }
+  const plan = planOf(estate, { ...world, clusterNodes: { ...world.clusterNodes, 'node-3': other } })
+  expect(plan.refusals.map(each => each.why)).toEqual([expect.stringContaining('keep the secrets of different clusters')])
+})
+
+test('a server that cannot be read stops new secrets from being made', () => {
+  const estate = estateOf(1)
+  const none = Object.fromEntries(
+    specOf(estate).servers.map((name, index) => {
+      const { secrets: _, ...node } = asWanted(specOf(estate), name, index + 2)
+      return [name, node]
+    }),
+  )
+  const world = worldOf(specOf(estate), { ...none, 'node-1': { state: 'closed', why: 'no answer' } })
+  const machines = { ...world.machines, 'node-1': { state: 'unreachable' } } as unknown as EstateWorld['machines']
+  const plan = planOf(estate, { ...world, machines })
+  expect(plan.entries.find(({ step }) => step.id === 'cluster secrets')?.finding).toMatchObject({
+    state: 'blocked',
+    on: 'node-1 (no answer)',
+  })
+})
+
+describe('the certificate', () => {
+  const estate = estateOf(1)
+  const cluster = specOf(estate)
+  const world = worldOf(cluster)
+  const nomad = world.nomad?.state === 'up' ? world.nomad : undefined
+  if (!nomad) throw new Error('the test world has no Nomad')
+  const { certificate: _, ...without } = nomad
+  const step = sharedCertificateStep({
+    ...base,
+    ...depsOf(estate),
+    acme: untouched,
+    store: { readCertificate: untouched, writeCertificate: untouched, addOrder: untouched },
+    email: 'admin@example.com',
+    makeKey: label => new Secret(label, 'unused'),
+  })
+  const look = (change: Partial<typeof nomad>) =>
+    say(lookAt(step, { ...world, nomad: { ...nomad, ...change }, records: [], zone: undefined }))
+  const order = 'todo create order a certificate for www.example.com, proved by DNS'
+
+  test('is ordered when there is none, when it ends soon, and when it lacks a name', () => {
+    expect(say(lookAt(step, { ...world, nomad: without, records: [], zone: undefined }))).toBe(order)
+    expect(look({ certificate: { ...shared, lasting: false } })).toBe(order)
+    expect(look({ certificate: { ...shared, names: ['example.com'] } })).toBe(order)
+    expect(look({})).toBe('done valid until 2026-04-01')
+  })
+
+  test('goes to each Caddy that has another, one after another, and none starts without it', () => {
+    const renewed = { ...world, nomad: { ...nomad, certificate: { ...shared, certificate: 'a newer one' } } }
+    expect(changesOf(planOf(estate, renewed))).toEqual(
+      cluster.servers.map(name => `change caddy on ${name} (the certificate of its names)`),
+    )
+    const before = planOf(estate, { ...world, nomad: without })
+    expect(before.later.map(each => each.on)).toEqual(['the certificate', 'the certificate', 'the certificate'])
+  })
+})
