@@ -133,7 +133,19 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
       return Promise.all(
         sandbox.controls.hetzner.dump().servers.map(async server => {
           const resolve = `${hostname}:${port || (protocol === 'https:' ? 443 : 80)}:${server.privateNets[0]?.ip}`
-          const words = ['curl', '--silent', '--show-error', '--max-time', '10', '--cacert', caFile, '--resolve', resolve]
+          const words = [
+            'curl',
+            '--silent',
+            '--show-error',
+            '--noproxy',
+            '*',
+            '--max-time',
+            '10',
+            '--cacert',
+            caFile,
+            '--resolve',
+            resolve,
+          ]
           const format = '\n%{http_code} %{redirect_url}'
           const said = await run(['nsenter', `--net=/run/netns/${router}`, '--', ...words, '--write-out', format, url])
           const lines = said.trimEnd().split('\n')
