@@ -110,10 +110,13 @@ describe('a cluster of three', () => {
       }
       // On a machine itself, whoever shows no token finds services and changes nothing.
       const asked = 'curl -s -o /dev/null -w "%{http_code}" http://127.0.0.1'
-      for (const path of ['kv/stolen', 'agent/service/register', 'catalog/register', 'acl/token'])
-        expect(
-          await rig.inside('node-1', `${asked}:8500/v1/${path} -X PUT -d '{"Name":"x","Node":"x","Address":"192.0.2.1"}'`),
-        ).toBe('403')
+      for (const [path, body] of [
+        ['kv/stolen', 'x'],
+        ['agent/service/register', '{"Name":"x"}'],
+        ['catalog/register', '{"Node":"x","Address":"192.0.2.1"}'],
+        ['acl/token', '{}'],
+      ] as const)
+        expect([path, await rig.inside('node-1', `${asked}:8500/v1/${path} -X PUT -d '${body}'`)]).toEqual([path, '403'])
       expect(await rig.inside('node-1', `${asked}:8500/v1/agent/self`)).toBe('403')
       expect(await rig.inside('node-1', `${asked}:4646/v1/jobs`)).toBe('403')
       for (const name of ['consul.d/consul.json', 'nomad.d/nomad.json', 'landfall/cluster.json'])
