@@ -5,6 +5,8 @@
 
 import { type Change, done, refused, type Step, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
+import { balancerRate } from '../estate/cost-environments.ts'
+import { rateOf } from '../estate/cost-months.ts'
 import { isOurs } from '../estate/labels.ts'
 import type { Labels } from '../providers/ports/cloud.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
@@ -76,7 +78,12 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
     noun: removal.noun,
     title: `no ${what} of ${estate.name} is left`,
     needs: removal.needs,
-    reads: slice === 'servers' ? ['servers', 'pricing', 'serverTypes'] : [slice],
+    reads:
+      slice === 'servers'
+        ? ['servers', 'pricing', 'serverTypes']
+        : slice === 'loadBalancers'
+          ? ['loadBalancers', 'pricing']
+          : [slice],
     order: 'parallel',
     look(world) {
       const left = ours(world)
@@ -92,7 +99,7 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
         )
       return todo(
         ...left.map((each): Change<EstateWorld> => {
-          const freed = slice === 'servers' ? monthlyOf(world, each.id) : undefined
+          const freed = slice === 'servers' || slice === 'loadBalancers' ? monthlyOf(world, slice, each.id) : undefined
           return {
             kind: 'destroy',
             summary: `delete ${what} ${each.name}`,
@@ -108,14 +115,14 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
   }
 }
 
-function monthlyOf(world: WorldView<EstateWorld>, serverId: string): number | undefined {
-  const server = world.get('servers').find(each => each.id === serverId)
-  const type = world.get('serverTypes').find(each => each.name === server?.type)
-  const offer = type?.offers.find(each => each.location === server?.location)
-  const address = server?.ipv4
-    ? world.get('pricing').primaryIps.find(each => each.type === 'ipv4' && each.location === server.location)
-    : undefined
-  return offer && offer.monthly.net + (address?.monthly.net ?? 0)
+function monthlyOf(world: WorldView<EstateWorld>, slice: 'servers' | 'loadBalancers', id: string): number | undefined {
+  const pricing = world.get('pricing')
+  if (slice === 'loadBalancers') {
+    const balancer = world.get('loadBalancers').find(each => each.id === id)
+    return balancer && balancerRate(balancer, { pricing })?.monthly.net
+  }
+  const server = world.get('servers').find(each => each.id === id)
+  return server && rateOf(server, { serverTypes: world.get('serverTypes'), pricing })?.monthly.net
 }
 
 /** Our records go first, and no stranger's record may be left pointing at an address that is about to be somebody else's. */

@@ -1,6 +1,7 @@
 /** Servers of a group that config.json has made smaller: still ours, still billed, and no longer wanted. */
 
 import { type Change, done, refused, todo } from '../engine/step.ts'
+import { rateOf } from '../estate/cost-months.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { Server } from '../providers/ports/cloud.ts'
@@ -33,11 +34,19 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>): EstateStep {
     title: 'no group has more servers than wanted',
     // Those that stay come first, so that a group that is renumbered is never empty.
     needs: estate.servers.map(spec => `server ${spec.name} running`),
-    reads: ['servers', 'serverTypes'],
+    reads: ['servers', 'serverTypes', 'pricing'],
     order: 'parallel',
     look(world) {
       const surplus = surplusServers(estate.name, estate.servers, world.get('servers'))
       if (surplus.length === 0) return done('none')
+      const voters = (estate.cluster?.servers ?? []).map(baseOf)
+      const leaving = surplus.filter(server => voters.includes(baseOf(server.name))).map(server => server.name)
+      // The ones that stay would wait for a majority that is gone, with all that the cluster knows.
+      if (leaving.length > 0)
+        return refused(
+          `${leaving.join(', ')} ${leaving.length === 1 ? 'votes' : 'vote'} in the cluster: deleted just so, it may lose its majority and what it knows.`,
+          'Put "count" back in config.json. A smaller cluster is a new one: bun scripts/destroy.ts',
+        )
       const locked = surplus.filter(server => server.deleteProtected)
       if (locked.length > 0)
         return refused(
@@ -46,14 +55,11 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>): EstateStep {
         )
       return todo(
         ...surplus.map((server): Change<EstateWorld> => {
-          const offer = world
-            .get('serverTypes')
-            .find(type => type.name === server.type)
-            ?.offers.find(each => each.location === server.location)
+          const rate = rateOf(server, { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') })
           return {
             kind: 'destroy',
             summary: `delete server ${server.name}, which config.json no longer wants`,
-            ...(offer ? { monthlyNet: -offer.monthly.net } : {}),
+            ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
             async apply({ world: live }) {
               await cloud.deleteServer(server.id)
               live.update('servers', all => all.filter(other => other.id !== server.id))

@@ -1,0 +1,36 @@
+/** A group that config.json has made smaller: what goes is priced, and a cluster's voters do not go. */
+
+import { expect, test } from 'bun:test'
+import { labelsFor } from '../../../lib/estate/labels.ts'
+import { surplusStep } from '../../../lib/steps/surplus.ts'
+import { load } from '../estate/configs.ts'
+import { deps, lookAt, pricing, say, server, serverType } from './worlds.ts'
+
+const estateOf = (nodes: number, workers: number) =>
+  load({
+    project: 'acme',
+    hetzner: { location: 'nbg1', image: 'debian-12' },
+    network: {},
+    placement_groups: ['nodes'],
+    servers: { node: { type: 'cx33', count: nodes, placement_group: 'nodes' }, extra: { type: 'cx33', count: workers } },
+    cluster: { servers: 'node', workers: 'extra' },
+  })
+const member = (name: string) =>
+  server(name, { id: name, type: 'cx33', labels: labelsFor('acme', name.replace(/-\d+$/, ''), 'run-0') })
+const world = (...names: string[]) => ({ servers: names.map(member), serverTypes: [serverType('cx33')], pricing })
+const look = (estate: ReturnType<typeof estateOf>, ...names: string[]) =>
+  lookAt(surplusStep({ ...deps, estate }), world(...names))
+
+test('a worker too many goes, with the price of its address', () => {
+  const finding = look(estateOf(3, 2), 'node-1', 'node-2', 'node-3', 'extra-1', 'extra-2', 'extra-3')
+  expect(say(finding)).toBe('todo destroy delete server extra-3, which config.json no longer wants')
+  if (finding.state !== 'todo') throw new Error('nothing to do')
+  expect(finding.changes[0]?.monthlyNet).toBeCloseTo(-6.99)
+})
+
+test('voters of the cluster do not', () => {
+  const finding = look(estateOf(3, 2), 'node-1', 'node-2', 'node-3', 'node-4', 'node-5', 'extra-1', 'extra-2')
+  expect(say(finding)).toBe(
+    'refused node-4, node-5 vote in the cluster: deleted just so, it may lose its majority and what it knows.',
+  )
+})
