@@ -90,7 +90,11 @@ export function watchProcesses(
       const parent = /\) \S (\d+)/.exec(read(`/proc/${entry}/stat`))?.[1]
       if (parent !== String(pid) && !(parent && descendants.has(parent))) continue
       descendants.add(entry)
-      for (const name of canariesIn(read(`/proc/${entry}/environ`), canaries)) found.add(`${name} in the environment of a child`)
+      const before = read(`/proc/${entry}/cmdline`)
+      const environment = read(`/proc/${entry}/environ`)
+      // Between fork and exec it is still its parent, arguments, environment and all.
+      if (before === read(`/proc/${parent}/cmdline`)) continue
+      for (const name of canariesIn(environment, canaries)) found.add(`${name} in the environment of a child`)
     }
   }
   const timer = setInterval(look, 8)
