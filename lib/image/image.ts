@@ -54,7 +54,7 @@ export async function imageBuildDeps(session: Session, { composition, directory 
       }
     } catch (error) {
       throw new LandfallError('ambiguous', `The build has ended, and its server ${name} may still be there.`, {
-        hint: 'Delete it: bun scripts/image.ts sweep --hours 0 --yes',
+        hint: 'See what is left, then delete it: bun scripts/image.ts sweep --hours 0',
         cause: error,
       })
     }
