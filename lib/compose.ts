@@ -287,12 +287,18 @@ async function readServiceVariables(estate: Estate, configPath: string): Promise
 
 /** Read with its first use: most commands have none for it. */
 function lazySource(): Deps['nixos']['flake'] {
-  let content: string | undefined
+  let source: ReturnType<typeof readSystemSource> | undefined
+  const read = () => {
+    source ??= readSystemSource(ROOT)
+    return source
+  }
   return {
     directory: ROOT,
     get content() {
-      content ??= readSystemSource(ROOT).content
-      return content
+      return read().content
+    },
+    get untracked() {
+      return read().untracked
     },
     archive: () => packSystemSource(ROOT),
   }

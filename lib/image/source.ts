@@ -43,11 +43,12 @@ export function readSystemSource(root: string): {
   readonly directory: string
   readonly content: string
   readonly files: readonly string[]
+  readonly untracked: readonly string[]
 } {
   const directory = resolve(root)
   const files = SYSTEM_PARTS.flatMap(part => (existsSync(join(directory, part)) ? filesBelow(directory, part) : [])).sort()
   const content = hashFiles(files.map(path => [path, readFileSync(join(directory, path))] as const))
-  return { directory, content, files }
+  return { directory, content, files, untracked: untrackedOf(directory) }
 }
 
 /** These files as base64 of a .tar.gz. */

@@ -8,6 +8,7 @@ import type { Image, ServerType } from '../providers/ports/cloud.ts'
 import type { Packer } from '../providers/ports/packer.ts'
 import type { Deps } from './deps.ts'
 import { GOLDEN, isGolden, waitForImage } from './image.ts'
+import { refusedUntracked } from './nixos.ts'
 import type { EstateWorld } from './world.ts'
 
 export interface ImageSource {
@@ -90,11 +91,7 @@ export function imageBuildStep(deps: ImageBuildDeps): Step<EstateWorld> {
           summary: `wait until the snapshot "${creating.description}" is finished`,
           apply: context => waitForImage(deps, creating.id, context),
         })
-      if (source.untracked.length > 0)
-        return refused(
-          `Git does not know ${source.untracked.join(', ')}, and from a repository Nix builds only what Git knows.`,
-          `git add ${source.untracked.join(' ')}  (or take it out of nixos/)`,
-        )
+      if (source.untracked.length > 0) return refusedUntracked(source.untracked)
       const types = world.get('serverTypes')
       const type = buildTypeOf(deps, types)
       if (type === undefined)

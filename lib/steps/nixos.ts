@@ -24,6 +24,8 @@ export interface NixosDeps {
   readonly flake: {
     readonly directory: string
     readonly content: string
+    /** Files of it that Git does not know. */
+    readonly untracked: readonly string[]
     /** What `content` is the hash of, as base64 of a .tar.gz. */
     archive(): Promise<string>
   }
@@ -55,6 +57,13 @@ export const phasesLeft = (facts: Pick<Facts, 'system' | 'installPhase'>, hasNex
   return facts.installPhase === 'install' && hasNextKey ? INSTALL_PHASES.slice(3) : INSTALL_PHASES.slice(2)
 }
 
+/** Why nothing is built from sources that Git does not know wholly. Pure. */
+export const refusedUntracked = (files: readonly string[]) =>
+  refused(
+    `Git does not know ${files.join(', ')}, and from a repository Nix builds only what Git knows.`,
+    `git add ${files.join(' ')}  (or take it out of nixos/)`,
+  )
+
 /** The machine runs the NixOS that the estate wants it to have been installed with. */
 export function systemStep(deps: SystemDeps, spec: NixosServer): EstateStep {
   const { estate, nixos } = deps
@@ -83,6 +92,7 @@ export function systemStep(deps: SystemDeps, spec: NixosServer): EstateStep {
 
       const installer = world.get('installer')
       if (installer.state === 'missing') return refused(installer.why, installer.hint)
+      if (nixos.flake.untracked.length > 0) return refusedUntracked(nixos.flake.untracked)
       const memoryMb = facts?.memoryMb ?? memoryOf(server, spec, world)
       if (memoryMb < LEAST_MEMORY_MB && !nixos.lowMemory)
         return refused(

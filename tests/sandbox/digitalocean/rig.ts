@@ -27,8 +27,8 @@ export const KEY = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'A'.repeat(43)}`
 export const openRig = async (token: string = SANDBOX_TOKENS.digitalocean) => {
   const sandbox = await startSandbox({ settings: { actionMs: { create_server: 20, other: 5 }, bootMs: 5 } })
   open.push(sandbox)
+  const stop = new AbortController()
   const waits: number[] = []
-  const logged: string[] = []
   const clock: Clock = {
     ...systemClock,
     async sleep(ms, signal) {
@@ -43,9 +43,9 @@ export const openRig = async (token: string = SANDBOX_TOKENS.digitalocean) => {
     context: {
       clock,
       meter: createMeter(),
-      signal: new AbortController().signal,
+      signal: stop.signal,
       random: () => 0,
-      log: line => logged.push(line),
+      log: () => undefined,
       beforeWrite: async () => undefined,
     },
   })
@@ -56,7 +56,7 @@ export const openRig = async (token: string = SANDBOX_TOKENS.digitalocean) => {
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
-  return { sandbox, cloud, control: sandbox.controls.digitalocean, waits, logged, send }
+  return { sandbox, cloud, control: sandbox.controls.digitalocean, waits, send, interrupt: () => stop.abort() }
 }
 
 export const droplet = (more: Partial<CreateServer> = {}): CreateServer => ({

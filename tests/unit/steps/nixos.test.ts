@@ -88,6 +88,15 @@ describe('the look', () => {
     expect(lookAt(on({ memoryMb: 980 }), { lowMemory: true })).toMatchObject({ state: 'todo' })
   })
 
+  test('refuses sources with files that Nix would leave out, and is content with what is there all the same', () => {
+    const flake = { ...deps.nixos.flake, untracked: ['nixos/operator-keys'] }
+    expect(lookAt({}, { flake })).toMatchObject({
+      state: 'refused',
+      hint: expect.stringContaining('git add nixos/operator-keys'),
+    })
+    expect(lookAt(on({ system: 'nixos', installedBy: 'run-0' }), { flake })).toMatchObject({ state: 'done' })
+  })
+
   test('refuses where nothing can be installed from', () => {
     const installer = { state: 'missing', why: 'nix is not installed here.', hint: 'nix develop' } as const
     expect(lookAt({ installer })).toMatchObject({ state: 'refused', why: installer.why, hint: installer.hint })

@@ -35,7 +35,12 @@ export const deps: Deps = {
   outside: untouched('outside'),
   nixos: {
     installer: untouched('installer'),
-    flake: { directory: '/flake', content: 'abc', archive: () => Promise.reject(new Error('a look packed the flake')) },
+    flake: {
+      directory: '/flake',
+      content: 'abc',
+      untracked: [],
+      archive: () => Promise.reject(new Error('a look packed the flake')),
+    },
     reinstall: [],
     lowMemory: false,
   },
