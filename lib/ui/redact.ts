@@ -23,6 +23,9 @@ const SHORTEST_LINE = 12
 const LONGEST_WORD = 8 * 1024
 const LONGEST_BLOCK = 64 * 1024
 const MASK = '***'
+/** How many cleaned texts are remembered, and how long they are at most. */
+const MOST_KEPT = 1024
+const LONGEST_KEPT = 256
 
 const SHAPES: readonly RegExp[] = [
   // A private key, to its end or to the end of the text.
@@ -126,17 +129,31 @@ const undecidedFrom = (text: string, forms: readonly string[]): number => {
 export const createRedactor = (secrets: () => readonly string[]): Redactor => {
   let known: readonly string[] = []
   let forms: readonly string[] = []
+  const formsBySecret = new Map<string, readonly string[]>()
+  /** Names of fields, titles and states come again and again; good for the present secrets alone. */
+  const cleaned = new Map<string, string>()
   const currentForms = (): readonly string[] => {
     const now = secrets()
     if (now.length !== known.length || now.some((secret, index) => secret !== known[index])) {
       known = [...now]
-      const all = known.filter(secret => secret.length >= SHORTEST).flatMap(formsOf)
+      cleaned.clear()
+      const all = known
+        .filter(secret => secret.length >= SHORTEST)
+        .flatMap(secret => formsBySecret.getOrInsertComputed(secret, formsOf))
       forms = [...new Set(all)].filter(form => form.length >= SHORTEST - 2).sort((a, b) => b.length - a.length)
     }
     return forms
   }
-  // Secrets go first: one may hold characters that would be written out.
-  const clean = (text: string): string => printable(masked(text, spansIn(text, currentForms())), { lines: true })
+  const clean = (text: string): string => {
+    const present = currentForms()
+    const before = cleaned.get(text)
+    if (before !== undefined) return before
+    // Secrets go first: one may hold characters that would be written out.
+    const out = printable(masked(text, spansIn(text, present)), { lines: true })
+    if (cleaned.size === MOST_KEPT) cleaned.clear()
+    if (text.length <= LONGEST_KEPT) cleaned.set(text, out)
+    return out
+  }
 
   const cleanStream = () => {
     let held = ''

@@ -59,8 +59,9 @@ export function hcloudTransport({ token, endpoint, timeoutMs }: TransportOptions
     async send(request) {
       const url = targetOf(request)
       const client = await loading
+      let answer: AdapterResponse | undefined
       try {
-        const response = await client.axios.request({
+        await client.axios.request({
           url,
           method: request.method,
           ...(request.body === undefined ? {} : { data: request.body }),
@@ -69,14 +70,19 @@ export function hcloudTransport({ token, endpoint, timeoutMs }: TransportOptions
           transformRequest: [],
           transformResponse: [],
           validateStatus: () => true,
-          adapter: config => fetchAdapter(config, timeoutMs, request.beforeSend),
+          adapter: async config => {
+            answer = await fetchAdapter(config, timeoutMs, request.beforeSend)
+            // The library would look at each header several times, for nobody.
+            return { ...answer, headers: {} }
+          },
         })
-        return { status: response.status, headers: { ...response.headers }, text: response.data }
       } catch (error) {
         if (error instanceof LandfallError) throw error
         // Anything else comes from axios and holds its config, so nothing of it goes further.
         throw request.signal?.aborted ? cancelled() : failure('no_answer', 'the HTTP client gave up')
       }
+      if (!answer) throw new Error('bug: the HTTP client answered without its adapter')
+      return { status: answer.status, headers: answer.headers, text: answer.data }
     },
   }
 }

@@ -201,3 +201,19 @@ test('what a terminal would obey is written out, behind the secrets', () =>
   expect(clean('\u001b[31m secret\u0007value \u202e\nnext', 'secret\u0007value')).toBe('\\x1b[31m *** \\u202e\nnext'))
 
 test('the redactor itself is the function that cleans', () => expect(createRedactor(() => [SECRET])(SECRET)).toBe('***'))
+
+test('a text that was clean before a secret was known is not clean after', () => {
+  const secrets: string[] = []
+  const clean = createRedactor(() => secrets)
+  for (const text of ['say hunter2hunter2', `say hunter2hunter2 ${'and more '.repeat(40)}`]) {
+    secrets.length = 0
+    expect([clean(text), clean(text)]).toEqual([text, text])
+    secrets.push('hunter2hunter2')
+    expect([clean(text), clean(text)]).toEqual([text.replace('hunter2hunter2', '***'), text.replace('hunter2hunter2', '***')])
+  }
+})
+
+test('of thousands of texts each is cleaned, the first time and again', () => {
+  const clean = redactor('hunter2hunter2')
+  for (let round = 0; round < 2; round++) for (let n = 0; n < 2_000; n++) expect(clean(`${n}: hunter2hunter2`)).toBe(`${n}: ***`)
+})
