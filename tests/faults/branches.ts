@@ -39,7 +39,7 @@ try {
   const report = join(directory, 'report.ndjson')
   const files = Object.values(PARTS).flat()
   const tests = Bun.spawnSync(
-    [process.execPath, 'test', '--preload', join(import.meta.dir, 'branches/instrument.ts'), ...TESTS],
+    [process.execPath, 'test', '--timeout', '120000', '--preload', join(import.meta.dir, 'branches/instrument.ts'), ...TESTS],
     {
       cwd: ROOT,
       env: { ...process.env, BRANCHES_OF: files.map(path => join(ROOT, path)).join('\n'), BRANCHES_REPORT: report },
