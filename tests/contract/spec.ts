@@ -1,6 +1,7 @@
 /**
- * A vendor's OpenAPI document as a judge: does this request, does this response, fit what is published? Documents whose licence is
- * not stated are no part of the project; they lie in the folder named by LANDFALL_SPECS, else in `../shared/specs` beside the checkout.
+ * A vendor's OpenAPI document as a judge: does this request, does this response, fit what is published? The documents are not part
+ * of the project (their licence is not stated); they lie in the folder named by LANDFALL_SPECS, else in `../shared/specs` beside
+ * the checkout.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -42,34 +43,25 @@ export const specsFolder = (): string => process.env.LANDFALL_SPECS ?? resolve(i
 /** The document called `file` in the folder of documents; undefined when it is not there. */
 export const loadSpec = (file: string): Spec | undefined => {
   const path = join(specsFolder(), file)
-  return existsSync(path) ? readSpec(path) : undefined
+  return existsSync(path) ? specOf(JSON.parse(readFileSync(path, 'utf8'))) : undefined
 }
-
-/** The document at `path`. */
-export const readSpec = (path: string): Spec => specOf(JSON.parse(readFileSync(path, 'utf8')))
 
 // Defects of the published documents, each with what the vendor really takes or sends. Ends when the documents are corrected.
 // Hetzner: ids are documented as strings where its own clients send numbers (`"image": 5`).
 const ID_OR_NAME = new Set(['image', 'server_type', 'location', 'ssh_keys'])
-// DigitalOcean: a firewall's rule is documented to need ports, which for ICMP are refused (https://github.com/digitalocean/doctl/pull/278).
-const isRule = (schema: Json): boolean => Array.isArray(schema.required) && schema.required.join() === 'protocol,ports'
 
-const corrected = (schema: unknown, name = ''): unknown => {
-  if (Array.isArray(schema)) return schema.map(entry => corrected(entry, name))
+const acceptIds = (schema: unknown, name = ''): unknown => {
+  if (Array.isArray(schema)) return schema.map(entry => acceptIds(entry, name))
   if (!isJson(schema)) return schema
   if (ID_OR_NAME.has(name) && schema.type === 'string' && !schema.enum) return { ...schema, type: ['string', 'integer'] }
-  if (isRule(schema)) return { ...schema, required: ['protocol'], oneOf: [WITH_PORTS, WITHOUT_PORTS] }
   return Object.fromEntries(
     Object.entries(schema).map(([key, value]) => {
       if (key === 'properties' && isJson(value))
-        return [key, Object.fromEntries(Object.entries(value).map(([property, inner]) => [property, corrected(inner, property)]))]
-      return [key, corrected(value, key === 'items' ? name : '')]
+        return [key, Object.fromEntries(Object.entries(value).map(([property, inner]) => [property, acceptIds(inner, property)]))]
+      return [key, acceptIds(value, key === 'items' ? name : '')]
     }),
   )
 }
-
-const WITH_PORTS = { properties: { protocol: { not: { const: 'icmp' } } }, required: ['ports'] }
-const WITHOUT_PORTS = { properties: { protocol: { const: 'icmp' }, ports: false } }
 
 const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/
 
@@ -79,8 +71,6 @@ const newJudge = (): Ajv2020 =>
     allErrors: true,
     logger: false,
     validateSchema: false,
-    // The documents' patterns escape more than a pattern in Unicode mode may.
-    unicodeRegExp: false,
     formats: {
       'date-time': text => DATE_TIME.test(text) && !Number.isNaN(Date.parse(text)),
       date: /^\d{4}-\d{2}-\d{2}$/,
@@ -198,7 +188,7 @@ const specOf = (document: unknown): Spec => {
       const ofQuery = queryProblems(entry, query)
       if (body === undefined) return entry.required.body ? [...ofQuery, `${key}: a body is required`] : ofQuery
       if (schema === undefined) return [...ofQuery, `${key}: a body was sent where none is documented`]
-      return [...ofQuery, ...problems(`${key} body`, corrected(deref(schema)), body)]
+      return [...ofQuery, ...problems(`${key} body`, acceptIds(deref(schema)), body)]
     },
   }
 }
