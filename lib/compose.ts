@@ -162,6 +162,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     outside: lazy(async () => (await import('./steps/outside.ts')).createOutsideReader(deps)),
     installer: deps.nixos.installer,
     services: lazy(async () => (await import('./steps/service.ts')).createServiceReader(deps)),
+    ownAddresses: () => outside.findOwnAddresses(),
   })
   return {
     deps,

@@ -5,9 +5,10 @@
 
 export const PROGRAMS = {
   /** → os, uptime_s, clock_s, memory_mb, disk_free_mb, docker (version|none), swarm (active|inactive), cloud_init (done|running|error|none),
-   *    dokploy (absent|installing|failed|installed), dokploy_login (present|absent), system (stock|installer|nixos), install_phase (none|disko|install: the last that the
-   *    installer of NixOS has finished), installed_by (run that installed NixOS, or nothing), ssh_client (the caller's address as the server
-   *    sees it) */
+   *    cloud_init_error (base64, where it failed), dokploy (absent|installing|failed|installed), dokploy_login (present|absent),
+   *    system (stock|installer|nixos), install_phase (none|disko|install: the last that the installer of NixOS has finished), installed_by
+   *    (run that installed NixOS, or nothing), panel_port (unguarded|open|closed: what the machine itself does about port 3000), ssh_client
+   *    (the caller's address as the server sees it) */
   facts: { timeoutMs: 20_000 },
   /** PRIVATE, PUBLIC → replaces every SSH host key by this pair, reloads sshd, prints `ok=1`. Safe to repeat. */
   'rotate-host-key': { timeoutMs: 30_000 },
@@ -39,6 +40,8 @@ export const PROGRAMS = {
   'start-dokploy-install': { timeoutMs: 30_000 },
   /** → unit (absent|running|done|failed), stage, and on failure the last log lines as `log <base64>` lines */
   'watch-dokploy-install': { timeoutMs: 20_000 },
+  /** STATE (open|closed) → the machine's own guard shuts the panel's port to its networks, or leaves it to the cloud firewall; prints `ok=1` */
+  'set-panel-port': { timeoutMs: 30_000 },
   /** → one line per container/service of the platform: `service <name> <replicas> <image>`; and `cloud_init_error <base64>` where it failed */
   inspect: { timeoutMs: 20_000 },
   /** APP → the app's releases, newest last, each a line of base64; exit 4 when there is none yet */

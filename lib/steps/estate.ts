@@ -11,6 +11,7 @@ import { networkStep, placementGroupStep } from './network.ts'
 import { hasNixos, systemStep } from './nixos.ts'
 import { outsideStep } from './outside.ts'
 import { dokployStep, hasDokploy, ownerStep, panelNameStep } from './panel.ts'
+import { panelPortStep } from './panel-port.ts'
 import { runningStep, serverStep } from './server.ts'
 import { hasService, serviceNameStep, serviceStep } from './service.ts'
 import { surplusStep } from './surplus.ts'
@@ -70,7 +71,20 @@ const stageSteps = {
   access: (deps, servers) =>
     deps.estate.firewalls
       .filter(firewall => firewall.attach === 'when_owned')
-      .flatMap(firewall => servers.filter(hasDokploy).map(spec => adminAccessStep(deps, spec, firewall))),
+      .flatMap(firewall => servers.filter(hasDokploy).map(spec => adminAccessStep(deps, spec, firewall)))
+      .concat(
+        servers
+          .filter(hasDokploy)
+          // The golden image brings a firewall of its own.
+          .filter(spec => spec.image.kind === 'system')
+          .map(spec =>
+            panelPortStep(
+              deps,
+              spec,
+              deps.estate.firewalls.find(each => each.attach === 'when_owned'),
+            ),
+          ),
+      ),
   names: (deps, servers) =>
     servers.filter(hasDokploy).flatMap(spec => (spec.dokploy.host ? [panelNameStep(deps, spec, spec.dokploy.host)] : [])),
   outside: (deps, servers) => [

@@ -4,8 +4,8 @@
  */
 
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
-import type { FirewallSpec, ServerSpec } from '../estate/estate.ts'
-import { desiredRules, diffRules, exposureLines } from '../estate/firewall.ts'
+import type { Estate, FirewallSpec, ServerSpec } from '../estate/estate.ts'
+import { desiredRules, diffRules, exposureLines, wouldCutOff } from '../estate/firewall.ts'
 import { isOurs, labelsFor } from '../estate/labels.ts'
 import type { Cloud, Firewall, FirewallRule } from '../providers/ports/cloud.ts'
 import type { Deps, EstateStep } from './deps.ts'
@@ -20,12 +20,13 @@ export function firewallStep(
   desired: (have: Firewall | undefined) => readonly FirewallRule[] = () => desiredRules(spec),
 ): EstateStep {
   const { estate, cloud } = deps
+  const isNarrow = guardedServers(estate, spec).some(server => !isOpenToAll(estate, server))
   return {
     id: `firewall ${spec.name}`,
     noun: 'firewall',
     title: `firewall ${spec.name} lets in ${portsOf(spec) || 'nobody'}`,
     needs: [],
-    reads: ['firewalls'],
+    reads: ['firewalls', ...(isNarrow ? (['operator'] as const) : [])],
     look(world) {
       const have = world.get('firewalls').find(each => each.name === spec.name)
       if (have && !isOurs(have.labels, estate.name))
@@ -34,6 +35,8 @@ export function firewallStep(
           'Rename it in the Hetzner console, or choose another "project" in config.json.',
         )
       const want = desired(have)
+      const cutOff = findLockOut(estate, spec, isNarrow ? world.get('operator') : [])
+      if (cutOff) return refused(...cutOff)
       if (!have)
         return todo({
           kind: 'create',
@@ -62,6 +65,54 @@ export function firewallStep(
     },
   }
 }
+
+/** The servers that stand behind this firewall from their creation. */
+const guardedServers = ({ servers }: Pick<Estate, 'servers'>, spec: FirewallSpec): readonly ServerSpec[] =>
+  spec.attach === 'at_create' ? servers.filter(server => server.firewalls.includes(spec.name)) : []
+
+/** All that lets anybody in to `server`, from its firewalls together. */
+const rulesFor = ({ firewalls }: Pick<Estate, 'firewalls'>, server: ServerSpec): readonly FirewallRule[] =>
+  firewalls.filter(each => server.firewalls.includes(each.name)).flatMap(each => desiredRules(each))
+
+/** Lie in no range but everybody's. */
+const ANYBODY = ['0.0.0.0', '::'] as const
+
+const isOpenToAll = (estate: Pick<Estate, 'firewalls'>, server: ServerSpec): boolean => {
+  const rules = rulesFor(estate, server)
+  return ANYBODY.every(address => !wouldCutOff(rules, address))
+}
+
+/**
+ * Why this firewall must not become what config.json says: behind it we could not log in to a server of ours. An address that nobody
+ * could find out is not judged. Pure.
+ * @param operator the addresses that we come from
+ */
+export function findLockOut(
+  estate: Pick<Estate, 'servers' | 'firewalls'>,
+  spec: FirewallSpec,
+  operator: readonly string[],
+): readonly [why: string, hint: string] | undefined {
+  for (const server of guardedServers(estate, spec)) {
+    const rules = rulesFor(estate, server)
+    const reached = rules.some(rule => !isCutOffEverywhere(rule))
+    const mine = operator.filter(address => address.includes(':') !== server.ipv4)
+    if (!reached)
+      return [
+        `Firewall ${spec.name} would let nobody log in to ${server.name}: no rule opens port 22.`,
+        `Add one to "${spec.name}" in config.json: {"port": 22, "from": ["anywhere"]}, or your own addresses.`,
+      ]
+    if (mine.length > 0 && mine.every(address => wouldCutOff(rules, address)))
+      return [
+        `Firewall ${spec.name} would cut you off: you come from ${mine.join(' and ')}, and no rule lets that in to port 22 of ${server.name}.`,
+        `Add it to the rule's "from" in config.json, or run this from an address that is listed there.`,
+      ]
+  }
+  return undefined
+}
+
+/** Whether a rule lets nobody in to SSH. */
+const isCutOffEverywhere = (rule: FirewallRule): boolean =>
+  rule.from.every(range => wouldCutOff([rule], range.split('/')[0] ?? range))
 
 const portsOf = (spec: FirewallSpec): string =>
   spec.rules.map(rule => (rule.port === undefined ? rule.protocol : `${rule.port}/${rule.protocol}`)).join(', ')

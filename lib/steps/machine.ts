@@ -32,6 +32,10 @@ export interface Facts {
   readonly installPhase: 'none' | 'disko' | 'install'
   /** The run that installed NixOS; empty when none of ours did. */
   readonly installedBy: string
+  /** In its own words, where it failed. */
+  readonly cloudInitError?: string
+  /** What the machine itself does about the panel's port; `unguarded` also on an image that brings its own firewall. */
+  readonly panelPort: 'unguarded' | 'open' | 'closed'
   /** The address that this session comes from, as the machine sees it. */
   readonly sshClient: string
   /** Seconds since the epoch by the machine's clock. */
@@ -96,9 +100,11 @@ const DOKPLOY_STATES = ['absent', 'installing', 'failed', 'installed'] as const
 
 const SYSTEMS = ['stock', 'installer', 'nixos'] as const
 const PHASES = ['none', 'disko', 'install'] as const
+const PANEL_PORTS = ['unguarded', 'open', 'closed'] as const
 
 function parseFacts(text: string): Facts {
   const facts = parseFactLines(text)
+  const complaint = Buffer.from(facts.cloud_init_error ?? '', 'base64').toString('utf8')
   return {
     os: facts.os ?? 'unknown',
     memoryMb: Number(facts.memory_mb ?? 0),
@@ -111,6 +117,8 @@ function parseFacts(text: string): Facts {
     system: SYSTEMS.find(each => each === facts.system) ?? 'stock',
     installPhase: PHASES.find(each => each === facts.install_phase) ?? 'none',
     installedBy: facts.installed_by ?? '',
+    ...(complaint === '' ? {} : { cloudInitError: complaint }),
+    panelPort: PANEL_PORTS.find(each => each === facts.panel_port) ?? 'unguarded',
     sshClient: facts.ssh_client ?? '',
     clockS: Number(facts.clock_s ?? 0),
   }
@@ -179,9 +187,7 @@ export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
           'Use the key that the server was created with: LANDFALL_SSH_KEY=/path/to/key, or load it into the agent with ssh-add.',
         )
       if (machine?.state === 'ready' && machine.trust === 'pinned' && machine.facts.cloudInit !== 'running') {
-        return machine.facts.cloudInit === 'error'
-          ? done(`${machine.facts.os} (its cloud-init reported an error)`)
-          : done(machine.facts.os)
+        return done([machine.facts.os, ...complaints(machine.facts)].join('; '))
       }
       const connect = {
         kind: 'wait',
@@ -195,6 +201,9 @@ export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
 }
 
 type LiveWorld = World<EstateWorld>
+
+const complaints = ({ cloudInit, cloudInitError }: Facts): string[] =>
+  cloudInit === 'error' ? [`its cloud-init failed: ${cloudInitError ?? 'it does not say why'}`] : []
 
 async function connectAndTrust(
   deps: MachineDeps,
@@ -215,6 +224,7 @@ async function connectAndTrust(
     target = await replaceHostKey(deps, server, target, live, log)
 
   const facts = await waitFirstBoot(deps, target, signal, log)
+  for (const line of complaints(facts)) log(line)
   live.update('machines', all => ({ ...all, [spec.name]: { state: 'ready', trust: 'pinned', facts } }))
 }
 

@@ -92,10 +92,12 @@ async function readPanel(deps: Omit<PanelDeps, 'clock' | 'cloud'>, target: Targe
 const INSTALL_TIMEOUT_MS = 20 * 60_000
 const START_TIMEOUT_MS = 5 * 60_000
 const POLL_MS = 2_000
+/** A reboot, or a network that comes back. */
+const SILENCE_MS = 2 * 60_000
 /** Must not meet the private network (network.range) nor Docker's own bridge. */
 const SWARM_POOL = '172.29.0.0/16'
 
-interface DokployServer extends ServerSpec {
+export interface DokployServer extends ServerSpec {
   readonly dokploy: DokploySpec
 }
 
@@ -143,7 +145,8 @@ export function dokployStep(deps: PanelDeps, spec: DokployServer): EstateStep {
   }
 }
 
-function liveTarget(deps: Pick<Deps, 'estate'>, spec: ServerSpec, live: World<EstateWorld>): Target {
+/** The machine that the world holds now. @throws LandfallError not_found */
+export function liveTarget(deps: Pick<Deps, 'estate'>, spec: ServerSpec, live: World<EstateWorld>): Target {
   const server = findServer(deps.estate.name, spec.name, live.get('servers'))
   const target = server && targetOf(deps.estate.name, server, LABEL_KEYS.hostKey)
   if (!target) throw new LandfallError('not_found', `${spec.name} has no address or no pinned host key.`)
@@ -162,20 +165,22 @@ async function installDokploy(
   // The answer to a create does not hold the private address yet.
   if (spec.network) live.update('servers', () => servers)
   const advertise = findServer(deps.estate.name, spec.name, servers)?.privateIps[0]?.ip ?? target.address
-  await runProgram(
-    deps,
-    target,
-    'start-dokploy-install',
-    { VERSION: spec.dokploy.version, ADVERTISE_ADDR: advertise, POOL: SWARM_POOL },
-    signal,
-  )
+  const input = { VERSION: spec.dokploy.version, ADVERTISE_ADDR: advertise, POOL: SWARM_POOL }
+  const start = () => runProgram(deps, target, 'start-dokploy-install', input, signal)
+  await start()
   const deadlineMs = deps.clock.monotonicMs() + INSTALL_TIMEOUT_MS
+  let answeredMs = deps.clock.monotonicMs()
   for (;;) {
-    const text = await runProgram(deps, target, 'watch-dokploy-install', {}, signal)
-    const { unit, stage } = parseFactLines(text)
+    const text = await watchInstall(deps, target, answeredMs, signal, log)
+    if (text !== undefined) answeredMs = deps.clock.monotonicMs()
+    const { unit, stage } = parseFactLines(text ?? '')
     if (unit === 'done') return
+    if (unit === 'absent') {
+      log('the server restarted: the installation goes on where it was')
+      await start()
+    }
     if (unit === 'failed') {
-      const words = text
+      const words = (text ?? '')
         .split('\n')
         .flatMap(line => (line.startsWith('log ') ? [Buffer.from(line.slice(4), 'base64').toString('utf8')] : []))
       throw new LandfallError(
@@ -196,6 +201,27 @@ async function installDokploy(
       )
     if (stage) log(`installing: ${stage}`)
     await deps.clock.sleep(POLL_MS, signal)
+  }
+}
+
+/**
+ * How far the installation is. It goes on without us, so a server that does not answer for a while is asked again.
+ * @returns undefined when it did not answer this time
+ * @throws LandfallError network or timeout when it has not for two minutes
+ */
+async function watchInstall(
+  deps: PanelDeps,
+  target: Target,
+  answeredMs: number,
+  signal: AbortSignal,
+  log: (line: string) => void,
+): Promise<string | undefined> {
+  try {
+    return await runProgram(deps, target, 'watch-dokploy-install', {}, signal)
+  } catch (error) {
+    if (!hasCode(error, 'network', 'timeout') || deps.clock.monotonicMs() - answeredMs > SILENCE_MS) throw error
+    log(`${target.name} does not answer at the moment; its installation goes on without us`)
+    return undefined
   }
 }
 

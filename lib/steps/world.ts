@@ -6,6 +6,7 @@ import type { Estate, ServerSpec } from '../estate/estate.ts'
 import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
 import type { InstallerState, NixosAnywhere } from '../providers/ports/nixos-anywhere.ts'
+import type { Outside } from '../providers/ports/outside.ts'
 import type { AppsState, HooksState } from './app-world.ts'
 import type { ConsulState, NodeState, NomadState } from './cluster-world.ts'
 import type { Arrival, CertificateFacts } from './cutover-world.ts'
@@ -28,6 +29,8 @@ export interface EstateWorld {
   servers: readonly cloud.Server[]
   loadBalancers: readonly cloud.LoadBalancer[]
   idleTags: readonly string[]
+  /** Addresses that this process comes from, as the machines see it, or the world does; empty when nobody could say. */
+  operator: readonly string[]
   /** Undefined when the token sees no zone for the estate's domain. */
   zone: Zone | undefined
   records: readonly DnsRecord[]
@@ -69,6 +72,7 @@ export interface WorldPorts {
   readonly outside: OutsideReader
   readonly installer: Pick<NixosAnywhere, 'look'>
   readonly services: ServiceReader
+  readonly ownAddresses: () => ReturnType<Outside['findOwnAddresses']>
 }
 
 /** One reader per slice. */
@@ -93,6 +97,15 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     servers: () => ports.cloud.listServers(),
     loadBalancers: () => ports.cloud.listLoadBalancers(),
     idleTags: () => ports.cloud.listIdleTags(),
+    operator: async get => {
+      const machines = Object.values(await get('machines'))
+      const seen = machines.flatMap(machine =>
+        machine.state === 'ready' && machine.facts.sshClient ? [machine.facts.sshClient] : [],
+      )
+      if (seen.length > 0) return [...new Set(seen)]
+      const { ipv4, ipv6 } = await ports.ownAddresses()
+      return [ipv4, ipv6].filter(address => address !== undefined)
+    },
     zone: async () => (estate.dns ? ports.dns.findZone(estate.dns.zone) : undefined),
     records: async get => {
       const zone = await get('zone')

@@ -13,6 +13,7 @@ import clusterLogText from './programs/cluster-log.sh' with { type: 'text' }
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
 import drillText from './programs/drill-backup.sh' with { type: 'text' }
 import factsText from './programs/facts.sh' with { type: 'text' }
+import guardText from './programs/guard.sh' with { type: 'text' }
 import inspectText from './programs/inspect.sh' with { type: 'text' }
 import installDockerText from './programs/install-docker.sh' with { type: 'text' }
 import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
@@ -36,6 +37,7 @@ import serviceText from './programs/service.sh' with { type: 'text' }
 import serviceFactsText from './programs/service-facts.sh' with { type: 'text' }
 import serviceLogsText from './programs/service-logs.sh' with { type: 'text' }
 import setClusterPartText from './programs/set-cluster-part.sh' with { type: 'text' }
+import setPanelPortText from './programs/set-panel-port.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
 import startText from './programs/start-dokploy-install.sh' with { type: 'text' }
 import startServiceText from './programs/start-service-update.sh' with { type: 'text' }
@@ -51,7 +53,7 @@ import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'tex
 import writeSettingsText from './programs/write-service-settings.sh' with { type: 'text' }
 
 /** The installer as it lies on a server: /usr/local/lib/landfall/install-dokploy. */
-export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, installHostText, installDockerText, installDokployText].join('')}`
+export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, guardText, installHostText, installDockerText, installDokployText].join('')}`
 
 const END_OF_INSTALLER = 'LANDFALL-END-OF-INSTALLER'
 const writeInstaller = `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${INSTALLER_TEXT}${END_OF_INSTALLER}\n}\n\n`
@@ -82,6 +84,7 @@ const PARTS = {
     text: dokployText + writeInstaller + startText,
   },
   'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
+  'set-panel-port': { accepts: ['STATE'], effect: 'write', text: dokployText + guardText + setPanelPortText },
   inspect: { accepts: [], effect: 'read', text: inspectText },
   'read-certificates': { accepts: [], effect: 'read', text: readCertificatesText },
   'write-certificates': { accepts: ['ACME'], effect: 'write', text: writeCertificatesText },
@@ -167,6 +170,7 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'write-dokploy-login': program('write-dokploy-login'),
   'start-dokploy-install': program('start-dokploy-install'),
   'watch-dokploy-install': program('watch-dokploy-install'),
+  'set-panel-port': program('set-panel-port'),
   inspect: program('inspect'),
   'read-certificates': program('read-certificates'),
   'write-certificates': program('write-certificates'),

@@ -19,7 +19,17 @@ import { createPreviewEdges } from './preview-edge.ts'
 import { DEFAULT_COMPOSE, EMPTY_PREVIEWS, type PreviewsDisk, type RepositoryFiles } from './preview-programs.ts'
 import { type Outcome, runProgram } from './programs.ts'
 import { createSshAcceptor } from './ssh.ts'
-import { type HostKey, hasAddress, isGolden, lookAt, type MachineServer, type Moment, openMachineState } from './state.ts'
+import {
+  type DiskRow,
+  type HostKey,
+  hasAddress,
+  hasReached,
+  isGolden,
+  lookAt,
+  type MachineServer,
+  type Moment,
+  openMachineState,
+} from './state.ts'
 
 export type { MachineServer } from './state.ts'
 
@@ -137,6 +147,9 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     return disks.get(server)?.install?.version ?? ofImage
   }
 
+  const panelPortOf = (server: MachineServer, disk: DiskRow | undefined): 'unguarded' | 'open' | 'closed' =>
+    disk?.panelPort ?? (!isGolden(server) && hasReached(momentOf(server).install, 'swarm') ? 'open' : 'unguarded')
+
   const aboutRun = (server: MachineServer, launch: Launch) => ({ machine: server.name, name: launch.name ?? '' })
 
   const run = async (server: MachineServer, launch: Launch, remotePort: number): Promise<Outcome> => {
@@ -163,6 +176,8 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       },
       repositoryFile: (head: string, path: string) => repositoryFiles(head, path),
       apps: () => platform.panelOf(server).apps,
+      panelPort: panelPortOf(server, disk),
+      setPanelPort: (panelPort: 'open' | 'closed') => disks.change(server, { panelPort }),
       setLogin: (login: Readonly<Record<string, string>>) => disks.change(server, { login }),
       setHostKey: (hostKey: HostKey) => disks.change(server, { hostKey }),
       certificates: {

@@ -32,6 +32,8 @@ export interface ProgramMachine {
   readonly nixos: NixosMachine
   /** What Traefik keeps of its certificates, as text; empty when there are none. */
   readonly certificates: { read(): string; write(text: string): void }
+  readonly panelPort: 'unguarded' | 'open' | 'closed'
+  setPanelPort(state: 'open' | 'closed'): void
   startInstall(input: Pick<InstallRow, 'version' | 'advertiseAddr' | 'pool'>): void
 }
 
@@ -56,6 +58,7 @@ const LOGIN_NAMES = ['EMAIL', 'PASSWORD', 'API_KEY'] as const
 const facts = (machine: ProgramMachine): Outcome => {
   const { server, moment, nowMs } = machine
   const docker = hasDocker(machine)
+  const { cloudInitError } = machine
   return lines({
     // A snapshot has no name of its own; ours is a NixOS.
     os: machine.nixos.row ? 'nixos-26.05' : (server.image.name ?? 'nixos-26.05'),
@@ -67,8 +70,12 @@ const facts = (machine: ProgramMachine): Outcome => {
     docker: docker ? DOCKER_VERSION : 'none',
     swarm: docker && (isGolden(server) || hasReached(moment.install, 'secrets')) ? 'active' : 'inactive',
     cloud_init: moment.cloudInit,
+    ...(moment.cloudInit === 'error' && cloudInitError !== undefined
+      ? { cloud_init_error: base64(JSON.stringify(cloudInitError)) }
+      : {}),
     dokploy: moment.dokploy,
     dokploy_login: hasLogin(machine) ? 'present' : 'absent',
+    panel_port: machine.panelPort,
     ssh_client: machine.sshClient,
   })
 }
@@ -155,6 +162,13 @@ const writeCertificates = (machine: ProgramMachine, { ACME = '' }: Values): Outc
   return lines({ ok: 1 })
 }
 
+const setPanelPort = (machine: ProgramMachine, { STATE: state }: Values): Outcome => {
+  if (state !== 'open' && state !== 'closed') return fail(65, 'A port is open or closed.')
+  if (machine.diskFull) return noSpace
+  machine.setPanelPort(state)
+  return lines({ ok: 1 })
+}
+
 const EMULATIONS = {
   'read-certificates': { accepts: [], run: readCertificates },
   'write-certificates': { accepts: ['ACME'], run: writeCertificates },
@@ -167,6 +181,7 @@ const EMULATIONS = {
     run: startInstall,
   },
   'watch-dokploy-install': { accepts: [], run: watchInstall },
+  'set-panel-port': { accepts: ['STATE'], run: setPanelPort },
   inspect: { accepts: [], run: inspect },
   ...APP_PROGRAMS,
   ...PREVIEW_PROGRAMS,

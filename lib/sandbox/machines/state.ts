@@ -39,6 +39,8 @@ export interface DiskRow {
   /** The kept Dokploy login: EMAIL, PASSWORD, API_KEY. */
   readonly login?: Readonly<Record<string, string>>
   readonly install?: InstallRow
+  /** What the machine's own guard was told; absent: it has none, or leaves the port to the cloud firewall. */
+  readonly panelPort?: 'open' | 'closed'
   /** Releases of applications, by app: lines of base64. */
   readonly history?: Readonly<Record<string, readonly string[]>>
   readonly previews?: PreviewsDisk

@@ -350,7 +350,7 @@ describe('machine', () => {
       [
         'pinned, its first boot not clean',
         on({ ...ready, facts: { ...facts, cloudInit: 'error' } }),
-        'done nixos-26.05 (its cloud-init reported an error)',
+        'done nixos-26.05; its cloud-init failed: it does not say why',
       ],
       [
         'an impostor',

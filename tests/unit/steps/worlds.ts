@@ -142,6 +142,7 @@ export const facts: Facts = {
   system: 'stock',
   installPhase: 'none',
   installedBy: '',
+  panelPort: 'unguarded',
   sshClient: '198.51.100.7',
   clockS: 0,
 }

@@ -5,6 +5,8 @@ STAGE_FILE=/var/lib/landfall/dokploy-install.stage
 LOGIN_FILE=/etc/landfall/dokploy-login
 # shellcheck disable=SC2034
 INSTALL_LOG=/var/log/landfall/dokploy-install.log
+# `open` or `closed`; see guard.sh
+PANEL_PORT_FILE=/etc/landfall/panel-port
 
 install_stage() {
   if [ -s "$STAGE_FILE" ]; then head -n 1 "$STAGE_FILE"; else echo none; fi
@@ -37,3 +39,13 @@ panel_healthy() {
   [ -n "$(timeout 10 docker ps -q --filter label=com.docker.swarm.service.name=dokploy --filter health=healthy 2>/dev/null)" ]
 }
 
+# unguarded | open | closed
+panel_port() {
+  if ! systemctl is-active --quiet landfall-guard.service 2>/dev/null; then
+    echo unguarded
+  elif [ -s "$PANEL_PORT_FILE" ]; then
+    head -n 1 "$PANEL_PORT_FILE"
+  else
+    echo open
+  fi
+}

@@ -34,6 +34,11 @@ cloud_init_state() {
   fi
 }
 
+# Its own words, without the frame that it puts around them.
+cloud_init_error() {
+  tr -d '\n' </run/cloud-init/result.json | sed 's/.*"errors"[^[]*\[ *//; s/ *\][^]]*$//' | head -c 600
+}
+
 # An image that brings Dokploy itself runs it as a stack, whose services carry the stack's name.
 dokploy_state() {
   case $(install_unit) in
@@ -72,10 +77,13 @@ printf 'memory_mb=%s\n' "$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/mem
 printf 'disk_free_mb=%s\n' "$(df -Pm / | awk 'NR == 2 { print $4 }')"
 printf 'docker=%s\n' "${docker_version:-none}"
 printf 'swarm=%s\n' "$swarm"
-printf 'cloud_init=%s\n' "$(cloud_init_state)"
+cloud_init=$(cloud_init_state)
+printf 'cloud_init=%s\n' "$cloud_init"
+if [ "$cloud_init" = error ]; then printf 'cloud_init_error=%s\n' "$(encoded "$(cloud_init_error)")"; fi
 printf 'dokploy=%s\n' "$(dokploy_state)"
 printf 'dokploy_login=%s\n' "$login"
 printf 'system=%s\n' "$(system_kind)"
 printf 'install_phase=%s\n' "$(install_phase)"
 printf 'installed_by=%s\n' "$(installed run)"
+printf 'panel_port=%s\n' "$(panel_port)"
 printf 'ssh_client=%s\n' "${client%% *}"

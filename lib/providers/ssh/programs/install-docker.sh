@@ -103,7 +103,7 @@ start_swarm() {
       done
       docker swarm init --advertise-addr "$ADVERTISE_ADDR" --default-addr-pool "$POOL" --default-addr-pool-mask-length 24 >/dev/null
       ;;
-    *) stop "This server's swarm is \"$swarm_state\", not one that advertises $ADVERTISE_ADDR. Rebuild this server." ;;
+    *) give_up "This server's swarm is \"$swarm_state\", not one that advertises $ADVERTISE_ADDR." ;;
   esac
   if ! docker network inspect dokploy-network >/dev/null 2>&1; then
     docker network create --driver overlay --attachable dokploy-network >/dev/null

@@ -23,6 +23,17 @@ database_state() {
   fi
 }
 
+# give_up SENTENCE: a rebuild is advised only where it loses nothing.
+give_up() {
+  case $(database_state) in
+    data) ;;
+    *)
+      if [ -z "$(docker volume ls -q | grep -vx 'dokploy\(-postgres\)*')" ]; then stop "$1 It holds no data: rebuild this server."; fi
+      ;;
+  esac
+  stop "$1 Nothing was changed, because there is data in its volumes (docker volume ls): save that first."
+}
+
 random_hex() {
   od -An -tx1 -N32 /dev/urandom | tr -d ' \n'
 }
@@ -35,7 +46,7 @@ create_secrets() {
   if [ -n "$missing_secrets" ]; then
     case $(database_state) in
       none) ;;
-      data) stop "The database holds data, but these secrets to it are lost:$missing_secrets. Rebuild this server." ;;
+      data) give_up "These secrets of Dokploy's database are lost:$missing_secrets." ;;
       *)
         for service in dokploy dokploy-postgres; do
           if service_exists "$service"; then docker service rm "$service" >/dev/null; fi
@@ -141,6 +152,7 @@ start_traefik() {
 
 current=start
 trap 'on_exit "$?"' EXIT
+say "attempt $$ begins"
 VERSION='' ADVERTISE_ADDR='' POOL='' DOKPLOY_DIGEST='' POSTGRES_DIGEST='' TRAEFIK_DIGEST=''
 DOKPLOY_IMAGE='' POSTGRES_IMAGE=postgres:16 TRAEFIK_IMAGE=traefik:v3.6.7
 read_settings /etc/landfall/dokploy-install.conf
@@ -163,6 +175,8 @@ stage updates
 enable_security_updates
 stage docker
 install_docker
+stage guard
+put_guard_up || stop 'The machine did not put its guard up (systemctl status landfall-guard).'
 stage swarm
 start_swarm
 stage secrets

@@ -18,6 +18,7 @@ stop() {
 
 on_exit() {
   if [ "$1" -ne 0 ]; then say "failed at stage $current with exit code $1" >&2; fi
+  say "attempt $$ ended"
 }
 
 stage() {
@@ -110,7 +111,24 @@ guard_disk_and_swap() {
   fi
 }
 
-# Passwords are closed only when a key is there to come back with.
+# Whether root gets in with a key under the settings as they are on disk. A second sshd that nobody else can reach is asked, before the
+# real one reads them: it serves this one connection on a pipe, so there is no host key to be checked.
+key_login_works() {
+  sshd=$(command -v sshd)
+  if ! "$sshd" -T -C user=root,host=localhost,addr=127.0.0.1 2>/dev/null | grep -qi '^authorizedkeysfile .*\.ssh/authorized_keys'; then
+    return 1
+  fi
+  trial=$(mktemp -d /run/landfall-login.XXXXXX)
+  ssh-keygen -q -t ed25519 -N '' -f "$trial/key"
+  login=0
+  timeout 30 ssh -F /dev/null -i "$trial/key" -o IdentitiesOnly=yes -o BatchMode=yes \
+    -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+    -o ProxyCommand="$sshd -i -o AuthorizedKeysFile=$trial/key.pub" root@localhost true >/dev/null 2>&1 || login=1
+  rm -rf "$trial"
+  return "$login"
+}
+
+# Passwords are closed only when a key is there to come back with, and only when a login with one works afterwards.
 harden_sshd() {
   drop_in=/etc/ssh/sshd_config.d/10-landfall.conf
   if ! grep -q '^[^#]*ssh-\|^[^#]*ecdsa-\|^[^#]*sk-' /root/.ssh/authorized_keys 2>/dev/null; then
@@ -125,12 +143,23 @@ harden_sshd() {
     rm -f "$drop_in.new"
     return 0
   fi
+  if [ -f "$drop_in" ]; then mv -f "$drop_in" "$drop_in.before"; fi
   mv -f "$drop_in.new" "$drop_in"
   if ! sshd -t; then
-    rm -f "$drop_in"
+    take_back_sshd
     stop 'sshd refused the key-only settings; they were taken back.'
   fi
+  if ! key_login_works; then
+    take_back_sshd
+    stop 'With the settings in /etc/ssh nobody could log in any more; the key-only ones were taken back, and sshd was not reloaded.'
+  fi
+  rm -f "$drop_in.before"
   reload_sshd || stop 'sshd could not be reloaded.'
+}
+
+take_back_sshd() {
+  rm -f "$drop_in"
+  if [ -f "$drop_in.before" ]; then mv -f "$drop_in.before" "$drop_in"; fi
 }
 
 enable_security_updates() {

@@ -31,6 +31,7 @@ case "$1 $2" in
   name=$(last "$@"); [ -f "$STATE/volume-$name" ] || exit 1
   case $all in *Mountpoint*) echo "$STATE/data-$name" ;; *) cat "$STATE/volume-$name" ;; esac ;;
 'volume create') mutate volume create; name=$(last "$@"); echo "\${4#*=}" >"$STATE/volume-$name"; mkdir -p "$STATE/data-$name" ;;
+'volume ls') for file in "$STATE"/volume-*; do [ -f "$file" ] && echo "\${file##*/volume-}"; done; true ;;
 'volume rm') mutate volume rm; rm -rf "$STATE/volume-$3" "$STATE/data-$3" ;;
 'image inspect')
   name=$(printf %s "$(last "$@")" | tr '/:@' '___'); [ -f "$STATE/image-$name" ] || exit 1
@@ -89,8 +90,9 @@ esac`,
     'ip',
     `printf 'default via 172.31.1.1 dev eth0\\n172.31.1.1 dev eth0 scope link\\n10.0.1.0/24 dev eth1\\n172.17.0.0/16 dev docker0\\n'`,
   )
-  for (const name of ['dpkg', 'apt-mark', 'systemctl', 'sshd', 'ss', 'sleep', 'cloud-init', 'swapon', 'mkswap'])
+  for (const name of ['dpkg', 'apt-mark', 'systemctl', 'ss', 'ssh', 'ssh-keygen', 'sleep', 'cloud-init', 'swapon', 'mkswap'])
     made.command(name, 'exit 0')
+  made.command('sshd', `case $1 in -T) echo 'authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2' ;; esac`)
   made.command('dd', `for word in "$@"; do case $word in of=*) touch "\${word#of=}" ;; esac; done`)
   return made
 }
@@ -201,7 +203,7 @@ describe('lost secrets', () => {
     const again = stage.runFile(INSTALLER)
     expect(again.exitCode).toBe(1)
     expect(again.output).toContain(
-      'The database holds data, but these secrets to it are lost: dokploy_postgres_password. Rebuild this server.',
+      "These secrets of Dokploy's database are lost: dokploy_postgres_password. Nothing was changed, because there is data in its volumes",
     )
     expect(stage.has('state/data-dokploy-postgres/PG_VERSION')).toBe(true)
     expect(marker()).toBe('secrets')
@@ -221,7 +223,8 @@ describe('lost secrets', () => {
     stage.write('state/data-dokploy-postgres/PG_VERSION', '16\n')
     const { exitCode, output } = stage.runFile(INSTALLER)
     expect(exitCode).toBe(1)
-    expect(output).toContain('Rebuild this server')
+    expect(output).toContain('save that first')
+    expect(output).not.toContain('ebuild this server')
     expect(stage.has('state/data-dokploy-postgres/PG_VERSION')).toBe(true)
   })
 })
@@ -249,7 +252,10 @@ describe('an installation stops with a reason', () => {
 
   test('when the swarm is another one, which it never leaves', () => {
     stage.write('state/swarm', '10.0.1.9\n')
-    expect(stops()).toContain('Rebuild this server.')
+    expect(stops()).toContain('It holds no data: rebuild this server.')
+    expect(mutations()).toEqual([])
+    stage.write('state/volume-orders', '\n')
+    expect(stops()).toContain('Nothing was changed, because there is data in its volumes')
     expect(mutations()).toEqual([])
   })
 
@@ -271,6 +277,27 @@ describe('an installation stops with a reason', () => {
     stage.command('sshd', 'exit 1')
     expect(stops()).toContain('sshd refused the key-only settings')
     expect(stage.list('etc/ssh/sshd_config.d')).toEqual(['50-cloud-init.conf'])
+  })
+
+  test('when nobody could log in with a key afterwards: sshd goes on with what it has', () => {
+    stage.command('ssh', 'exit 255')
+    expect(stops()).toContain('nobody could log in any more; the key-only ones were taken back')
+    expect(stage.list('etc/ssh/sshd_config.d')).toEqual(['50-cloud-init.conf'])
+    expect(stage.calls('systemctl').filter(call => call.includes('reload'))).toEqual([])
+    expect(stage.list('run').filter(name => name.startsWith('landfall-login'))).toEqual([])
+  })
+
+  test('when sshd looks for keys elsewhere', () => {
+    stage.command('sshd', `case $1 in -T) echo 'authorizedkeysfile /etc/ssh/keys/%u' ;; esac`)
+    stage.write('etc/ssh/sshd_config.d/10-landfall.conf', 'PasswordAuthentication yes\n')
+    expect(stops()).toContain('were taken back')
+    expect(stage.read('etc/ssh/sshd_config.d/10-landfall.conf')).toBe('PasswordAuthentication yes\n')
+  })
+
+  test('when its guard cannot be put up, before there is a swarm', () => {
+    stage.command('systemctl', 'case "$*" in "restart landfall-guard.service") exit 1 ;; esac')
+    expect(stops()).toContain('The machine did not put its guard up')
+    expect(mutations()).toEqual([])
   })
 
   test('when live-restore is on', () => {

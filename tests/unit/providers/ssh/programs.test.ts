@@ -68,7 +68,9 @@ describe('facts', () => {
       cloud_init: 'done',
     })
     stage.write('run/cloud-init/result.json', '{"v1": {"errors": ["package_update failed"]}}')
-    expect(values(stage.run(PROGRAM_TEXTS.facts).stdout).cloud_init).toBe('error')
+    const failed = values(stage.run(PROGRAM_TEXTS.facts).stdout)
+    expect(failed.cloud_init).toBe('error')
+    expect(Buffer.from(failed.cloud_init_error ?? '', 'base64').toString()).toBe('"package_update failed"')
   })
 
   test('say installing, failed or installed by the unit, by what a reboot left, and by the service', () => {
