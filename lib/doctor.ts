@@ -4,8 +4,11 @@ import type { Composition } from './compose.ts'
 import type { Environment } from './environment.ts'
 import { LandfallError } from './errors.ts'
 import { chooseOffer } from './estate/choose.ts'
+import { PANEL_PORT } from './estate/derive.ts'
 import type { Estate } from './estate/estate.ts'
+import { wouldCutOff } from './estate/firewall.ts'
 import { isOurs } from './estate/labels.ts'
+import type { FirewallRule } from './providers/ports/cloud.ts'
 import type { Opened, Session } from './script.ts'
 import { chooseImage } from './steps/image.ts'
 import { NEVER_OPEN } from './steps/outside.ts'
@@ -71,6 +74,18 @@ export async function diagnose(input: DoctorInput): Promise<Diagnosis[]> {
       }
     }),
   )
+}
+
+/** Ports that are nobody's business but are open to the whole of a family, in words. Pure. */
+export function openToEverybody(rules: readonly FirewallRule[]): string[] {
+  const families = [
+    { name: 'IPv4', anybody: '0.0.0.0' },
+    { name: 'IPv6', anybody: '::' },
+  ]
+  return [PANEL_PORT, ...NEVER_OPEN].flatMap(port => {
+    const open = families.filter(({ anybody }) => !wouldCutOff(rules, anybody, port))
+    return open.length === 0 ? [] : [`port ${port} over ${open.map(family => family.name).join(' and ')}`]
+  })
 }
 
 const localChecks = ({ sshClient, tlsChecksOff, estate }: DoctorInput): Check[] => [
@@ -171,6 +186,13 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
             `${unguarded.map(each => each.name).join(', ')} has no cloud firewall: a firewall on the machine does not stop what Docker publishes`,
             'bun scripts/firewall.ts',
           )
+        const walls = await deps.cloud.listFirewalls()
+        const leaks = have.flatMap(server => {
+          const rules = walls.filter(wall => server.firewallIds.includes(wall.id)).flatMap(wall => wall.rules)
+          return openToEverybody(rules).map(leak => `${server.name} on ${leak}`)
+        })
+        if (leaks.length > 0)
+          return fail(`the cloud firewall lets everybody in to ${leaks.join(', ')}`, 'bun scripts/firewall.ts')
         const open = await Promise.all(
           have.flatMap(server =>
             [server.ipv4, server.ipv6]

@@ -1,7 +1,7 @@
 /** The sandbox as the world of a script: started in this process, or found at a URL. The only importer of the sandbox here. */
 
 import { rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { LandfallError } from './errors.ts'
 import type { MigrationSpec } from './estate/migration.ts'
 import { flagValues, hasFlag, type Session } from './script.ts'
@@ -13,11 +13,24 @@ export interface Rehearsal {
   close(): Promise<void>
 }
 
-const SIMULATED = [
-  'Hetzner, DigitalOcean, Cloudflare, DNS, the certificate authority and Dokploy are stand-ins on this machine; nothing was bought or published.',
-  'The machines are simulated: their SSH, HTTP and TLS are real protocols, what runs behind them is not.',
-  'No image is built and no NixOS boots: Packer, Nix, nixos-anywhere and the repositories of services are left out or stand-ins.',
-] as const
+const STAND_INS =
+  'Hetzner, DigitalOcean, Cloudflare, DNS, the certificate authority and Dokploy are stand-ins on this machine; nothing was bought or published.'
+const NO_NIXOS =
+  'No image is built and no NixOS boots: Packer, Nix, nixos-anywhere and the repositories of services are left out or stand-ins.'
+
+const SIMULATED = {
+  simulated: [
+    STAND_INS,
+    'The machines are simulated: their SSH, HTTP and TLS are real protocols, what runs behind them is not.',
+    NO_NIXOS,
+  ],
+  container: [
+    STAND_INS,
+    'The machines are containers with a real system; the images of Dokploy, Postgres and Traefik in them are stand-ins.',
+    NO_NIXOS,
+  ],
+} as const
+type MachineKind = keyof typeof SIMULATED
 
 const oldHostSays = (name: string) =>
   `${name === 'the old host' ? 'The old host' : name}, which the names move away from, is a stand-in too.`
@@ -41,18 +54,18 @@ export async function startRehearsal(
     domains: migration.oldHost.domains,
     headers: migration.oldHost.headers,
   }
-  const simulated = migration ? [...SIMULATED, oldHostSays(migration.oldHost.name)] : SIMULATED
+  const told = (kind: MachineKind) => (migration ? [...SIMULATED[kind], oldHostSays(migration.oldHost.name)] : SIMULATED[kind])
   if (typeof how === 'object') {
-    const variables = await joinSandbox(how.url)
+    const { LANDFALL_MACHINES: kind, ...variables } = await joinSandbox(how.url)
     // The zone may be one that the running sandbox does not have; then the names have no former place either.
     if (oldHost) await fetch(new URL('/_sandbox/old-host', how.url), { method: 'POST', body: JSON.stringify(oldHost) })
-    return { variables, simulated, close: async () => {} }
+    return { variables, simulated: told(kind === 'container' ? kind : 'simulated'), close: async () => {} }
   }
   if (how === 'fresh') for (const file of FILES) rmSync(join(stateDirectory, file), { force: true })
   const { startSandbox } = await import('./sandbox/sandbox.ts')
   const sandbox = await startSandbox({ path: join(stateDirectory, 'sandbox.sqlite'), seed: { zones, goldenImage: true } })
   if (oldHost) await sandbox.openOldHost(oldHost)
-  return { variables: sandbox.environment, simulated, close: () => sandbox.close() }
+  return { variables: sandbox.environment, simulated: told('simulated'), close: () => sandbox.close() }
 }
 
 async function joinSandbox(url: string): Promise<Rehearsal['variables']> {
@@ -71,6 +84,13 @@ async function joinSandbox(url: string): Promise<Rehearsal['variables']> {
   return (await answer.json()) as Record<string, string>
 }
 
+const parseMachines = (word: string): MachineKind => {
+  if (word === 'simulated' || word === 'container') return word
+  throw new LandfallError('usage', `--machines wants simulated or container, not "${word}".`, {
+    hint: 'bun scripts/sandbox.ts --help',
+  })
+}
+
 const FAST = { actionMs: { create_server: 50, start_server: 20, other: 20 }, bootMs: 50, dokployStartMs: 100 } as const
 
 /** Runs a sandbox until the operator interrupts; prints how other clients reach it. Answers with the exit code. */
@@ -82,7 +102,10 @@ export async function serveRehearsal(session: Session): Promise<number> {
     throw new LandfallError('usage', '--latency-ms wants milliseconds between 0 and 60000.', {
       hint: 'bun scripts/sandbox.ts --help',
     })
+  const kind = parseMachines(flagValues(session, 'machines')[0] ?? 'simulated')
+  const machinesDirectory = resolve(session.environment.lookup('LANDFALL_MACHINES_DIR') ?? join('.landfall', 'machines'))
   const sandbox = await startSandbox({
+    ...(kind === 'container' ? { machines: { kind, directory: machinesDirectory } } : {}),
     ...(hasFlag(session, 'memory') ? {} : { path: join('.landfall', 'sandbox.sqlite') }),
     seed: { zones: zones.length > 0 ? zones : ['example.com'], goldenImage: true },
     settings: { latencyMs, ...(hasFlag(session, 'fast') ? FAST : {}) },

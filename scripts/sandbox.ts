@@ -12,10 +12,16 @@ const sandbox = defineScript({
       { name: 'zone', value: 'NAME', many: true, about: 'a DNS zone that exists (default: example.com)' },
       { name: 'latency-ms', value: 'N', about: 'added to every request (default: 0)' },
       { name: 'fast', about: 'actions and boots take milliseconds' },
+      {
+        name: 'machines',
+        value: 'KIND',
+        about: 'simulated (default), or container: real systems, on Linux as root with Docker (see tests/machines/base/build.ts)',
+      },
       { name: 'memory', about: 'forget everything at the end; otherwise the world is kept in .landfall/sandbox.sqlite' },
     ],
     examples: [
       { command: 'bun scripts/sandbox.ts', about: 'prints what to export so that any client finds it' },
+      { command: 'bun scripts/sandbox.ts --machines=container', about: 'OpenSSH, cloud-init, Docker and a real firewall' },
       { command: 'bun scripts/setup.ts --sandbox=http://127.0.0.1:PORT', about: 'in another terminal: a script against it' },
     ],
   },

@@ -313,6 +313,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         LANDFALL_DNS: `${names.resolver.host}:${names.resolver.port}`,
         LANDFALL_CA_FILE: caFile.path,
         LANDFALL_NIXOS_ANYWHERE: installer.path,
+        ...(containers ? { LANDFALL_MACHINES: 'container' } : {}),
       },
       controls: {
         hetzner: hetzner.control,

@@ -60,6 +60,17 @@ ${machines
 }
 `
 
+/** A whole ruleset: not a packet passes these cables, whatever was established. */
+export const renderCut = (links: readonly string[]): string => `
+table inet ${TABLE}-cut
+delete table inet ${TABLE}-cut
+table inet ${TABLE}-cut {
+  chain forward {
+    type filter hook forward priority -10; policy accept;
+${links.map(link => `    iifname "${link}" drop\n    oifname "${link}" drop\n`).join('')}  }
+}
+`
+
 const renderMachine = ({ link, openings }: GuardedMachine): string => `
   chain in-${link} {
 ${openings.flatMap(renderOpening).join('')}

@@ -81,6 +81,7 @@ export const createContainerMachines = async (deps: ContainerMachinesDeps): Prom
     const authority = createContainerAuthority(deps)
     const serverOf = (id: string) => deps.servers().find(server => server.id === id)
     const asleep = new Set<string>()
+    const complaints = new Map<string, string>()
     const archive = join(directory, 'images')
     const boxes = createBoxes({
       engine,
@@ -106,7 +107,7 @@ export const createContainerMachines = async (deps: ContainerMachinesDeps): Prom
           const url = new URL(request.url)
           if (!server) return new Response(null, { status: 404 })
           if (url.pathname === AUTHORITY_PATH) return authority.answer(server, url.searchParams)
-          const text = answerMetadata(server, url.pathname)
+          const text = answerMetadata({ ...server, complaint: complaints.get(server.name) }, url.pathname)
           return text === undefined ? new Response('not found\n', { status: 404 }) : new Response(text)
         },
       })
@@ -177,7 +178,9 @@ export const createContainerMachines = async (deps: ContainerMachinesDeps): Prom
       },
       exec: boxes.exec,
       fabric,
+      linkOf: boxes.linkOf,
       asleep,
+      complaints,
     })
     await fabric.loadFirewall(renderFirewall([]))
 

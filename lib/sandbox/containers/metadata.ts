@@ -9,6 +9,8 @@ export interface MetadataServer {
   readonly ipv4?: string
   readonly userData?: string
   readonly sshKeys: readonly string[]
+  /** What cloud-init shall fail with at the first boot. */
+  readonly complaint?: string | undefined
 }
 
 /** Undefined for a path that the vendor does not have. */
@@ -35,7 +37,9 @@ const ANSWERS: Readonly<Record<string, (server: MetadataServer) => string>> = {
   '/nocloud/meta-data': server =>
     yaml({ 'instance-id': server.id, 'local-hostname': server.name, 'public-keys': server.sshKeys }),
   '/nocloud/user-data': server => server.userData ?? '',
-  '/nocloud/vendor-data': () => '',
+  // A module that meets what it can't work with fails in its own words.
+  '/nocloud/vendor-data': ({ complaint }) =>
+    complaint === undefined ? '' : `#cloud-config\n${yaml({ bootcmd: [['sh', '-c', `echo '${complaint}' >&2; exit 1`]] })}`,
 }
 
 /** JSON values are YAML too. */

@@ -5,8 +5,8 @@
  */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { argv, env, execPath, stdout } from 'node:process'
+import { dirname, join, resolve } from 'node:path'
+import { arch, argv, env, execPath, stdout } from 'node:process'
 import { run } from '../../../lib/sandbox/containers/commands.ts'
 import { type Engine, openEngine } from '../../../lib/sandbox/containers/engine.ts'
 import { sweep } from '../../../lib/sandbox/containers/sweep.ts'
@@ -14,6 +14,7 @@ import { sweep } from '../../../lib/sandbox/containers/sweep.ts'
 export const BASE_IMAGE = 'landfall-machine:base'
 const RECIPE_LABEL = 'landfall.recipe'
 const HERE = import.meta.dir
+const ARCHITECTURE = arch === 'arm64' ? 'arm64' : 'amd64'
 const BUILD_TIMEOUT_MS = 15 * 60_000
 
 export const machinesDirectory = (): string => resolve(env.LANDFALL_MACHINES_DIR ?? join(HERE, '../../../.landfall/machines'))
@@ -45,6 +46,7 @@ export async function buildBase(directory: string, say: (line: string) => void =
         importTar(engine, join(roots, 'machine.tar'), BASE_IMAGE, [`LABEL ${RECIPE_LABEL}=${recipe}`]),
       )
     }
+    if (!existsSync(join(directory, 'images', ARCHIVE, 'ready'))) await timed('package archive', () => fetchArchive(directory))
     await buildStandIns(engine, { directory, roots, recipe, timed })
     for (const name of readdirSync(directory))
       if (name.startsWith('roots-') && name !== `roots-${recipe}`) rmSync(join(directory, name), { recursive: true })
@@ -52,6 +54,35 @@ export async function buildBase(directory: string, say: (line: string) => void =
     await engine.close()
   }
   return { parts }
+}
+
+const MIRROR = 'http://deb.debian.org/debian'
+/** Below the folder that every machine has: what `apt` finds there is Debian's own, with Debian's signature over it. */
+export const ARCHIVE = 'debian'
+/** A machine can be freed of these, and gets them again by an installation. */
+export const ARCHIVED_PACKAGES = ['docker.io', 'containerd', 'runc', 'unattended-upgrades'] as const
+
+const fetchArchive = async (directory: string): Promise<void> => {
+  const root = join(directory, 'images', ARCHIVE)
+  rmSync(root, { recursive: true, force: true })
+  const get = async (path: string): Promise<Uint8Array> => {
+    const answer = await fetch(`${MIRROR}/${path}`)
+    if (!answer.ok) throw new Error(`${MIRROR}/${path} was answered ${answer.status}.`)
+    const bytes = new Uint8Array(await answer.arrayBuffer())
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    writeFileSync(join(root, path), bytes)
+    return bytes
+  }
+  await get('dists/bookworm/InRelease')
+  await get(`dists/bookworm/main/binary-${ARCHITECTURE}/Packages.xz`)
+  const list = await run(['xz', '-dc', join(root, `dists/bookworm/main/binary-${ARCHITECTURE}/Packages.xz`)])
+  const paths = list.split('\n\n').flatMap(entry => {
+    const [, name = ''] = /^Package: (.*)$/m.exec(entry) ?? []
+    const [, path = ''] = /^Filename: (.*)$/m.exec(entry) ?? []
+    return ARCHIVED_PACKAGES.some(each => each === name) ? [path] : []
+  })
+  await Promise.all(paths.map(get))
+  writeFileSync(join(root, 'ready'), '')
 }
 
 /** Two archives: the machine's root and the database's. */

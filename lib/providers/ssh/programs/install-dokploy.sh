@@ -28,7 +28,7 @@ give_up() {
   case $(database_state) in
     data) ;;
     *)
-      if [ -z "$(docker volume ls -q | grep -vx 'dokploy\(-postgres\)*')" ]; then stop "$1 It holds no data: rebuild this server."; fi
+      if ! docker volume ls -q | grep -qvx 'dokploy\(-postgres\)*'; then stop "$1 It holds no data: rebuild this server."; fi
       ;;
   esac
   stop "$1 Nothing was changed, because there is data in its volumes (docker volume ls): save that first."
