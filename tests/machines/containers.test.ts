@@ -51,6 +51,20 @@ describe('a server of the API is a machine', () => {
   )
 
   test(
+    'one that never boots is given up in time, in words',
+    async () => {
+      world.containers.neverBoots('asleep')
+      const asleep = await world.createServer({ name: 'asleep' })
+      await world.quiet()
+      const waited = world.machines.waitReady(asleep.target, 8_000, new AbortController().signal)
+      expect(await waited.catch((error: Error) => error.message)).toMatch(/^asleep was not ready for SSH within 8 s: /)
+      world.containers.heal('asleep')
+      await world.call('DELETE', `/servers/${asleep.id}`)
+    },
+    BOOT_MS,
+  )
+
+  test(
     'another host key is refused before anything is sent',
     async () => {
       const { publicKey } = await world.machines.generateKey()

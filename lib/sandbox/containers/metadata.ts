@@ -9,7 +9,7 @@ export interface MetadataServer {
   readonly ipv4?: string
   readonly userData?: string
   readonly sshKeys: readonly string[]
-  /** What cloud-init shall fail with at the first boot. */
+  /** What the first boot's cloud-init shall fail with: the time zone that it is told to set. */
   readonly complaint?: string | undefined
 }
 
@@ -37,9 +37,8 @@ const ANSWERS: Readonly<Record<string, (server: MetadataServer) => string>> = {
   '/nocloud/meta-data': server =>
     yaml({ 'instance-id': server.id, 'local-hostname': server.name, 'public-keys': server.sshKeys }),
   '/nocloud/user-data': server => server.userData ?? '',
-  // A module that meets what it can't work with fails in its own words.
-  '/nocloud/vendor-data': ({ complaint }) =>
-    complaint === undefined ? '' : `#cloud-config\n${yaml({ bootcmd: [['sh', '-c', `echo '${complaint}' >&2; exit 1`]] })}`,
+  // A zone that does not exist: the module fails, and names it in its own words.
+  '/nocloud/vendor-data': ({ complaint }) => (complaint === undefined ? '' : `#cloud-config\n${yaml({ timezone: complaint })}`),
 }
 
 /** JSON values are YAML too. */

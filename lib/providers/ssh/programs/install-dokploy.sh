@@ -152,6 +152,7 @@ start_traefik() {
 
 current=start
 trap 'on_exit "$?"' EXIT
+trap 'exit 143' TERM
 say "attempt $$ begins"
 VERSION='' ADVERTISE_ADDR='' POOL='' DOKPLOY_DIGEST='' POSTGRES_DIGEST='' TRAEFIK_DIGEST=''
 DOKPLOY_IMAGE='' POSTGRES_IMAGE=postgres:16 TRAEFIK_IMAGE=traefik:v3.6.7
