@@ -28,9 +28,8 @@ const setup = defineScript({
       import('../lib/steps/estate.ts'),
     ])
     const { estate, composition } = opened
-    // A panel with a name is reached by it. In CI the machine's address is nobody's, and config.json's list counts for itself.
-    const isNameless = estate.servers.some(spec => spec.dokploy && !spec.dokploy.host)
-    const ownAddress = isNameless && (estate.adminAddresses ?? []).length === 0 && !session.environment.ci
+    // In CI the machine's address is nobody's, and config.json's list counts for itself.
+    const ownAddress = (estate.adminAddresses ?? []).length === 0 && !session.environment.ci
     const deps = { ...composition.deps, ...(ownAddress ? { admin: await adminOf(opened) } : {}) }
     return converge(session, opened, {
       deps,

@@ -1,7 +1,7 @@
 /**
  * Port 3000 on a stock server, as the server itself treats it. Dokploy's own port is plain HTTP: once the panel is served under its name
  * and no admin's address is let in, nothing but the machine's loopback reaches it, whatever a cloud firewall says. It is shut in front of
- * Docker instead of unpublished, because the loopback is where our tunnel ends.
+ * Docker instead of unpublished, because the loopback is where our tunnel ends. An address that is let in opens it again.
  */
 
 import { blocked, done, todo } from '../engine/step.ts'

@@ -26,6 +26,7 @@ describe('a booted machine', () => {
       cloud_init: 'done',
       dokploy: 'installed',
       dokploy_login: 'absent',
+      panel_port: 'unguarded',
       ssh_client: '198.51.100.7',
       system: 'stock',
       installed_by: '',
