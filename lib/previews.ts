@@ -102,6 +102,7 @@ function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, a
       outside: nobody,
       services: nobody,
       installer: deps.nixos.installer,
+      ownAddresses: () => deps.outside.findOwnAddresses(),
     }),
     pulls: async (get: <K extends keyof EstateWorld>(slice: K) => Promise<EstateWorld[K]>) => {
       const running = [...previewServers(estate.name, await get('servers')).keys()]

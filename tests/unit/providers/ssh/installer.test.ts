@@ -271,7 +271,7 @@ describe('an installation stops with a reason', () => {
     expect(stops()).toContain('Dokploy did not become healthy within five minutes')
     expect(marker()).toBe('health')
     expect(stage.has('var/lib/landfall/dokploy-install.finished')).toBe(false)
-  })
+  }, 60_000)
 
   test('when sshd refuses the key-only settings, which are taken back', () => {
     stage.command('sshd', 'exit 1')
