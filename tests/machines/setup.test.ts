@@ -249,8 +249,12 @@ describe('the two-server estate on real systems', () => {
       )
       expect(await inside('prod-dokploy', 'iptables -t raw -S PREROUTING')).toContain('landfall-guard')
       expect(await writesOf(() => succeeds('setup --yes'))).toEqual([])
-      expect(stranger.seen().looks).toBeGreaterThan(before)
+      const { looks, tries } = stranger.seen()
+      expect(looks).toBeGreaterThan(before)
       expectNothingElseOpen()
+      process.stderr.write(
+        `a stranger looked ${looks} times in all, ${tries} tries over both families, and never found more than 22, 80, 443\n`,
+      )
     },
     SETUP_MS,
   )
@@ -292,10 +296,6 @@ describe('the two-server estate on real systems', () => {
       await succeeds('destroy --yes --confirm example')
       const { servers, firewalls } = sandbox.world().hetzner as { servers: unknown[]; firewalls: unknown[] }
       expect({ servers, firewalls }).toEqual({ servers: [], firewalls: [] })
-      const { looks, tries } = stranger.seen()
-      process.stderr.write(
-        `a stranger looked ${looks} times in all, ${tries} tries over both families, and never found more than 22, 80, 443\n`,
-      )
       expect(sandbox.bugs).toEqual([])
     },
     SETUP_MS,
