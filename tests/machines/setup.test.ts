@@ -194,18 +194,13 @@ describe('the two-server estate on real systems', () => {
     'refuses rules that would lock its operator out, before the first write',
     async () => {
       const base = { port: 443, from: ['anywhere'] }
-      for (const [rules, sentence] of [
-        [[base, { port: 22, from: ['203.0.113.0/24'] }], `you come from ${OPERATOR.ipv4}`],
-        [[base], 'no rule opens port 22'],
-      ] as const) {
-        place.configure({ ...CONFIG, firewalls: { 'example-dokploy': rules } })
-        const sent = await writesOf(async () => {
-          const { code, errors } = await place.run('firewall --yes')
-          expect(code).toBe(3)
-          expect(errors.join('\n')).toContain(sentence)
-        })
-        expect(sent).toEqual([])
-      }
+      place.configure({ ...CONFIG, firewalls: { 'example-dokploy': [base, { port: 22, from: ['203.0.113.0/24'] }] } })
+      const sent = await writesOf(async () => {
+        const { code, errors } = await place.run('firewall --yes')
+        expect(code).toBe(3)
+        expect(errors.join('\n')).toContain(`you come from ${OPERATOR.ipv4}`)
+      })
+      expect(sent).toEqual([])
       place.configure(CONFIG)
       await succeeds('firewall --yes')
       expect(await reaches(OPERATOR.ipv4, 'prod-dokploy', 22)).toBe(true)
