@@ -123,7 +123,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
     import('./compose.ts'),
   ])
   const config = parseConfig(readConfig(args.config), args.config)
-  const draft = resolveEstate(config, { adminAddresses: [], publicKeys: [] })
+  const draft = resolveEstate(config, { publicKeys: [] })
 
   let environment = session.environment
   let simulated: readonly string[] = []
@@ -139,7 +139,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
   }
   const directory = join(STATE_DIRECTORY, ...(args.sandbox === undefined ? [] : ['sandbox']), draft.name)
   const publicKeys = await findPublicKeys(environment, directory, looksOnly)
-  const estate = resolveEstate(config, { adminAddresses: [], publicKeys })
+  const estate = resolveEstate(config, { publicKeys })
   const composition = await compose({
     estate,
     environment,

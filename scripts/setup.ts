@@ -28,8 +28,9 @@ const setup = defineScript({
       import('../lib/steps/estate.ts'),
     ])
     const { estate, composition } = opened
-    // In CI the machine's address is nobody's, and config.json's list counts for itself.
-    const ownAddress = (estate.adminAddresses ?? []).length === 0 && !session.environment.ci
+    // A panel with a name needs no other way in, config.json's list counts for itself, and in CI this address is nobody's.
+    const isNameless = estate.servers.some(spec => spec.dokploy && !spec.dokploy.host)
+    const ownAddress = isNameless && estate.adminAddresses === undefined && !session.environment.ci
     const deps = { ...composition.deps, ...(ownAddress ? { admin: await adminOf(opened) } : {}) }
     return converge(session, opened, {
       deps,

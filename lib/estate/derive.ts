@@ -172,6 +172,10 @@ const ADMIN_RULES: readonly FirewallRuleSpec[] = [
   { protocol: 'tcp', port: String(PANEL_PORT), from: ['admin'], why: "Dokploy's panel, until it has a name" },
 ]
 
+/** An empty list is a wish: the panel's port is open to nobody, neither by the file nor by hand. */
+const adminRulesOf = (config: Config): readonly FirewallRuleSpec[] =>
+  config.firewall?.admin_addresses?.length === 0 ? [] : ADMIN_RULES
+
 /** The file's firewalls, and those that servers get when the file does not say. */
 export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
   const project = projectOf(config) ?? ''
@@ -200,7 +204,7 @@ export const firewallsOf = (config: Config): readonly FirewallDraft[] => {
     ...own,
     ...defaults.filter(({ name }) => wanted.has(name) && !own.some(firewall => firewall.name === name)),
     ...(groups.some(group => group.dokploy)
-      ? [{ path: ['project'], name: adminFirewallName(project), attach: 'when_owned' as const, rules: ADMIN_RULES }]
+      ? [{ path: ['project'], name: adminFirewallName(project), attach: 'when_owned' as const, rules: adminRulesOf(config) }]
       : []),
   ]
 }

@@ -13,7 +13,7 @@ export interface Estate {
   readonly servers: readonly ServerSpec[]
   /** Public keys that log in as root, by their name at the vendor. */
   readonly keys: readonly KeySpec[]
-  /** Who `admin` in a firewall's rule stands for: normalised CIDRs, sorted. Empty: nobody. */
+  /** Who `admin` in a firewall's rule stands for: normalised CIDRs, sorted. Empty: nobody, on purpose. Absent: the file does not say. */
   readonly adminAddresses?: readonly string[]
   readonly network?: NetworkSpec
   readonly firewalls: readonly FirewallSpec[]

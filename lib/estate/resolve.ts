@@ -31,7 +31,7 @@ import { quoted, renderPath } from './words.ts'
 /** What comes from the operator's machine instead of the file. */
 export interface EstateInputs {
   /** Used when the file has no `firewall.admin_addresses`: addresses or ranges. */
-  readonly adminAddresses: readonly string[]
+  readonly adminAddresses?: readonly string[]
   /** The operator's keys; the file's keys are added. */
   readonly publicKeys: readonly { readonly name: string; readonly publicKey: string }[]
 }
@@ -39,13 +39,13 @@ export interface EstateInputs {
 const bad = (what: string): LandfallError =>
   new LandfallError('config', what, { hint: 'Correct it and run the same command again.' })
 
-const adminAddressesOf = (config: Config, inputs: EstateInputs): readonly string[] => {
-  const addresses = (config.firewall?.admin_addresses ?? inputs.adminAddresses).map(address => {
+const adminAddressesOf = (config: Config, inputs: EstateInputs): readonly string[] | undefined => {
+  const addresses = (config.firewall?.admin_addresses ?? inputs.adminAddresses)?.map(address => {
     const cidr = normaliseCidr(address)
     if (cidr === undefined) throw bad(`${quoted(address)} is not an address that could be an administrator's.`)
     return cidr
   })
-  return [...new Set(addresses)].sort()
+  return addresses && [...new Set(addresses)].sort()
 }
 
 const keysOf = (config: Config, inputs: EstateInputs, estate: string): readonly KeySpec[] => {
@@ -145,7 +145,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     cloud: cloudOf(config),
     servers,
     keys: keysOf(config, inputs, name),
-    adminAddresses,
+    ...(adminAddresses === undefined ? {} : { adminAddresses }),
     ...(network === undefined
       ? {}
       : {
@@ -158,7 +158,7 @@ export const resolveEstate = (config: Config, inputs: EstateInputs): Estate => {
     firewalls: firewallsOf(config).map(({ name: firewall, attach, rules }) => ({
       name: firewall,
       attach,
-      rules: rules.map(rule => ({ ...rule, from: expandFrom(rule.from, adminAddresses) })),
+      rules: rules.map(rule => ({ ...rule, from: expandFrom(rule.from, adminAddresses ?? []) })),
     })),
     placementGroups: (config.placement_groups ?? []).map(group => ({ name: group })),
     ...(dns === undefined ? {} : { dns }),

@@ -244,8 +244,8 @@ export const configSchema = section({
       admin_addresses: key(
         list(cidr, 'a list of addresses'),
         'list of addresses',
-        'who runs the command',
-        'Who may reach what is open to "admin" only. An empty list closes it for all.',
+        'who runs setup, while a panel has no name',
+        'Who may reach port 3000 of Dokploy, and what else is open to "admin" only. An empty list closes it for all, allow-me included.',
       ),
     }),
     'group',

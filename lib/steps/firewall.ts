@@ -134,23 +134,21 @@ export const attachMissing = (
 /** Rules that `allow-me` made begin with it, followed by whose they are; they belong to people, not to config.json. */
 const ALLOW_ME = 'allow-me '
 
-/** The admin firewall as wanted: what config.json lists, what others were given by hand, and `me` at my present addresses. Pure. */
+/**
+ * The admin firewall as wanted: what config.json lists, what others were given by hand, and `me` at my present addresses; nobody on a
+ * port that config.json opens to no admin. Pure.
+ */
 export function desiredAdminRules(
   spec: FirewallSpec,
   have: readonly FirewallRule[],
   me?: Deps['admin'],
 ): readonly FirewallRule[] {
-  const mine = me ? `${ALLOW_ME}${me.who}` : undefined
-  const kept = have.filter(rule => rule.why.startsWith(ALLOW_ME) && rule.why !== mine)
-  const fresh =
-    me && mine
-      ? spec.rules.map(({ protocol, port }) => ({
-          protocol,
-          ...(port ? { port } : {}),
-          from: me.addresses.map(asCidr),
-          why: mine,
-        }))
-      : have.filter(rule => rule.why === mine)
+  const mine = me && `${ALLOW_ME}${me.who}`
+  const isOffered = ({ port }: FirewallRule) => spec.rules.some(rule => rule.port === port)
+  const kept = have.filter(rule => rule.why.startsWith(ALLOW_ME) && rule.why !== mine && isOffered(rule))
+  const fresh = spec.rules.flatMap(({ protocol, port }) =>
+    me && mine ? [{ protocol, ...(port ? { port } : {}), from: me.addresses.map(asCidr), why: mine }] : [],
+  )
   return [...desiredRules(spec), ...kept, ...fresh]
 }
 
@@ -161,7 +159,7 @@ export function adminFirewallStep(deps: FirewallDeps & Pick<Deps, 'admin'>, spec
   const bare = firewallStep(deps, spec, have => desiredAdminRules(spec, have?.rules ?? [], deps.admin))
   return {
     ...bare,
-    title: `firewall ${spec.name} lets admins in on ${portsOf(spec)}`,
+    title: `firewall ${spec.name} lets admins in on ${portsOf(spec) || 'no port'}`,
     look(world) {
       const have = world.get('firewalls').find(each => each.name === spec.name)
       if (!have && desiredAdminRules(spec, [], deps.admin).length === 0)
@@ -181,7 +179,7 @@ export function adminAccessStep(
   return {
     id: `admin access ${server.name}`,
     noun: 'firewall',
-    title: `${server.name}: the admin's addresses reach ${portsOf(firewall)}`,
+    title: `${server.name}: the admin's addresses reach ${portsOf(firewall) || 'no port'}`,
     needs: [`firewall ${firewall.name}`, `dokploy ${server.name} owner`],
     reads: ['servers', 'firewalls', 'panels'],
     look(world) {

@@ -145,7 +145,13 @@ const RECIPES = {
     from: 'provisioned',
     change: (theatre: Theatre) => call(theatre, 'DELETE', `/servers/${idOf(theatre, 'servers', 'prod-dokploy')}`),
   },
-  full: { from: 'empty', change: apply('setup') },
+  full: {
+    from: 'empty',
+    async change(theatre: Theatre) {
+      await apply('setup')(theatre)
+      await apply('firewall', 'allow-me')(theatre)
+    },
+  },
   /** Somebody opened a port, closed the admin's way in on one server, let another address in, and moved a name. */
   drifted: {
     from: 'full',

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { closePlaces, type Ended, openPlace, type Place } from './run.ts'
+import { closePlaces, type Ended, mutationsIn, ONE_SERVER, openPlace, type Place } from './run.ts'
 
 const TEXT = `{
   "hetzner": {
@@ -27,12 +27,12 @@ const TEXT = `{
 
 let place: Place
 let plan: Ended
-let planInCi: Ended
+let nameless: Place
 beforeAll(async () => {
   place = await openPlace(TEXT, { seed: { zones: ['nextnode.fr'], goldenImage: true } })
   plan = await place.run('setup --plan --json')
-  planInCi = await place.run('setup --plan --json', { env: { CI: 'true' } })
-}, 30_000)
+  nameless = await openPlace(ONE_SERVER)
+}, 60_000)
 afterAll(closePlaces)
 
 interface Entry {
@@ -80,21 +80,42 @@ test('it gives their panels the names of its dns part', () => {
   )
 })
 
-test('it opens 22, 80 and 443 to everybody, and the panel’s port to the administrator alone', () => {
-  const openings = (name: string) =>
-    entriesOf(plan)
-      .flatMap(entry => entry.changes)
-      .find(change => change.summary === `create firewall ${name}`)
-      ?.details?.join('; ')
-      .match(/\d+\/\w+|icmp|anywhere|[\d.]+\/32|[\da-f:]+\/128/g)
-      ?.filter(word => word !== 'anywhere')
-  const [base, admin] = [openings('nextnode-dokploy'), openings('nextnode-admin')]
-  expect(base).toEqual(['22/tcp', '80/tcp', '443/tcp', '443/udp', 'icmp'])
-  expect(admin).toEqual(['3000/tcp', '198.51.100.7/32', '2001:db8:ffff::7/128'])
+const openings = (run: Ended, name: string) =>
+  entriesOf(run)
+    .flatMap(entry => entry.changes)
+    .find(change => change.summary === `create firewall ${name}`)
+    ?.details?.join('; ')
+    .match(/\d+\/\w+|icmp|anywhere|[\d.]+\/32|[\da-f:]+\/128/g)
+    ?.filter(word => word !== 'anywhere')
+
+test('it opens 22, 80 and 443 to everybody, and the panel’s port to no one, because the panels have names', () => {
+  expect(openings(plan, 'nextnode-dokploy')).toEqual(['22/tcp', '80/tcp', '443/tcp', '443/udp', 'icmp'])
+  expect(summaries(plan).filter(summary => summary.includes('nextnode-admin'))).toEqual([])
 })
 
-test('in CI, whose address is nobody’s, the panel’s port is opened to no one', () => {
-  expect(planInCi.code).toBe(2)
-  expect(summaries(planInCi).filter(summary => summary.includes('nextnode-admin'))).toEqual([])
-  expect(summaries(planInCi)).toContain('create server prod-dokploy (cx33, nbg1)')
+test('without names the panel’s port is opened to the administrator alone', async () => {
+  const run = await nameless.run('setup --plan --json')
+  expect(openings(run, 'solo-admin')).toEqual(['3000/tcp', '198.51.100.7/32', '2001:db8:ffff::7/128'])
 })
+
+test('in CI, whose address is nobody’s, the panel’s port is opened to no one', async () => {
+  const run = await nameless.run('setup --plan --json', { env: { CI: 'true' } })
+  expect(run.code).toBe(2)
+  expect(summaries(run).filter(summary => summary.includes('solo-admin'))).toEqual([])
+  expect(summaries(run)).toContain('create server prod-dokploy (cx33, nbg1)')
+})
+
+test('an empty list of admins shuts the panel’s port, also to whoever was let in by hand', async () => {
+  const rules = () =>
+    nameless.sandbox.controls.hetzner.dump().firewalls.find(firewall => firewall.name === 'solo-admin')?.rules.length
+  expect((await nameless.run('setup --yes')).code).toBe(0)
+  expect(rules()).toBe(1)
+  nameless.writeConfig({ ...ONE_SERVER, firewall: { admin_addresses: [] } })
+  expect((await nameless.run('firewall --yes')).code).toBe(0)
+  expect(rules()).toBe(0)
+  const again = await nameless.run('firewall --yes')
+  expect([again.code, mutationsIn(again.requests)]).toEqual([0, []])
+  const refused = await nameless.run('firewall allow-me --yes')
+  expect([refused.code, mutationsIn(refused.requests)]).toEqual([3, []])
+  expect(refused.stderr).toContain('config.json closes the panels to every address')
+}, 60_000)
