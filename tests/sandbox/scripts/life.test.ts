@@ -11,14 +11,7 @@ import { callAs, closePlaces, type Ended, filesBelow, lockIn, mutationsIn, openP
 import { createWatch, exposedInstants } from './watch.ts'
 
 const OURS = ['dev-dokploy', 'prod-dokploy']
-const MUTATING = [
-  'setup --yes',
-  'provision apply --yes',
-  'firewall --yes',
-  'firewall allow-me --yes',
-  'dokploy --yes',
-  'dns --yes',
-]
+const MUTATING = ['setup --yes', 'provision apply --yes', 'firewall --yes', 'dokploy --yes', 'dns --yes']
 const PLANS = [
   ...MUTATING.map(command => command.replace('--yes', '--plan')),
   'provision plan',
