@@ -9,7 +9,7 @@ import { OPERATOR } from '../../lib/sandbox/internet.ts'
 import { firstHost } from '../../lib/sandbox/machines/state.ts'
 import type { Sandbox } from '../../lib/sandbox/sandbox.ts'
 import { from } from '../sandbox/scripts/elsewhere.ts'
-import { openContainers, openPlace, type Place } from './base/estate.ts'
+import { openContainers, openPlace, type Place, timelineOf } from './base/estate.ts'
 import { type Watch, watchAsStranger } from './base/stranger.ts'
 import { BUILD_TIMEOUT_MS, CLOSE_TIMEOUT_MS, until } from './base/world.ts'
 
@@ -100,6 +100,7 @@ describe('the two-server estate on real systems', () => {
       process.stderr.write(
         `setup on container machines: ${Math.round(Number(summary?.durationMs) / 1000)} s; a stranger looked ${looks} times, ${tries} tries\n`,
       )
+      for (const name of ['dev-dokploy', 'prod-dokploy']) process.stderr.write(`  ${await timelineOf(sandbox, name)}\n`)
     },
     SETUP_MS,
   )
@@ -195,13 +196,16 @@ describe('the two-server estate on real systems', () => {
     async () => {
       const base = { port: 443, from: ['anywhere'] }
       place.configure({ ...CONFIG, firewalls: { 'example-dokploy': [base, { port: 22, from: ['203.0.113.0/24'] }] } })
-      const sent = await writesOf(async () => {
-        const { code, errors } = await place.run('firewall --yes')
-        expect(code).toBe(3)
-        expect(errors.join('\n')).toContain(`you come from ${OPERATOR.ipv4}`)
-      })
-      expect(sent).toEqual([])
-      place.configure(CONFIG)
+      try {
+        const sent = await writesOf(async () => {
+          const { code, errors } = await place.run('firewall --yes')
+          expect(code).toBe(3)
+          expect(errors.join('\n')).toContain(`you come from ${OPERATOR.ipv4}`)
+        })
+        expect(sent).toEqual([])
+      } finally {
+        place.configure(CONFIG)
+      }
       await succeeds('firewall --yes')
       expect(await reaches(OPERATOR.ipv4, 'prod-dokploy', 22)).toBe(true)
     },

@@ -21,7 +21,7 @@ export interface Ran {
   readonly lines: readonly Line[]
   /** All that it wrote. */
   readonly text: string
-  /** Message and hint of each error. */
+  /** Message and hint of each error, and of each step that was refused. */
   readonly errors: readonly string[]
 }
 
@@ -79,11 +79,17 @@ export const openPlace = (sandbox: Sandbox, config: unknown): Place => {
         ms: performance.now() - startedMs,
         lines,
         text: said + complaints,
-        errors: lines.filter(line => line.type === 'error').map(({ message, hint }) => [message, hint].join(' ')),
+        errors: lines.flatMap(complaintsOf),
       }
     },
     close: () => rmSync(cwd, { recursive: true, force: true }),
   }
+}
+
+const complaintsOf = ({ type, message, hint, entries }: Line): string[] => {
+  if (type === 'error') return [[message, hint].join(' ')]
+  if (type !== 'plan' || !Array.isArray(entries)) return []
+  return entries.filter(entry => entry.state === 'refused').map(entry => [entry.detail, entry.hint].join(' '))
 }
 
 /** A killed process may leave half a line. */
@@ -115,4 +121,23 @@ export const attemptsOf = async (sandbox: Sandbox, name: string): Promise<number
     if (open.length > 1) throw new Error(`Two installers at once on ${name}: ${open.join(' and ')}.\n${ran?.stdout}`)
   }
   return attempts
+}
+
+/** From "server running" to "Dokploy healthy" on a machine that was installed once, and where that time went, in whole seconds. */
+export const timelineOf = async (sandbox: Sandbox, name: string): Promise<string> => {
+  const server = sandbox.controls.hetzner.serversForMachines().find(each => each.name === name)
+  const ran = await sandbox.controls.containers?.exec(name, ['cat', '/var/log/landfall/dokploy-install.log'])
+  const marks = [...(ran?.stdout ?? '').matchAll(/^(\S+) stage: (\S+)$/gm)].map(([, at = '', stage = '']) => ({
+    stage,
+    atMs: Date.parse(at),
+  }))
+  const runningMs = server?.runningSinceMs ?? Number.NaN
+  const healthyMs = marks.find(({ stage }) => stage === 'traefik')?.atMs ?? Number.NaN
+  const seconds = (ms: number) => Math.round(ms / 1000)
+  const parts = marks.flatMap(({ stage, atMs }, index) => {
+    const next = marks[index + 1]?.atMs
+    return next === undefined || next > healthyMs || next - atMs < 1000 ? [] : [`${stage} ${seconds(next - atMs)}`]
+  })
+  const before = seconds((marks[0]?.atMs ?? Number.NaN) - runningMs)
+  return `${name}: running to healthy ${seconds(healthyMs - runningMs)} s (before the installation ${before}, ${parts.join(', ')})`
 }

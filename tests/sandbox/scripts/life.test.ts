@@ -294,7 +294,7 @@ describe('what only looks', () => {
     expect(status?.stdout).toContain('✓ visitors reach https://admin.example.com and nothing else')
     expect(doctor?.stdout).toContain('✓ exposure: only what the estate allows')
     expect(cost?.stdout).toMatch(/total +EUR +0\.0184 +11\.50 +13\.69/)
-  }, 30_000)
+  }, 60_000)
 
   test('no line that a person sees is wider than 80 columns, unless it is one address or command', () => {
     for (const run of place.history.filter(each => !each.command.includes('--json')))
@@ -317,18 +317,18 @@ describe('an administrator whose address has changed', () => {
     const admin = place.sandbox.controls.hetzner.dump().firewalls.find(firewall => firewall.name === 'example-admin')
     const touched = run.requests.filter(request => request.path.includes('set_rules')).map(request => request.path)
     expect(touched).toEqual([`/firewalls/${admin?.id}/actions/set_rules`])
-  }, 30_000)
+  }, 60_000)
 
   test('runs it again for nothing', async () => {
     const run = await place.run('firewall allow-me --yes', { env: elsewhere.env })
     expect([run.code, mutationsIn(run.requests)]).toEqual([0, []])
-  }, 30_000)
+  }, 60_000)
 
   test('does not shut out a colleague', async () => {
     const run = await place.run('firewall allow-me --yes', { env: { USER: 'alice' } })
     expect(run.code).toBe(0)
     expect([reaches(OPERATOR.ipv4, 3000), reaches(HOME, 3000)]).toEqual([true, true])
-  }, 30_000)
+  }, 60_000)
 })
 
 describe('destroy', () => {
@@ -342,7 +342,7 @@ describe('destroy', () => {
       expect([command, run.code, mutationsIn(run.requests)]).toEqual([command, 3, []])
       expect(run.stderr.replaceAll(/\s+/g, ' ')).toContain(`→ If that is what you want: ${hint} `)
     }
-  }, 30_000)
+  }, 60_000)
 
   test('is refused while a stranger’s record points at an address that would be somebody else’s', async () => {
     const address = first.summary().outputs.prod_ip
@@ -359,7 +359,7 @@ describe('destroy', () => {
     const zone = place.sandbox.controls.cloudflare.zones()[0]?.id
     const record = place.sandbox.controls.cloudflare.records('example.com').find(one => one.name === 'shop.example.com')
     await callAs(place.sandbox, 'cloudflare', 'DELETE', `/zones/${zone}/dns_records/${record?.id}`)
-  }, 30_000)
+  }, 60_000)
 
   test('is refused for a server that the vendor protects', async () => {
     const id = place.sandbox.controls.hetzner.dump().servers.find(server => server.name === 'prod-dokploy')?.id
@@ -372,7 +372,7 @@ describe('destroy', () => {
     expect(run.stdout).toContain('prod-dokploy is protected against deletion at the vendor.')
     await protect(false)
     await Bun.sleep(50)
-  }, 30_000)
+  }, 60_000)
 
   test('leaves nothing of ours, and every stranger as it was', async () => {
     const run = await place.run('destroy --yes --confirm example --json')
@@ -381,12 +381,12 @@ describe('destroy', () => {
     expect(oursIn(place)).toEqual([])
     expect(lockIn(place.sandbox)).toBeUndefined()
     expect(strangersIn(place)).toBe(strangers)
-  }, 30_000)
+  }, 60_000)
 
   test('a second time writes nothing', async () => {
     const run = await place.run('destroy --yes --confirm example')
     expect([run.code, mutationsIn(run.requests)]).toEqual([0, []])
-  }, 30_000)
+  }, 60_000)
 })
 
 describe('over the whole life', () => {
