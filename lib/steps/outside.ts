@@ -102,6 +102,12 @@ function findNameFaults(estate: Pick<Estate, 'dns'>, server: Server, name: NonNu
   ]
 }
 
+/** Whatever makes the last of a server's ports answer: where it fails, nobody shall wait for them. */
+const needOf = (spec: ServerSpec): string => {
+  if (spec.dokploy) return spec.dokploy.host ? `panel ${spec.dokploy.host}` : `dokploy ${spec.name} owner`
+  return spec.service ? `service ${spec.name}` : readyStep(spec)
+}
+
 const SEEN_TIMEOUT_MS = 5 * 60_000
 const SEEN_POLL_MS = 2_000
 
@@ -115,7 +121,7 @@ export function outsideStep(deps: OutsideDeps & Pick<Deps, 'clock'>, spec: Serve
     id: `outside ${spec.name}`,
     noun: spec.dokploy ? 'dokploy' : 'server',
     title: host ? `visitors reach https://${host} and nothing else` : `strangers reach what ${spec.name} offers and nothing else`,
-    needs: host ? [`panel ${host}`] : spec.service ? [`service ${spec.name}`] : [readyStep(spec)],
+    needs: [needOf(spec)],
     reads: ['servers', 'outside', 'machines', 'panels'],
     typicalMs: 20_000,
     look(world) {
@@ -124,6 +130,7 @@ export function outsideStep(deps: OutsideDeps & Pick<Deps, 'clock'>, spec: Serve
         return blocked(`server ${spec.name}`, look)
       const panel = world.get('panels')[spec.name]
       if (host && (panel?.state !== 'up' || panel.settings?.host !== host)) return blocked(`panel ${host}`, look)
+      if (spec.dokploy && panel?.state !== 'up') return blocked(`Dokploy on ${spec.name}`, look)
       const seen = world.get('outside')[spec.name]
       if (seen && findFaults(estate, spec, server, seen).length === 0)
         return done(seen.name ? `certificate by ${seen.name.tls.issuer ?? 'a trusted issuer'}` : 'ports as wanted')

@@ -169,15 +169,14 @@ async function installDokploy(
   const start = () => runProgram(deps, target, 'start-dokploy-install', input, signal)
   await start()
   const deadlineMs = deps.clock.monotonicMs() + INSTALL_TIMEOUT_MS
-  let answeredMs = deps.clock.monotonicMs()
+  const patiently = createPatience(deps, target, log)
   for (;;) {
-    const text = await watchInstall(deps, target, answeredMs, signal, log)
-    if (text !== undefined) answeredMs = deps.clock.monotonicMs()
+    const text = await patiently(() => runProgram(deps, target, 'watch-dokploy-install', {}, signal))
     const { unit, stage } = parseFactLines(text ?? '')
     if (unit === 'done') return
     if (unit === 'absent') {
       log('the server restarted: the installation goes on where it was')
-      await start()
+      await patiently(start)
     }
     if (unit === 'failed') {
       const words = (text ?? '')
@@ -205,23 +204,22 @@ async function installDokploy(
 }
 
 /**
- * How far the installation is. It goes on without us, so a server that does not answer for a while is asked again.
- * @returns undefined when it did not answer this time
- * @throws LandfallError network or timeout when it has not for two minutes
+ * Asks a server whose installation goes on without us. One that restarts, or whose network is cut, does not answer for a while: then there
+ * is no answer this time. Only for programs that may be sent again.
+ * @throws LandfallError network or timeout when there was none for two minutes
  */
-async function watchInstall(
-  deps: PanelDeps,
-  target: Target,
-  answeredMs: number,
-  signal: AbortSignal,
-  log: (line: string) => void,
-): Promise<string | undefined> {
-  try {
-    return await runProgram(deps, target, 'watch-dokploy-install', {}, signal)
-  } catch (error) {
-    if (!hasCode(error, 'network', 'timeout') || deps.clock.monotonicMs() - answeredMs > SILENCE_MS) throw error
-    log(`${target.name} does not answer at the moment; its installation goes on without us`)
-    return undefined
+function createPatience(deps: Pick<PanelDeps, 'clock'>, target: Target, log: (line: string) => void) {
+  let answeredMs = deps.clock.monotonicMs()
+  return async (ask: () => Promise<string>): Promise<string | undefined> => {
+    try {
+      const answer = await ask()
+      answeredMs = deps.clock.monotonicMs()
+      return answer
+    } catch (error) {
+      if (!hasCode(error, 'network', 'timeout') || deps.clock.monotonicMs() - answeredMs > SILENCE_MS) throw error
+      log(`${target.name} does not answer at the moment; its installation goes on without us`)
+      return undefined
+    }
   }
 }
 
