@@ -107,6 +107,8 @@ test(
     expect(key).toStartWith('-----BEGIN OPENSSH PRIVATE KEY-----')
     const thief = await openImpostor(key)
     stand(thief)
+    // The session of the last run is still open, and would be used.
+    await sandbox.controls.containers?.exec('first', ['pkill', '-f', '^sshd: root'])
     try {
       ended(await place.run('setup --yes'), 3, 'with an SSH host key that is not the pinned one')
       expect(thief.contacts()).toBeGreaterThan(0)
