@@ -38,7 +38,7 @@ export const PROGRAMS = {
   'write-dokploy-login': { timeoutMs: 20_000 },
   /** VERSION, ADVERTISE_ADDR, POOL → starts the install unit, or attaches to it when it exists; prints `unit=started|running|done` */
   'start-dokploy-install': { timeoutMs: 30_000 },
-  /** → unit (absent|running|done|failed), stage, and on failure the last log lines as `log <base64>` lines */
+  /** → unit (absent|running|done|failed|stopping: with the whole server), stage, and on failure the last log lines as `log <base64>` lines */
   'watch-dokploy-install': { timeoutMs: 20_000 },
   /** STATE (open|closed) → the machine's own guard shuts the panel's port to its networks, or leaves it to the cloud firewall; prints `ok=1` */
   'set-panel-port': { timeoutMs: 30_000 },

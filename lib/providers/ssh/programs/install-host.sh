@@ -72,8 +72,8 @@ apt_quiet() {
 
 apt_refresh() {
   if [ -n "${refreshed-}" ]; then return 0; fi
-  dpkg --configure -a
-  # The lock of the package lists has no waiting option, unlike dpkg's.
+  # Neither of these two can wait for its lock by itself.
+  retry 30 10 dpkg --configure -a || stop 'What dpkg left half installed could not be configured for five minutes.'
   retry 30 10 apt_quiet update || stop 'The package lists could not be fetched for five minutes.'
   refreshed=yes
 }

@@ -1,4 +1,6 @@
 unit=$(install_unit)
+# A server that shuts down stops its units; none of them has ended by itself.
+if [ "$(systemctl is-system-running 2>/dev/null)" = stopping ]; then unit=stopping; fi
 printf 'unit=%s\n' "$unit"
 printf 'stage=%s\n' "$(install_stage)"
 if [ "$unit" = failed ] && [ -f "$INSTALL_LOG" ]; then
