@@ -33,7 +33,11 @@ export function durationWords(ms: number): string {
 /** A title is not cut below this many cells to make room for the time. */
 const SHORTEST_TITLE = 12
 
-const graphemes = new Intl.Segmenter()
+let segmenter: Intl.Segmenter | undefined
+const graphemesOf = (text: string): Iterable<Intl.SegmentData> => {
+  segmenter ??= new Intl.Segmenter()
+  return segmenter.segment(text)
+}
 
 /** One line of at most `columns` terminal cells, with an ellipsis when something is missing. Control characters become spaces. */
 export function fitWidth(raw: string, columns: number): string {
@@ -41,7 +45,7 @@ export function fitWidth(raw: string, columns: number): string {
   if (Bun.stringWidth(text) <= columns) return text
   let kept = ''
   let width = 0
-  for (const { segment } of graphemes.segment(text)) {
+  for (const { segment } of graphemesOf(text)) {
     width += Bun.stringWidth(segment)
     if (width > columns - 1) break
     kept += segment

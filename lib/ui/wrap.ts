@@ -1,12 +1,17 @@
 /** Text in columns: words are wrapped by what they take on a terminal, not by how many code units they have. */
 
-const graphemes = new Intl.Segmenter()
+let segmenter: Intl.Segmenter | undefined
+/** Made for the first text that does not fit: it takes 5 ms to make, which is much for `--help`. */
+const graphemesOf = (text: string): Iterable<Intl.SegmentData> => {
+  segmenter ??= new Intl.Segmenter()
+  return segmenter.segment(text)
+}
 
 /** Pieces of `word` that are at most `width` cells wide. */
 const broken = (word: string, width: number): string[] => {
   const pieces: string[] = []
   let piece = ''
-  for (const { segment } of graphemes.segment(word)) {
+  for (const { segment } of graphemesOf(word)) {
     if (piece !== '' && Bun.stringWidth(piece + segment) > width) {
       pieces.push(piece)
       piece = ''
