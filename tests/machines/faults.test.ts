@@ -70,7 +70,7 @@ test.concurrent(
     )
     await inside(
       'box',
-      'echo "deb file:/var/lib/landfall-images/debian bookworm main" >/etc/apt/sources.list && systemd-run --quiet --unit=strip --setenv=DEBIAN_FRONTEND=noninteractive dpkg -r docker.io containerd runc unattended-upgrades',
+      'echo "deb file:/var/lib/landfall-images/debian bookworm main" >/etc/apt/sources.list && echo "Acquire::Languages none;" >/etc/apt/apt.conf.d/99own && systemd-run --quiet --unit=strip --setenv=DEBIAN_FRONTEND=noninteractive dpkg -r docker.io containerd runc unattended-upgrades',
     )
     await until(
       () => ask('box', 'systemctl is-active strip; command -v dockerd'),
