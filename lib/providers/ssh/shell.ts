@@ -67,7 +67,7 @@ export async function runLocal(run: LocalRun): Promise<LocalOutcome> {
 
 /** Starts a program that lasts until it is closed, or until this process ends. */
 export async function holdLocal(words: readonly string[], directory: string): Promise<HeldProgram> {
-  const program = await start(['sh', '-c', HOLDER, 'hold', ...words], directory)
+  const program = await start(['sh', '-c', HOLDER, 'hold', ...words], directory, words[0])
   return {
     ended: program.ended,
     async close() {
@@ -77,8 +77,8 @@ export async function holdLocal(words: readonly string[], directory: string): Pr
   }
 }
 
-async function start(words: readonly string[], directory: string) {
-  const { $ } = await import('zx/core')
+async function start(words: readonly string[], directory: string, program = words[0]) {
+  const { $, which } = await import('zx/core')
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []
   // zx also takes these from ZX_… variables, so all of them are said here.
@@ -105,7 +105,9 @@ async function start(words: readonly string[], directory: string) {
   stdin.on('error', () => child.stdout?.resume())
   const outcome = async (): Promise<LocalOutcome> => {
     const output = await running
-    if (output.exitCode === 127 && stdout.length === 0) throw notInstalled(parseOutput(stderr))
+    // A shell says 127 for what it cannot find, on either side of the connection.
+    if (output.exitCode === 127 && (await which(program ?? '', { nothrow: true })) === null)
+      throw notInstalled(parseOutput(stderr))
     // Ended by a signal: nobody's exit code, so the shells' convention for it.
     return { exitCode: output.exitCode ?? 128, stdout: parseOutput(stdout), stderr: parseOutput(stderr) }
   }
