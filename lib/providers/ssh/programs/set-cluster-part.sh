@@ -1,11 +1,11 @@
 case $PART in
-  consul) config=/etc/consul.d/consul.json owner=consul data=/var/lib/consul ;;
-  nomad) config=/etc/nomad.d/nomad.json owner=root data=/var/lib/nomad ;;
-  caddy) config=/etc/caddy/Caddyfile owner=caddy data=/var/lib/caddy ;;
+  consul) config_file=/etc/consul.d/consul.json owner=consul data=/var/lib/consul ;;
+  nomad) config_file=/etc/nomad.d/nomad.json owner=root data=/var/lib/nomad ;;
+  caddy) config_file=/etc/caddy/Caddyfile owner=caddy data=/var/lib/caddy ;;
   *) fail 'PART is not consul, nomad or caddy.' 65 ;;
 esac
 binary=/usr/local/bin/$PART
-unit=/etc/systemd/system/$PART.service
+unit_file=/etc/systemd/system/$PART.service
 changed=
 work=$(mktemp -d /var/tmp/landfall-cluster.XXXXXX)
 trap 'rm -rf "$work"' EXIT
@@ -70,9 +70,9 @@ if [ "$PART" = nomad ]; then need docker docker.io; fi
 if [ "$owner" != root ] && ! id "$owner" >/dev/null 2>&1; then
   useradd --system --home-dir "$data" --shell /usr/sbin/nologin "$owner"
 fi
-mkdir -p "${config%/*}" "$data"
-chown "$owner" "${config%/*}" "$data"
-chmod 700 "${config%/*}" "$data"
+mkdir -p "${config_file%/*}" "$data"
+chown "$owner" "${config_file%/*}" "$data"
+chmod 700 "${config_file%/*}" "$data"
 
 # put FILE TEXT: counted when it changes
 put() {
@@ -85,20 +85,20 @@ put() {
 }
 
 if [ -n "${CERT-}" ]; then
-  mkdir -p "${config%/*}/tls"
-  chown "$owner" "${config%/*}/tls"
-  chmod 700 "${config%/*}/tls"
-  if [ -n "${CA-}" ]; then put "${config%/*}/tls/ca.pem" "$CA"; fi
-  put "${config%/*}/tls/cert.pem" "$CERT"
-  put "${config%/*}/tls/key.pem" "$KEY"
+  mkdir -p "${config_file%/*}/tls"
+  chown "$owner" "${config_file%/*}/tls"
+  chmod 700 "${config_file%/*}/tls"
+  if [ -n "${CA-}" ]; then put "${config_file%/*}/tls/ca.pem" "$CA"; fi
+  put "${config_file%/*}/tls/cert.pem" "$CERT"
+  put "${config_file%/*}/tls/key.pem" "$KEY"
 fi
 # Whom to ask on the first start; a member that knows the others needs it no more, so it is no reason for a restart.
 before=$changed
-if [ -n "${JOIN-}" ]; then put "${config%/*}/join.json" "$JOIN"; fi
+if [ -n "${JOIN-}" ]; then put "${config_file%/*}/join.json" "$JOIN"; fi
 changed=$before
-put "$config" "$CONFIG"
+put "$config_file" "$CONFIG"
 before=$changed
-put "$unit" "$UNIT" 644
+put "$unit_file" "$UNIT" 644
 if [ "$changed" != "$before" ]; then systemctl daemon-reload; fi
 
 # --- running
