@@ -184,7 +184,7 @@ export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
       if (machine?.state === 'key_refused')
         return refused(
           `${spec.name} does not accept this SSH key (${machine.why}).`,
-          'Use the key that the server was created with: LANDFALL_SSH_KEY=/path/to/key, or load it into the agent with ssh-add.',
+          'Use a key that the server was created with: LANDFALL_SSH_KEY=/path/to/key',
         )
       if (machine?.state === 'ready' && machine.trust === 'pinned' && machine.facts.cloudInit !== 'running') {
         return done([machine.facts.os, ...complaints(machine.facts)].join('; '))
