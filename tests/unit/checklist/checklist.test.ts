@@ -42,8 +42,9 @@ const answers: Answers = {
 
 describe('kept answers', () => {
   test('come back as they were, readable by their owner alone', async () => {
-    const directory = join(mkdtempSync(join(tmpdir(), 'landfall-checklist-')), 'estate')
-    closers.push(() => rmSync(directory, { recursive: true, force: true }))
+    const parent = mkdtempSync(join(tmpdir(), 'landfall-checklist-'))
+    closers.push(() => rmSync(parent, { recursive: true, force: true }))
+    const directory = join(parent, 'estate')
     expect(await readAnswers(directory)).toEqual({})
     await writeAnswers(directory, answers)
     expect(await readAnswers(directory)).toEqual(answers)
