@@ -25,7 +25,6 @@ export const aheadOfServers = (estate: Estate, named: boolean): Slices => [
 /** For everything that carries the estate's mark. */
 export const aheadOfDestroy = (estate: Estate): Slices => [
   'servers',
-  'serverTypes',
   'pricing',
   'keys',
   'firewalls',

@@ -17,25 +17,29 @@ export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<Est
       : {}
   return {
     subject: `estate ${estate.name} (${configPath})${simulated.length > 0 ? ', rehearsed in the sandbox' : ''}`,
-    entries: plan.entries.map(({ step, finding }) => ({
-      noun: step.noun,
-      title: step.title,
-      state: finding.state,
-      ...(finding.state === 'done' ? { detail: finding.detail } : {}),
-      ...(finding.state === 'refused' ? { detail: finding.why, hint: finding.hint } : {}),
-      ...(finding.state === 'blocked' ? { detail: `after ${finding.on}` } : {}),
-      changes: coming(finding).map(change => ({
-        kind: change.kind,
-        summary: change.summary,
-        ...('details' in change && Array.isArray(change.details) ? { details: change.details } : {}),
-      })),
-    })),
+    entries: entriesOf(plan),
     changes: plan.changes,
     ...(writesFirewalls(plan) ? { reachable: reachableLines(estate) } : {}),
     ...typicalTime(plan),
     ...money,
   }
 }
+
+/** A plan's lines, whatever world it is about. */
+export const entriesOf = <W>(plan: Plan<W>): PlanView['entries'] =>
+  plan.entries.map(({ step, finding }) => ({
+    noun: step.noun,
+    title: step.title,
+    state: finding.state,
+    ...(finding.state === 'done' ? { detail: finding.detail } : {}),
+    ...(finding.state === 'refused' ? { detail: finding.why, hint: finding.hint } : {}),
+    ...(finding.state === 'blocked' ? { detail: `after ${finding.on}` } : {}),
+    changes: coming(finding).map(change => ({
+      kind: change.kind,
+      summary: change.summary,
+      ...('details' in change && Array.isArray(change.details) ? { details: change.details } : {}),
+    })),
+  }))
 
 const writesFirewalls = (plan: Plan<EstateWorld>): boolean =>
   plan.entries.some(

@@ -1,6 +1,6 @@
 /** The record changes of a move, computed from what stands there now. Pure; every one touches the named records and no others. */
 
-import { parseRecordMark, renderRecordMark } from '../estate/naming.ts'
+import { isOurMark, renderRecordMark } from '../estate/naming.ts'
 import type { DnsRecord, RecordBatch, WantedRecord } from '../providers/ports/dns.ts'
 import { addressRecordsOf, type Move } from './move.ts'
 
@@ -22,10 +22,6 @@ export const describeRecord = (record: Pick<DnsRecord, 'type' | 'content' | 'pro
 
 const markOf = (move: Move): string =>
   renderRecordMark({ estate: move.estate, server: move.to.server, serverId: move.to.serverId })
-
-/** Whether `record` is one that this estate made. */
-export const isMarked = (record: Pick<DnsRecord, 'comment'>, estate: string): boolean =>
-  parseRecordMark(record.comment)?.estate === estate
 
 /** What the name shall hold after the switch, with the low TTL until the end. A record behind the proxy has no TTL of its own. */
 export function desiredAfter(move: Move, ttlS: number): WantedRecord[] {
@@ -50,7 +46,7 @@ export function lowerBatch(move: Move, records: readonly DnsRecord[]): RecordBat
  */
 export function strangersAt(move: Move, records: readonly DnsRecord[]): DnsRecord[] {
   const isKnown = (record: DnsRecord) =>
-    isMarked(record, move.estate) ||
+    isOurMark(record.comment, move.estate) ||
     move.before.some(
       old => old.id === record.id && old.type === record.type && old.content === record.content && old.proxied === record.proxied,
     )

@@ -60,14 +60,27 @@ type Prices = {
 /** A server with its public IPv4 address; undefined when the vendor names no price. */
 export function rateOf(server: Pick<Server, 'type' | 'location' | 'ipv4'>, { serverTypes, pricing }: Prices): Rate | undefined {
   const offer = serverTypes.find(each => each.name === server.type)?.offers.find(each => each.location === server.location)
-  if (!offer) return undefined
-  const address =
-    server.ipv4 === undefined
-      ? undefined
-      : pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === server.location)
+  return offer && withAddress(offer, server, pricing)
+}
+
+/** The same from the vendor's prices alone, for a server that is there and nobody wants to buy again. */
+export function standingRate(
+  server: Pick<Server, 'type' | 'location' | 'ipv4'>,
+  pricing: Pick<Pricing, 'servers' | 'primaryIps'>,
+): Rate | undefined {
+  const price = pricing.servers.find(each => each.type === server.type && each.location === server.location)
+  return price && withAddress(price, server, pricing)
+}
+
+function withAddress(
+  price: Rate,
+  { ipv4, location }: Pick<Server, 'ipv4' | 'location'>,
+  { primaryIps }: Pick<Pricing, 'primaryIps'>,
+): Rate {
+  const address = ipv4 === undefined ? undefined : primaryIps.find(each => each.type === 'ipv4' && each.location === location)
   return {
-    hourly: sumPrices([offer.hourly, address?.hourly ?? NOTHING]),
-    monthly: sumPrices([offer.monthly, address?.monthly ?? NOTHING]),
+    hourly: sumPrices([price.hourly, address?.hourly ?? NOTHING]),
+    monthly: sumPrices([price.monthly, address?.monthly ?? NOTHING]),
   }
 }
 

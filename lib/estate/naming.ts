@@ -75,3 +75,6 @@ export const parseRecordMark = (comment: string): RecordMark | undefined => {
     ? { estate: match[1], server: match[2], serverId: match[3] }
     : undefined
 }
+
+/** Whether a record's comment says that this estate made it. */
+export const isOurMark = (comment: string, estate: string): boolean => parseRecordMark(comment)?.estate === estate

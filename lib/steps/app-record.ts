@@ -2,8 +2,9 @@
 
 import { done } from '../engine/step.ts'
 import type { DnsSpec } from '../estate/estate.ts'
+import { isOurMark } from '../estate/naming.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { isOurMark, recordStep } from './dns.ts'
+import { recordStep } from './dns.ts'
 
 const ADDRESSES = ['A', 'AAAA', 'CNAME']
 

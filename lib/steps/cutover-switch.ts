@@ -4,7 +4,6 @@ import {
   describeRecord,
   desiredAfter,
   isEmptyBatch,
-  isMarked,
   isSwitched,
   lowerBatch,
   strangersAt,
@@ -14,6 +13,7 @@ import { addressRecordsOf, type Move } from '../cutover/move.ts'
 import { clockText, goneAtMs, leftMs, liveTtlS, longestTtlS, spanText } from '../cutover/ttl.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import { LandfallError } from '../errors.ts'
+import { isOurMark } from '../estate/naming.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
 import { certificateSteps } from './cutover-certificate.ts'
 import { apply, applyFresh, everyMark, listed, mark, openMoves, replyText } from './cutover-kit.ts'
@@ -178,7 +178,7 @@ export function switchStep(deps: CutoverDeps): EstateStep {
     look(world) {
       const records = world.get('records')
       const standing = deps.names.flatMap(({ name }) => addressRecordsOf(records, name))
-      const kind = standing.some(record => !isMarked(record, deps.estate.name)) ? 'destroy' : 'change'
+      const kind = standing.some(record => !isOurMark(record.comment, deps.estate.name)) ? 'destroy' : 'change'
       const summary = `point ${listed(deps)} at ${targets}${standing.length > 0 ? ` instead of ${[...new Set(standing.map(each => each.content))].join(', ')}` : ''}`
       const moves = openMoves(deps, world)
       if (!moves) return blocked('the snapshot', { kind, summary })

@@ -6,12 +6,12 @@
 import { type Change, done, refused, type Step, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { balancerRate } from '../estate/cost-environments.ts'
-import { rateOf } from '../estate/cost-months.ts'
+import { standingRate } from '../estate/cost-months.ts'
 import { isOurs } from '../estate/labels.ts'
+import { isOurMark } from '../estate/naming.ts'
 import type { Labels } from '../providers/ports/cloud.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { isOurMark } from './dns.ts'
 import { tagSteps } from './tags.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -78,12 +78,7 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
     noun: removal.noun,
     title: `no ${what} of ${estate.name} is left`,
     needs: removal.needs,
-    reads:
-      slice === 'servers'
-        ? ['servers', 'pricing', 'serverTypes']
-        : slice === 'loadBalancers'
-          ? ['loadBalancers', 'pricing']
-          : [slice],
+    reads: slice === 'servers' || slice === 'loadBalancers' ? [slice, 'pricing'] : [slice],
     order: 'parallel',
     look(world) {
       const left = ours(world)
@@ -122,7 +117,7 @@ function monthlyOf(world: WorldView<EstateWorld>, slice: 'servers' | 'loadBalanc
     return balancer && balancerRate(balancer, { pricing })?.monthly.net
   }
   const server = world.get('servers').find(each => each.id === id)
-  return server && rateOf(server, { serverTypes: world.get('serverTypes'), pricing })?.monthly.net
+  return server && standingRate(server, pricing)?.monthly.net
 }
 
 /** Our records go first, and no stranger's record may be left pointing at an address that is about to be somebody else's. */

@@ -6,12 +6,11 @@
 import { type MoveStore, readPem, type StoredCertificate } from '../cutover/store.ts'
 import type { World } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
-import { type RecordMark, renderRecordMark } from '../estate/naming.ts'
+import { isOurMark, type RecordMark, renderRecordMark } from '../estate/naming.ts'
 import type { Acme, AcmeOrder } from '../providers/ports/acme.ts'
 import type { DnsRecord, WantedRecord } from '../providers/ports/dns.ts'
 import type { Secret } from '../secret.ts'
 import type { Deps } from './deps.ts'
-import { isOurMark } from './dns.ts'
 import type { EstateWorld } from './world.ts'
 
 export interface CertificateDeps extends Pick<Deps, 'estate' | 'clock' | 'dns' | 'outside'> {

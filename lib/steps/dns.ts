@@ -2,7 +2,7 @@
 
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { DnsSpec } from '../estate/estate.ts'
-import { parseRecordMark, renderRecordMark } from '../estate/naming.ts'
+import { isOurMark, renderRecordMark } from '../estate/naming.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { DnsRecord, WantedRecord } from '../providers/ports/dns.ts'
 import { balancerStepId, findBalancer } from './balancer.ts'
@@ -12,9 +12,6 @@ import type { EstateWorld } from './world.ts'
 
 type DnsDeps = Pick<Deps, 'estate' | 'dns' | 'takeOver'>
 type RecordSpec = DnsSpec['records'][number]
-
-/** Whether a record's comment says that this estate made it. */
-export const isOurMark = (comment: string, estate: string): boolean => parseRecordMark(comment)?.estate === estate
 
 /** Types that decide where a name's visitors go. */
 const ADDRESS_TYPES = ['A', 'AAAA', 'CNAME'] as const

@@ -5,7 +5,7 @@ import { isWrite, type Prepared, prepare, runCampaign, sample, titleOf } from '.
 import { createWorlds } from './kill/scenarios.ts'
 import { nameOf } from './kill/trial.ts'
 
-setDefaultTimeout(600_000)
+setDefaultTimeout(300_000)
 
 const SEED = 20_260_918
 const COUNT = 30

@@ -18,25 +18,32 @@ export function createCatalog(client: Client, told: ToldPrices): Catalog {
     const request = { what: 'list regions', path: '/regions' }
     return (await client.list<WireRegion>(request, 'regions', (dots, page) => dots.region.listRegions(page))).value
   }
+  const listServerTypes = async (): Promise<readonly ServerType[]> => {
+    const { value } = await client.list<WireSize>({ what: 'list sizes', path: '/sizes' }, 'sizes', (dots, page) =>
+      dots.size.listSizes(page),
+    )
+    return value.map(typeFromWire)
+  }
   return {
     listLocations: async () => (await listRegions()).filter(region => region.available !== false).map(locationFromWire),
-    async listServerTypes() {
-      const { value } = await client.list<WireSize>({ what: 'list sizes', path: '/sizes' }, 'sizes', (dots, page) =>
-        dots.size.listSizes(page),
-      )
-      return value.map(typeFromWire)
+    listServerTypes,
+    async readPricing() {
+      const [regions, types] = await Promise.all([listRegions(), listServerTypes()])
+      return {
+        currency: 'USD',
+        vatRate: 0,
+        snapshotGbMonth: same(told.snapshotGbMonth),
+        volumeGbMonth: same(told.volumeGbMonth),
+        servers: types.flatMap(({ name, offers }) =>
+          offers.map(({ location, hourly, monthly }) => ({ type: name, location, hourly, monthly })),
+        ),
+        // A droplet's addresses are part of its price.
+        primaryIps: regions.flatMap(({ slug }) =>
+          (['ipv4', 'ipv6'] as const).map(type => ({ type, location: slug, hourly: same(0), monthly: same(0) })),
+        ),
+        serverBackupPercent: told.backupPercent,
+      }
     },
-    readPricing: async () => ({
-      currency: 'USD',
-      vatRate: 0,
-      snapshotGbMonth: same(told.snapshotGbMonth),
-      volumeGbMonth: same(told.volumeGbMonth),
-      // A droplet's addresses are part of its price.
-      primaryIps: (await listRegions()).flatMap(({ slug }) =>
-        (['ipv4', 'ipv6'] as const).map(type => ({ type, location: slug, hourly: same(0), monthly: same(0) })),
-      ),
-      serverBackupPercent: told.backupPercent,
-    }),
     async listImages() {
       const request = { what: 'list images', path: '/images' }
       const [system, own] = await Promise.all([

@@ -69,15 +69,16 @@ interface WireServerType extends WireNamed {
     | null
 }
 
+type WireRates = readonly { readonly name?: string | null; readonly prices?: readonly WirePrices[] | null }[] | null
+
 interface WirePricing {
   readonly currency?: string | null
   readonly vat_rate?: string | number | null
   readonly image?: { readonly price_per_gb_month?: WirePrice | null } | null
   readonly volume?: { readonly price_per_gb_month?: WirePrice | null } | null
   readonly server_backup?: { readonly percentage?: string | number | null } | null
-  readonly load_balancer_types?:
-    | readonly { readonly name?: string | null; readonly prices?: readonly WirePrices[] | null }[]
-    | null
+  readonly server_types?: WireRates
+  readonly load_balancer_types?: WireRates
   readonly primary_ips?: readonly { readonly type: string; readonly prices?: readonly WirePrices[] | null }[] | null
 }
 
@@ -128,6 +129,14 @@ function serverTypeFromWire(wire: WireServerType, nowMs: number): ServerType {
   }
 }
 
+const ratesFromWire = (types: WireRates | undefined) =>
+  (types ?? []).flatMap(({ name, prices }) =>
+    (prices ?? []).flatMap(entry => {
+      const price = pairFromWire(entry)
+      return name && entry.location && price ? [{ type: name, location: entry.location, ...price }] : []
+    }),
+  )
+
 function pricingFromWire(json: unknown): Pricing {
   const wire: WirePricing | undefined = recordOf(recordOf(json)?.pricing)
   const snapshotGbMonth = moneyFromWire(wire?.image?.price_per_gb_month)
@@ -141,12 +150,8 @@ function pricingFromWire(json: unknown): Pricing {
     snapshotGbMonth,
     volumeGbMonth,
     serverBackupPercent: numberFromWire(wire.server_backup?.percentage) ?? 0,
-    loadBalancers: (wire.load_balancer_types ?? []).flatMap(({ name, prices }) =>
-      (prices ?? []).flatMap(entry => {
-        const price = pairFromWire(entry)
-        return name && entry.location && price ? [{ type: name, location: entry.location, ...price }] : []
-      }),
-    ),
+    servers: ratesFromWire(wire.server_types),
+    loadBalancers: ratesFromWire(wire.load_balancer_types),
     primaryIps: (wire.primary_ips ?? []).flatMap(({ type, prices }) =>
       (prices ?? []).flatMap(entry => {
         const price = pairFromWire(entry)

@@ -45,6 +45,13 @@ export interface Pricing {
   readonly vatRate: number
   readonly snapshotGbMonth: Money
   readonly volumeGbMonth: Money
+  /** Without their addresses; what may be bought now is in the server types. */
+  readonly servers: readonly {
+    readonly type: string
+    readonly location: string
+    readonly hourly: Money
+    readonly monthly: Money
+  }[]
   readonly primaryIps: readonly {
     readonly type: 'ipv4' | 'ipv6'
     readonly location: string

@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../../engine/clock.ts'
 import { openJournal } from '../../engine/journal.ts'
-import { coming, isEmpty, makePlan, type Plan, slicesOf } from '../../engine/plan.ts'
+import { isEmpty, makePlan, type Plan, slicesOf } from '../../engine/plan.ts'
 import { runSteps } from '../../engine/runner.ts'
 import { World } from '../../engine/world.ts'
 import { LandfallError } from '../../errors.ts'
@@ -13,7 +13,7 @@ import { flagValues, hasFlag, type Session } from '../../script.ts'
 import { stackSteps } from '../../steps/stack.ts'
 import { type StackWorld, stackReaders, type Wish } from '../../steps/stack-world.ts'
 import type { PlanView } from '../../ui/types.ts'
-import { commandLine } from '../../view.ts'
+import { commandLine, entriesOf } from '../../view.ts'
 import { rollbackTarget } from '../model.ts'
 import { refuseFaults } from './audit.ts'
 import { notify } from './notify.ts'
@@ -248,19 +248,7 @@ function warnAboutImages({ reporter }: Session, views: readonly StackWorld[strin
 
 const viewOf = (plan: Plan<StackWorld>, subject: string): PlanView => ({
   subject,
-  entries: plan.entries.map(({ step, finding }) => ({
-    noun: step.noun,
-    title: step.title,
-    state: finding.state,
-    ...(finding.state === 'done' ? { detail: finding.detail } : {}),
-    ...(finding.state === 'refused' ? { detail: finding.why, hint: finding.hint } : {}),
-    ...(finding.state === 'blocked' ? { detail: `after ${finding.on}` } : {}),
-    changes: coming(finding).map(change => ({
-      kind: change.kind,
-      summary: change.summary,
-      ...('details' in change && Array.isArray(change.details) ? { details: change.details } : {}),
-    })),
-  })),
+  entries: entriesOf(plan),
   changes: plan.changes,
 })
 

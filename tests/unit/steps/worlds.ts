@@ -74,6 +74,12 @@ export const pricing: Pricing = {
   vatRate: 19,
   snapshotGbMonth: { net: 0.01, gross: 0.012 },
   volumeGbMonth: { net: 0.04, gross: 0.05 },
+  servers: ['cx23', 'cx33'].map(type => ({
+    type,
+    location: 'nbg1',
+    hourly: { net: 0.01, gross: 0.012 },
+    monthly: { net: 6.49, gross: 7.72 },
+  })),
   primaryIps: [{ type: 'ipv4', location: 'nbg1', hourly: { net: 0.0008, gross: 0.001 }, monthly: { net: 0.5, gross: 0.6 } }],
   serverBackupPercent: 20,
 }

@@ -137,6 +137,13 @@ test('prices come as numbers', async () => {
       },
       { type: 'ipv9', prices: [] },
     ],
+    server_types: [
+      {
+        id: 114,
+        name: 'cx23',
+        prices: [{ location: 'fsn1', price_hourly: price('0.0056', '0.0067'), price_monthly: price('3.49', '4.15') }],
+      },
+    ],
     load_balancer_types: [
       {
         name: 'lb11',
@@ -151,6 +158,7 @@ test('prices come as numbers', async () => {
     snapshotGbMonth: { net: 0.011, gross: 0.01309 },
     volumeGbMonth: { net: 0.0572, gross: 0.068 },
     serverBackupPercent: 20,
+    servers: [{ type: 'cx23', location: 'fsn1', hourly: { net: 0.0056, gross: 0.0067 }, monthly: { net: 3.49, gross: 4.15 } }],
     primaryIps: [{ type: 'ipv4', location: 'fsn1', hourly: { net: 0.0008, gross: 0.001 }, monthly: { net: 0.5, gross: 0.595 } }],
     loadBalancers: [
       { type: 'lb11', location: 'fsn1', hourly: { net: 0.0086, gross: 0.0103 }, monthly: { net: 5.39, gross: 6.41 } },
