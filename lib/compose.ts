@@ -1,12 +1,10 @@
 /** Joins the adapters into what steps act through. Heavy modules are loaded here, on first need, so that `--help` costs nothing. */
 
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { hostname, userInfo } from 'node:os'
-import { join, resolve } from 'node:path'
+import { existsSync, readFileSync, readlinkSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { keepRequestsLeft, readRequestsLeft } from './budget.ts'
 import { systemClock } from './engine/clock.ts'
-import { writeFileAtomic } from './engine/files.ts'
 import type { LockHost } from './engine/lock.ts'
 import { createMeter, type Meter } from './engine/meter.ts'
 import { type Readers, World } from './engine/world.ts'
@@ -14,6 +12,7 @@ import type { Environment } from './environment.ts'
 import { LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
 import { packSystemSource, ROOT, readSystemSource } from './image/source.ts'
+import { userName } from './operator-keys.ts'
 import type { ProviderContext, Route } from './providers/context.ts'
 import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
 import type { Dns } from './providers/ports/dns.ts'
@@ -22,6 +21,7 @@ import type { DokployApps } from './providers/ports/dokploy-apps.ts'
 import type { Machines, Target } from './providers/ports/machine.ts'
 import type { NixosAnywhere } from './providers/ports/nixos-anywhere.ts'
 import type { Outside } from './providers/ports/outside.ts'
+import type { Identity } from './providers/ssh/identity.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
@@ -29,6 +29,8 @@ import { type EstateWorld, estateReaders } from './steps/world.ts'
 export interface ComposeOptions {
   readonly estate: Estate
   readonly environment: Environment
+  /** What machines are logged in to with. */
+  readonly identities: readonly Identity[]
   /** Where this estate's keys, pins and journal lie; made, with mode 0700, by whoever writes there first. */
   readonly directory: string
   readonly signal: AbortSignal
@@ -104,7 +106,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
 
   const { cloud, locks, requestsLeft } = await composeCloud(estate, environment, context, directory)
   const dns = composeDns(estate, environment, context)
-  const machines = composeMachines(environment, directory, route, context)
+  const machines = composeMachines(options.identities, directory, route, context)
   const outside = composeOutside(environment, route, context)
 
   const tunnels = new Map<string, Promise<{ panel: Dokploy; url: string; close(): Promise<void> }>>()
@@ -146,7 +148,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     panelOn,
     outside,
     nixos: {
-      installer: composeInstaller(environment, directory),
+      installer: composeInstaller(environment, options.identities, directory),
       flake: lazySource(),
       reinstall: options.reinstall,
       lowMemory: options.lowMemory,
@@ -305,32 +307,28 @@ function lazySource(): Deps['nixos']['flake'] {
   }
 }
 
-function composeInstaller(environment: Environment, directory: string): NixosAnywhere {
-  const identityFile = identityOf(environment, directory)
+function composeInstaller(environment: Environment, identities: readonly Identity[], directory: string): NixosAnywhere {
   return lazy(async () => {
-    const { createNixosAnywhere } = await import('./providers/nixos-anywhere/nixos-anywhere.ts')
+    const [{ createNixosAnywhere }, { agentKeysOf, filesOf }] = await Promise.all([
+      import('./providers/nixos-anywhere/nixos-anywhere.ts'),
+      import('./providers/ssh/identity.ts'),
+    ])
+    const [identityFile] = filesOf(identities)
     return createNixosAnywhere({
       directory,
       variables: environment.programs,
+      agentKeys: agentKeysOf(identities),
       ...(identityFile ? { identityFile } : {}),
       ...(environment.nixosAnywhere ? { command: environment.nixosAnywhere } : {}),
     })
   })
 }
 
-/** The private key that logs in; undefined for the agent's and the usual ones. */
-const identityOf = (environment: Environment, directory: string): string | undefined => {
-  const own = join(directory, 'id_ed25519')
-  return environment.sshKeyFile ?? (existsSync(own) ? resolve(own) : undefined)
-}
-
-function composeMachines(environment: Environment, directory: string, route: Route, context: ProviderContext): Machines {
-  const identityFile = identityOf(environment, directory)
-  return lazy(async () => {
+const composeMachines = (identities: readonly Identity[], directory: string, route: Route, context: ProviderContext): Machines =>
+  lazy(async () => {
     const { createMachines } = await import('./providers/ssh/ssh.ts')
-    return createMachines({ directory, route, context, ...(identityFile ? { identityFile } : {}) })
+    return createMachines({ directory, route, context, identities })
   })
-}
 
 /** A port that is loaded with its first call; every method of a port answers with a promise, so nobody can tell. */
 function lazy<T extends object>(load: () => Promise<T>): T {
@@ -347,43 +345,6 @@ function lazy<T extends object>(load: () => Promise<T>): T {
       }
     },
   })
-}
-
-/**
- * The public keys that servers of this estate get: those in config.json, else the operator's own, else one made for this estate.
- * The private half of a made key stays in the estate's directory, mode 0600; a run that only looks keeps none, and so leaves no trace.
- */
-export async function findPublicKeys(
-  environment: Environment,
-  directory: string,
-  looksOnly: boolean,
-): Promise<{ name: string; publicKey: string }[]> {
-  const own = join(directory, 'id_ed25519')
-  const candidates = environment.sshKeyFile
-    ? [`${environment.sshKeyFile}.pub`]
-    : [
-        `${own}.pub`,
-        ...(environment.internet
-          ? []
-          : ['id_ed25519.pub', 'id_ecdsa.pub', 'id_rsa.pub'].map(name => join(environment.home, '.ssh', name))),
-      ]
-  const found = candidates.find(path => existsSync(path))
-  if (found) return [{ name: userName(), publicKey: readFileSync(found, 'utf8').trim() }]
-  if (environment.sshKeyFile)
-    throw new LandfallError(
-      'config',
-      `LANDFALL_SSH_KEY names ${environment.sshKeyFile}, but ${environment.sshKeyFile}.pub is not there.`,
-      {
-        hint: `Make it: ssh-keygen -y -f ${environment.sshKeyFile} > ${environment.sshKeyFile}.pub`,
-      },
-    )
-  const { generateKey } = await import('./providers/ssh/keys.ts')
-  const pair = await generateKey()
-  if (looksOnly) return [{ name: userName(), publicKey: pair.publicKey }]
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
-  await writeFileAtomic(own, pair.privateKey.reveal(), 0o600)
-  await writeFileAtomic(`${own}.pub`, `${pair.publicKey}\n`, 0o600)
-  return [{ name: userName(), publicKey: pair.publicKey }]
 }
 
 const testContext = ({ signal, log }: Pick<ProviderContext, 'signal' | 'log'>): ProviderContext => ({
@@ -413,12 +374,6 @@ export const testTokens = (
     await createCloudflare({ token, context: testContext(given), ...endpoint }).verifyToken()
   },
 })
-
-/** The operator's name as far as the system tells; Bun asks the environment alone, which CI leaves empty. */
-const userName = (): string => {
-  const { username, uid } = userInfo()
-  return username !== 'unknown' ? username : uid === 0 ? 'root' : `uid-${uid}`
-}
 
 /** Who runs this, for the lock and the journal. */
 export function describeHost(): LockHost {

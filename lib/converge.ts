@@ -6,7 +6,7 @@ import type { Journal } from './engine/journal.ts'
 import type { HeldLock } from './engine/lock.ts'
 import { isCoveredBy, isEmpty, makePlan, type Plan, slicesOf } from './engine/plan.ts'
 import { World } from './engine/world.ts'
-import { hasCode, LandfallError } from './errors.ts'
+import { exitCodeOfRun, hasCode, LandfallError } from './errors.ts'
 import { renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
 import { findForeignProject } from './identity.ts'
@@ -44,7 +44,7 @@ const RELOOK_AFTER_MS = 1_000
 /** What a monthly cap is about. */
 const BILLED = ['servers', 'serverTypes', 'pricing', 'loadBalancers'] as const
 
-const EXIT = { done: 0, failed: 1, planned: 2, refused: 3, interrupted: 130 } as const
+const EXIT = { done: 0, planned: 2, refused: 3, interrupted: 130 } as const
 
 /** Shows the plan and, when it is agreed to, carries it out. Answers with the exit code. */
 export async function converge(session: Session, opened: Opened, convergence: Convergence): Promise<number> {
@@ -163,10 +163,11 @@ async function act(
           },
     })
     const { outcome, applied } = result
-    for (const error of [result.error, ...result.others]) if (error !== undefined) reporter.error(error)
+    const failures = [result.error, ...result.others].filter(error => error !== undefined)
+    for (const error of failures) reporter.error(error)
     if (outcome === 'interrupted')
       reporter.warning('Interrupted. What was done stays; run the same command again to go on from here.')
-    const code = outcome === 'interrupted' ? EXIT.interrupted : outcome === 'failed' ? EXIT.failed : EXIT.done
+    const code = outcome === 'interrupted' ? EXIT.interrupted : outcome === 'failed' ? exitCodeOfRun(failures) : EXIT.done
     return { ok: code === 0, applied, code }
   } finally {
     await journal.flush()

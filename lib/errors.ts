@@ -68,8 +68,12 @@ const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   over_cap: 3,
   locked: 3,
   name_taken: 3,
+  host_key: 3,
   cancelled: 130,
 }
 
 /** The process exit code for a failure (DESIGN: 1 failed, 3 refused for safety, 64 wrong usage, 130 interrupted). */
 export const exitCodeOf = (error: unknown): number => (error instanceof LandfallError ? (EXIT_CODES[error.code] ?? 1) : 1)
+
+/** The same for a run in which several things failed: 3 when one of them was a refusal, which the same command would only meet again. */
+export const exitCodeOfRun = (failures: readonly unknown[]): number => (failures.some(each => exitCodeOf(each) === 3) ? 3 : 1)

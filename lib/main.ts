@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type Environment, readEnvironment } from './environment.ts'
 import { exitCodeOf, hasCode, LandfallError } from './errors.ts'
+import type { Estate } from './estate/estate.ts'
 import type { Opened, Script, Session } from './script.ts'
 import { knownSecrets } from './secret.ts'
 import { checkSurroundings } from './surroundings.ts'
@@ -118,9 +119,10 @@ function createSession(script: Script, args: ParsedArgs, parts: SessionParts): S
 
 async function openEstate(session: Session, closers: (() => Promise<void>)[], looksOnly: boolean): Promise<Opened> {
   const { args, reporter, signal } = session
-  const [{ parseConfig, resolveEstate }, { compose, findPublicKeys }] = await Promise.all([
+  const [{ parseConfig, resolveEstate }, { compose }, { findAgentKeys, findIdentities, findPublicKeys }] = await Promise.all([
     import('./estate/load.ts'),
     import('./compose.ts'),
+    import('./operator-keys.ts'),
   ])
   const config = parseConfig(readConfig(args.config), args.config)
   const draft = resolveEstate(config, { publicKeys: [] })
@@ -138,11 +140,13 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
     environment = readEnvironment({ ...process.env, ...rehearsal.variables })
   }
   const directory = join(STATE_DIRECTORY, ...(args.sandbox === undefined ? [] : ['sandbox']), draft.name)
-  const publicKeys = await findPublicKeys(environment, directory, looksOnly)
+  const held = await findAgentKeys(environment)
+  const publicKeys = await findPublicKeys({ environment, directory, looksOnly, named: linesOf(draft), held })
   const estate = resolveEstate(config, { publicKeys })
   const composition = await compose({
     estate,
     environment,
+    identities: findIdentities({ environment, directory, named: linesOf(estate), held }),
     directory,
     signal,
     log: line => reporter.log(line),
@@ -154,6 +158,8 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
   closers.push(composition.close)
   return { estate, composition, directory, simulated, configPath: args.config }
 }
+
+const linesOf = ({ keys }: Estate): readonly string[] => keys.map(key => key.publicKey)
 
 const namesOf = (args: ParsedArgs, flag: string): readonly string[] => {
   const names = args.flags[flag]

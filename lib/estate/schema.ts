@@ -258,7 +258,7 @@ export const configSchema = section({
         list(v.string(mustBe('an SSH public key')), 'a list of SSH public keys'),
         'list of texts',
         "the operator's own key",
-        'Keys that may log in as root.',
+        'Keys that may log in as root, beside the operator’s own. One that the SSH agent holds is used to log in, and no own key is made then.',
       ),
     }),
     'group',

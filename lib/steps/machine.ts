@@ -140,7 +140,12 @@ export function createMachineReader(deps: Pick<MachineDeps, 'estate' | 'machines
       }
       if (seen.state !== 'ready') return seen
       const trust = target === pinned && server.labels[LABEL_KEYS.trust] === 'pinned' ? 'pinned' : 'bootstrap'
-      return { state: 'ready', trust, facts: await readFacts(deps, target) }
+      try {
+        return { state: 'ready', trust, facts: await readFacts(deps, target) }
+      } catch (error) {
+        if (!hasCode(error, 'network', 'timeout')) throw error
+        return { state: 'unreachable', why: error.message }
+      }
     },
   }
 }
@@ -184,7 +189,7 @@ export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
       if (machine?.state === 'key_refused')
         return refused(
           `${spec.name} does not accept this SSH key (${machine.why}).`,
-          'Use a key that the server was created with: LANDFALL_SSH_KEY=/path/to/key',
+          'Use a key that the server was created with: LANDFALL_SSH_KEY=/path/to/key, or ssh-add one that config.json names in ssh.public_keys.',
         )
       if (machine?.state === 'ready' && machine.trust === 'pinned' && machine.facts.cloudInit !== 'running') {
         return done([machine.facts.os, ...complaints(machine.facts)].join('; '))
@@ -261,8 +266,8 @@ async function waitFirstBoot(
   const deadlineMs = deps.clock.monotonicMs() + CLOUD_INIT_TIMEOUT_MS
   for (;;) {
     const facts = await readFacts(deps, target, signal).catch((error: unknown) => {
-      // A daemon that is just taking its new key closes what knocks at that moment.
-      if (hasCode(error, 'network') && deps.clock.monotonicMs() < deadlineMs) return undefined
+      // A daemon that is just taking its new key closes what knocks at that moment, and a machine that boots is slow.
+      if (hasCode(error, 'network', 'timeout') && deps.clock.monotonicMs() < deadlineMs) return undefined
       throw error
     })
     if (facts && facts.cloudInit !== 'running') return facts

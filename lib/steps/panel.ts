@@ -167,16 +167,16 @@ async function installDokploy(
   const advertise = findServer(deps.estate.name, spec.name, servers)?.privateIps[0]?.ip ?? target.address
   const input = { VERSION: spec.dokploy.version, ADVERTISE_ADDR: advertise, POOL: SWARM_POOL }
   const start = () => runProgram(deps, target, 'start-dokploy-install', input, signal)
-  await start()
   const deadlineMs = deps.clock.monotonicMs() + INSTALL_TIMEOUT_MS
   const patiently = createPatience(deps, target, log)
+  let begun = (await patiently(start)) !== undefined
   for (;;) {
     const text = await patiently(() => runProgram(deps, target, 'watch-dokploy-install', {}, signal))
     const { unit, stage } = parseFactLines(text ?? '')
     if (unit === 'done') return
     if (unit === 'absent') {
-      log('the server restarted: the installation goes on where it was')
-      await patiently(start)
+      if (begun) log('the server restarted: the installation goes on where it was')
+      begun = (await patiently(start)) !== undefined || begun
     }
     if (unit === 'failed') {
       const words = (text ?? '')

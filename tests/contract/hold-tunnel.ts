@@ -15,7 +15,7 @@ if (import.meta.main) {
   const { directory, identityFile, target }: Trial = JSON.parse(process.env.TRIAL ?? '{}')
   const machines = createMachines({
     directory,
-    identityFile,
+    identities: [{ file: identityFile }],
     route: { kind: 'direct' },
     context: {
       clock: systemClock,

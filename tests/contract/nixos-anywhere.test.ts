@@ -18,6 +18,7 @@ afterEach(() => {
 })
 
 const HOST_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ9mBfSYMxvPXQF9tTh2FQ4JkP8fTn3cJ1E9rJ6vB7xk'
+const AGENT_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFq0mX4n3tZc2yYyW8o8l1mV7Hq7sJ5nYpT0cQx1dEkV'
 
 /** What the real one does in a phase, as far as it concerns us: flags, the switched-off check of host keys, a wait through `timeout`. */
 const NIXOS_ANYWHERE = `set -eu
@@ -47,6 +48,7 @@ fi
 if [ "$phase" = "\${FAIL-}" ]; then echo "error: the disk is in use" >&2; exit 3; fi
 `
 const SSH = `printf '%s\\n' "$*" >>"$RIG/ssh"
+for word in "$@"; do case $word in IdentityFile=*) cat "\${word#*=}" >>"$RIG/offered" ;; esac; done
 case "$*" in *hang) echo $$ >>"$RIG/pids"; exec sleep 300 ;; esac
 `
 const NIX = `printf '%s\\n' "$*" >>"$RIG/nix"\n`
@@ -66,6 +68,7 @@ const openRig = (variables: Readonly<Record<string, string>> = {}, without: read
   const installer = createNixosAnywhere({
     directory,
     identityFile: join(rig, 'id_ed25519'),
+    agentKeys: [AGENT_KEY],
     variables: { PATH: without.length > 0 ? bin : `${bin}:/usr/bin:/bin`, HOME: rig, RIG: rig, ...variables },
     deadlinesMs: { kexec: 700, disko: 700, install: 700, reboot: 700 },
     graceMs: 300,
@@ -141,7 +144,9 @@ describe('a phase', () => {
       expect(first('UserKnownHostsFile')).toContain(`${rig.directory}/install-`)
       expect(first('HostKeyAlias')).toBe('solo-42')
       expect(first('BatchMode')).toBe('yes')
+      expect(first('IdentitiesOnly')).toBe('yes')
     }
+    expect(rig.read('offered')).toBe(`${AGENT_KEY}\n`.repeat(calls.length))
     expect(rig.read('nix')).toContain('eval')
     expect(rig.kept()).toEqual([])
   })

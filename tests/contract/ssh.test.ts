@@ -11,6 +11,7 @@ import { createMeter } from '../../lib/engine/meter.ts'
 import { LandfallError } from '../../lib/errors.ts'
 import type { ProviderContext, Route } from '../../lib/providers/context.ts'
 import type { Machines, Program, Target } from '../../lib/providers/ports/machine.ts'
+import type { Identity } from '../../lib/providers/ssh/identity.ts'
 import { generateKey } from '../../lib/providers/ssh/keys.ts'
 import { INSTALLER_TEXT, PROGRAM_TEXTS, renderProgram } from '../../lib/providers/ssh/programs.ts'
 import { createMachines } from '../../lib/providers/ssh/ssh.ts'
@@ -48,7 +49,7 @@ interface Given {
   readonly target?: Partial<Target>
   readonly client?: 'system' | 'builtin'
   readonly route?: Route
-  readonly identityFile?: string
+  readonly identities?: readonly Identity[]
   readonly directory?: string
   readonly context?: Partial<ProviderContext>
 }
@@ -67,7 +68,7 @@ function given(options: Given = {}) {
   }
   const machines = createMachines({
     directory,
-    identityFile: options.identityFile ?? server.identityFile,
+    identities: options.identities ?? [{ file: server.identityFile }],
     route: options.route ?? { kind: 'direct' },
     context,
     client: options.client ?? 'system',
@@ -137,7 +138,7 @@ for (const client of ['system', 'builtin'] as const)
     test('a key that the host does not know is refused in words', async () => {
       const stranger = join(sshd.directory, `stranger-${client}`)
       writeFileSync(stranger, generateKey().privateKey.reveal(), { mode: 0o600 })
-      const { machines, target } = given({ client, identityFile: stranger })
+      const { machines, target } = given({ client, identities: [{ file: stranger }] })
       const seen = await machines.look(target)
       expect(seen.state).toBe('key_refused')
       expect(seen.state === 'key_refused' && seen.why).toContain(stranger)
@@ -218,6 +219,34 @@ for (const client of ['system', 'builtin'] as const)
       } finally {
         web.stop(true)
       }
+    })
+
+    test('a machine that answered before may be away for a moment, and what changes something is sent once', async () => {
+      let away = false
+      const proxy = await createProxy(() => (away ? 1 : sshd.port))
+      const { machines, target, directory } = given({ client, route: { kind: 'proxy', host: '127.0.0.1', port: proxy.port } })
+      try {
+        expect((await machines.look(target)).state).toBe('ready')
+        await machines.disconnect(target)
+        away = true
+        setTimeout(() => {
+          away = false
+        }, 2_500)
+        const startedMs = performance.now()
+        const done = await machines.run(target, program(`echo once >>'${directory}/done'\n`))
+        expect(done.exitCode).toBe(0)
+        expect(performance.now() - startedMs).toBeGreaterThan(2_000)
+        expect(readFileSync(`${directory}/done`, 'utf8')).toBe('once\n')
+      } finally {
+        proxy.server.close()
+      }
+    })
+
+    test('one that never answered is not waited for', async () => {
+      const { machines, target } = given({ client, target: { port: await freePort() } })
+      const startedMs = performance.now()
+      expect((await failureOf(machines.run(target, PROGRAM_TEXTS.facts))).code).toBe('network')
+      expect(performance.now() - startedMs).toBeLessThan(5_000)
     })
 
     test('addresses that exist only behind a proxy are reached through it', async () => {

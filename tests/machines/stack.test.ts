@@ -333,7 +333,7 @@ describe('behind SSH', () => {
     const config = join(directories().here, 'compose-rolling.json')
     writeFileSync(config, readFileSync(config, 'utf8').replace(sshd.hostKey, `ssh-ed25519 ${'A'.repeat(68)}`))
     const refused = await tool.run(['status'], reach(), 'outside')
-    expect(refused.code).toBe(1)
+    expect(refused.code).toBe(3)
     expect(refused.stdout).toContain('host_key')
   })
 })

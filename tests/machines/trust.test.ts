@@ -87,7 +87,7 @@ test(
   'at the first contact the run is refused in words, and not a byte is sent beyond the key exchange',
   async () => {
     try {
-      ended(await place.run('setup --yes'), 1, 'does not have the host key that was pinned; nothing was sent.')
+      ended(await place.run('setup --yes'), 3, 'does not have the host key that was pinned; nothing was sent.')
       expect(impostor.contacts()).toBeGreaterThan(0)
       expect(impostor.payloadBytes()).toBe(0)
     } finally {

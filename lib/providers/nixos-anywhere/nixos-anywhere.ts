@@ -15,6 +15,8 @@ export interface NixosAnywhereOptions {
   readonly directory: string
   /** The private key to log in with; without one the agent's are offered, and nixos-anywhere adds one of its own for the installation. */
   readonly identityFile?: string
+  /** Public lines of the agent's keys to log in with; its others are not offered then. */
+  readonly agentKeys?: readonly string[]
   /** What the child sees of our environment; no token is among it. */
   readonly variables: Readonly<Record<string, string>>
   /** Stands in for nixos-anywhere, and for the Nix and ssh that it needs. */
@@ -128,7 +130,7 @@ function writeFiles(files: SeedFiles, work: string): string {
   return root
 }
 
-function environmentOf({ target }: PhaseRun, { variables, command }: NixosAnywhereOptions, work: string) {
+function environmentOf({ target }: PhaseRun, { variables, command, agentKeys = [] }: NixosAnywhereOptions, work: string) {
   const path = variables.PATH ?? ''
   const env = { ...variables, TMPDIR: work }
   if (command !== undefined) return env
@@ -146,6 +148,11 @@ function environmentOf({ target }: PhaseRun, { variables, command }: NixosAnywhe
     'UpdateHostKeys=no',
     'BatchMode=yes',
   ]
+  for (const [index, key] of agentKeys.entries()) {
+    const file = join(work, `agent-key-${index}.pub`)
+    writeFileSync(file, `${key}\n`, { mode: 0o600 })
+    settings.push(...(index === 0 ? ['IdentitiesOnly=yes'] : []), `IdentityFile=${file}`)
+  }
   const words = [ssh, ...settings.flatMap(each => ['-o', each])].map(quoteForSh).join(' ')
   writeFileSync(join(shims, 'ssh'), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o700 })
   return { ...env, PATH: `${shims}${delimiter}${path}` }

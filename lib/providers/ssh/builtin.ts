@@ -8,27 +8,32 @@ import { createServer, type Socket } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { env } from 'node:process'
-import type { AnyAuthMethod, Client, ConnectConfig } from 'ssh2'
+import type { AnyAuthMethod, Client, ConnectConfig, ParsedKey, PublicKeyEntry } from 'ssh2'
+import type { Clock } from '../../engine/clock.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Route } from '../context.ts'
 import type { ProgramResult, Target } from '../ports/machine.ts'
 import { CONNECT_TIMEOUT_MS, type ConnectionLimits, KEEP_ALIVE, type SshClient } from './client.ts'
 import { openThroughProxy } from './connect.ts'
 import { type ConnectionFailure, connectionError } from './failures.ts'
+import { agentKeysOf, describeIdentities, filesOf, type Identity } from './identity.ts'
 import { OUTPUT_LIMIT_BYTES, PROBE, parseOutput, REMOTE_COMMAND, renderRequest } from './protocol.ts'
 import { checkTarget } from './target.ts'
+import { askPatiently } from './wait.ts'
 
 export interface BuiltinClientOptions {
-  readonly identityFile?: string | undefined
+  readonly identities: readonly Identity[]
   readonly route: Route
+  readonly clock: Clock
 }
 
 export function createBuiltinClient(options: BuiltinClientOptions): SshClient {
-  const offered = options.identityFile === undefined ? 'the keys of the SSH agent and ~/.ssh' : `the key ${options.identityFile}`
+  const { clock } = options
+  const offered = describeIdentities(options.identities)
 
   const login = async (target: Target, timeoutMs: number): Promise<Client> => {
     checkTarget(target)
-    const { Client } = await import('ssh2')
+    const { Client, ...ssh2 } = await import('ssh2')
     const sock =
       options.route.kind === 'proxy' ? await openThroughProxy(target.address, target.port, options.route, timeoutMs) : undefined
     const client = new Client()
@@ -41,7 +46,7 @@ export function createBuiltinClient(options: BuiltinClientOptions): SshClient {
       keepaliveInterval: KEEP_ALIVE.intervalS * 1000,
       keepaliveCountMax: KEEP_ALIVE.countMax,
       algorithms: { serverHostKey: ['ssh-ed25519'] },
-      authHandler: authMethods(target.user, options.identityFile),
+      authHandler: authMethods(ssh2, target.user, options.identities),
       hostVerifier: (key: Buffer) => {
         isImpostor = `ssh-ed25519 ${key.toString('base64')}` !== target.hostKey
         return !isImpostor
@@ -61,9 +66,9 @@ export function createBuiltinClient(options: BuiltinClientOptions): SshClient {
     })
   }
 
-  const exec = async (target: Target, request: Uint8Array, limits: ConnectionLimits): Promise<ProgramResult> => {
+  const exec: SshClient['exec'] = async (target, request, limits) => {
     if (limits.signal?.aborted) throw new LandfallError('cancelled', 'Interrupted.')
-    const client = await login(target, Math.min(limits.timeoutMs, CONNECT_TIMEOUT_MS))
+    const client = await askPatiently(() => login(target, Math.min(limits.timeoutMs, CONNECT_TIMEOUT_MS)), { ...limits, clock })
     try {
       return await runRemote(client, request, limits, said => connectionError('network', target, offered, said))
     } finally {
@@ -73,11 +78,11 @@ export function createBuiltinClient(options: BuiltinClientOptions): SshClient {
 
   return {
     async probe(target, limits) {
-      await exec(target, renderRequest(PROBE), limits)
+      await exec(target, renderRequest(PROBE), { ...limits, patienceMs: 0 })
     },
     exec,
-    async forward(target, remotePort) {
-      const client = await login(target, CONNECT_TIMEOUT_MS)
+    async forward(target, remotePort, limits) {
+      const client = await askPatiently(() => login(target, CONNECT_TIMEOUT_MS), { ...limits, clock })
       const sockets = new Set<Socket>()
       const server = createServer(socket => {
         sockets.add(socket)
@@ -151,15 +156,34 @@ function runRemote(
   })
 }
 
-function authMethods(username: string, identityFile: string | undefined): AnyAuthMethod[] {
-  const files =
-    identityFile === undefined ? ['id_ed25519', 'id_ecdsa', 'id_rsa'].map(name => join(homedir(), '.ssh', name)) : [identityFile]
-  const keys = files
+function authMethods(
+  { OpenSSHAgent }: Pick<typeof import('ssh2'), 'OpenSSHAgent'>,
+  username: string,
+  identities: readonly Identity[],
+): AnyAuthMethod[] {
+  const usual = ['id_ed25519', 'id_ecdsa', 'id_rsa'].map(name => join(homedir(), '.ssh', name))
+  const keys = (identities.length === 0 ? usual : filesOf(identities))
     .filter(file => existsSync(file))
     .map(file => ({ type: 'publickey' as const, username, key: readFileSync(file) }))
-  const agent = env.SSH_AUTH_SOCK
-  return identityFile === undefined && agent !== undefined ? [{ type: 'agent', username, agent }, ...keys] : keys
+  const socketPath = env.SSH_AUTH_SOCK
+  const wanted = agentKeysOf(identities)
+  if (socketPath === undefined || (identities.length > 0 && wanted.length === 0)) return keys
+  /** Offers the wanted ones alone. */
+  class Agent extends OpenSSHAgent {
+    override getIdentities(answer: Parameters<InstanceType<typeof OpenSSHAgent>['getIdentities']>[0]): void {
+      super.getIdentities((error, held) =>
+        answer(
+          error,
+          held?.filter(key => wanted.length === 0 || wanted.includes(lineOf(key))),
+        ),
+      )
+    }
+  }
+  return [{ type: 'agent', username, agent: new Agent(socketPath) }, ...keys]
 }
+
+const lineOf = (key: ParsedKey | PublicKeyEntry): string =>
+  'getPublicSSH' in key ? `${key.type} ${key.getPublicSSH().toString('base64')}` : ''
 
 /** ssh2 gives failures a level and the system's code. */
 function kindOf(error: Error & { level?: string; code?: string }): ConnectionFailure {

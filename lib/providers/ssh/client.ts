@@ -7,12 +7,17 @@ export interface ConnectionLimits {
   readonly signal?: AbortSignal | undefined
 }
 
+export interface Patience {
+  /** How long a login that gets no answer is tried again; nothing has been sent before one. */
+  readonly patienceMs: number
+}
+
 export interface SshClient {
   /** Logs in and runs the probe. @throws host_key | forbidden | timeout | network | cancelled */
   probe(target: Target, limits: ConnectionLimits): Promise<void>
   /** Feeds `request` to the remote command. @throws as `probe` */
-  exec(target: Target, request: Uint8Array, limits: ConnectionLimits): Promise<ProgramResult>
-  forward(target: Target, remotePort: number): Promise<{ readonly localPort: number; close(): Promise<void> }>
+  exec(target: Target, request: Uint8Array, limits: ConnectionLimits & Patience): Promise<ProgramResult>
+  forward(target: Target, remotePort: number, limits: Patience): Promise<{ readonly localPort: number; close(): Promise<void> }>
   disconnect(target: Target): Promise<void>
 }
 

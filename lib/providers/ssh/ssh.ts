@@ -6,24 +6,27 @@ import type { ProviderContext, Route } from '../context.ts'
 import type { Machines, Program, Reachability, Target } from '../ports/machine.ts'
 import { createBuiltinClient } from './builtin.ts'
 import type { SshClient } from './client.ts'
+import type { Identity } from './identity.ts'
 import { generateKey } from './keys.ts'
 import { effectOf } from './programs.ts'
 import { PROBE, renderRequest } from './protocol.ts'
 import { createSystemClient } from './system.ts'
 import { checkTarget, isPort } from './target.ts'
-import { waitUntilReady } from './wait.ts'
+import { askPatiently, waitUntilReady } from './wait.ts'
 
 export interface MachinesOptions {
   /** Absolute directory of this estate for pins and sockets; made for its owner only. */
   readonly directory: string
-  /** The private key to log in with; without one, the agent's and the default identities are offered. */
-  readonly identityFile?: string
+  /** Without any, the agent's and the default identities are offered. */
+  readonly identities?: readonly Identity[]
   readonly route: Route
   readonly context: ProviderContext
   readonly client?: 'system' | 'builtin'
 }
 
 const LOOK_TIMEOUT_MS = 6_000
+/** What answered before in this run and is silent now is busy, starts again, or is just taking another key. */
+const PATIENCE_MS = 60_000
 /** sshd drops unauthenticated connections at random from 10 on, and takes 10 sessions in one connection. */
 const STARTS_PER_HOST = 8
 
@@ -35,6 +38,8 @@ export const findSshClient = (): 'system' | 'builtin' =>
 export function createMachines(options: MachinesOptions): Machines {
   const { context } = options
   const client = createClient(options)
+  const answered = new Set<string>()
+  const patienceWith = ({ address }: Target) => (answered.has(address) ? PATIENCE_MS : 0)
   const gates = new Map<string, <T>(work: () => Promise<T>) => Promise<T>>()
 
   const gated = <T>(target: Target, work: () => Promise<T>): Promise<T> => {
@@ -49,6 +54,7 @@ export function createMachines(options: MachinesOptions): Machines {
         context.meter.count('ssh', 'read')
         return client.probe(target, { timeoutMs, signal })
       })
+      answered.add(target.address)
       return { state: 'ready' }
     } catch (error) {
       if (hasCode(error, 'host_key')) return { state: 'impostor', why: error.message }
@@ -80,8 +86,14 @@ export function createMachines(options: MachinesOptions): Machines {
           await context.beforeWrite({ provider: 'ssh', method: 'RUN', path: `/${target.name}/${program.name}` })
         }
         context.meter.count('ssh', effect)
+        const patienceMs = patienceWith(target)
+        const exec = () => client.exec(target, request, { timeoutMs: program.timeoutMs, signal, patienceMs })
         try {
-          return await client.exec(target, request, { timeoutMs: program.timeoutMs, signal })
+          // What changes something is sent once: it may have begun when its answer is lost.
+          const reading = { patienceMs: effect === 'read' ? patienceMs : 0, clock: context.clock, signal }
+          const result = await askPatiently(exec, reading)
+          answered.add(target.address)
+          return result
         } catch (error) {
           throw runError(error, target, program)
         }
@@ -91,7 +103,9 @@ export function createMachines(options: MachinesOptions): Machines {
     async forward(target, remotePort) {
       checkTarget(target)
       if (!isPort(remotePort)) throw new LandfallError('usage', `${remotePort} is not a port.`)
-      const { localPort, close } = await gated(target, () => client.forward(target, remotePort))
+      const { localPort, close } = await gated(target, () =>
+        client.forward(target, remotePort, { patienceMs: patienceWith(target) }),
+      )
       return { url: `http://127.0.0.1:${localPort}`, close }
     },
 
@@ -102,10 +116,10 @@ export function createMachines(options: MachinesOptions): Machines {
 }
 
 function createClient(options: MachinesOptions): SshClient {
-  const { directory, identityFile, route, context } = options
+  const { directory, identities = [], route, context } = options
   return (options.client ?? findSshClient()) === 'builtin'
-    ? createBuiltinClient({ identityFile, route })
-    : createSystemClient({ directory, identityFile, route, clock: context.clock })
+    ? createBuiltinClient({ identities, route, clock: context.clock })
+    : createSystemClient({ directory, identities, route, clock: context.clock })
 }
 
 /** What a local program cannot know: which machine and which program it was. */

@@ -1,5 +1,6 @@
 /** Machines through the system's OpenSSH: strict pin, own known_hosts, one shared connection per machine. */
 
+import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -10,15 +11,17 @@ import type { Route } from '../context.ts'
 import type { Target } from '../ports/machine.ts'
 import { CONNECT_TIMEOUT_MS, KEEP_ALIVE, type SshClient } from './client.ts'
 import { classifyStderr, connectionError } from './failures.ts'
+import { agentKeysOf, describeIdentities, filesOf, type Identity } from './identity.ts'
 import { PROBE, REMOTE_COMMAND, renderRequest } from './protocol.ts'
 import { quoteForSh } from './quote.ts'
 import { type HeldProgram, holdLocal, type LocalOutcome, runLocal } from './shell.ts'
 import { checkTarget, connectionId } from './target.ts'
+import { askPatiently } from './wait.ts'
 
 export interface SystemClientOptions {
-  /** Absolute. Holds `known_hosts/` and `ctl/`; made here, for its owner only. */
+  /** Absolute. Holds `known_hosts/`, `ctl/` and `agent-keys/`; made here, for its owner only. */
   readonly directory: string
-  readonly identityFile?: string | undefined
+  readonly identities: readonly Identity[]
   readonly route: Route
   readonly clock: Clock
 }
@@ -28,20 +31,27 @@ const SSH_FAILED = 255
 /** A shared connection lasts this long after its last use, also when we were killed. */
 const PERSIST_S = 60
 const FORWARD_TRIES = 3
+/** ssh ends its own try earlier, and says why. */
+const LOGIN_TIMEOUT_MS = CONNECT_TIMEOUT_MS + 5_000
 
 export function createSystemClient(options: SystemClientOptions): SshClient {
-  const { directory, identityFile, clock } = options
+  const { directory, identities, clock } = options
   const opening = new Map<string, Promise<void>>()
-  const offered = identityFile === undefined ? 'the keys of the SSH agent and ~/.ssh' : `the key ${identityFile}`
+  const offered = describeIdentities(identities)
+  // ssh asks the agent for the private half of a file that holds a public key alone.
+  const agentFiles = agentKeysOf(identities).map(key => ({ name: `agent-keys/${hashOf(key)}.pub`, text: `${key}\n` }))
+  const identityFiles = [...filesOf(identities), ...agentFiles.map(({ name }) => name)]
 
   /** Files are named relative to `directory`, where ssh is started: a socket's full path may hold no more than about 100 bytes. */
   const prepare = (target: Target): string => {
     checkTarget(target)
     const id = connectionId(target)
-    for (const folder of [directory, join(directory, 'known_hosts'), join(directory, 'ctl')]) {
+    const folders = ['known_hosts', 'ctl', ...(agentFiles.length > 0 ? ['agent-keys'] : [])]
+    for (const folder of [directory, ...folders.map(name => join(directory, name))]) {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
       chmodSync(folder, 0o700)
     }
+    for (const { name, text } of agentFiles) writeFileSync(join(directory, name), text, { mode: 0o600 })
     const pinFile = join(directory, 'known_hosts', id)
     // Two runs may look at one machine at once.
     const newFile = `${pinFile}.${pid}.new`
@@ -66,7 +76,7 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
       'PasswordAuthentication=no',
       'KbdInteractiveAuthentication=no',
       'PreferredAuthentications=publickey',
-      `IdentitiesOnly=${identityFile === undefined ? 'no' : 'yes'}`,
+      `IdentitiesOnly=${identities.length === 0 ? 'no' : 'yes'}`,
       'ForwardAgent=no',
       'LogLevel=ERROR',
       `ConnectTimeout=${Math.max(1, Math.ceil(connectTimeoutMs / 1000))}`,
@@ -75,7 +85,7 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
       ...sharing,
       ...proxyOption(options.route, target),
     ]),
-    ...(identityFile === undefined ? [] : ['-i', identityFile.replaceAll('%', '%%')]),
+    ...identityFiles.flatMap(file => ['-i', file.replaceAll('%', '%%')]),
     ...['-l', target.user],
     ...['-p', String(target.port)],
     '--',
@@ -121,8 +131,9 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
   }
 
   const probe: SshClient['probe'] = async (target, limits) => {
-    if (identityFile !== undefined && !existsSync(identityFile)) {
-      throw new LandfallError('config', `The SSH key ${identityFile} does not exist.`, {
+    const missing = filesOf(identities).find(file => !existsSync(file))
+    if (missing !== undefined) {
+      throw new LandfallError('config', `The SSH key ${missing} does not exist.`, {
         hint: 'Name another one, or make it with ssh-keygen -t ed25519.',
       })
     }
@@ -141,9 +152,22 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
   const open = async (target: Target): Promise<void> => {
     const id = connectionId(target)
     if (existsSync(join(directory, 'ctl', id))) return
-    const pending = opening.get(id) ?? probe(target, { timeoutMs: CONNECT_TIMEOUT_MS + 5_000 }).finally(() => opening.delete(id))
+    const pending = opening.get(id) ?? probe(target, { timeoutMs: LOGIN_TIMEOUT_MS }).finally(() => opening.delete(id))
     opening.set(id, pending)
     await pending
+  }
+
+  const forward = async (target: Target, remotePort: number) => {
+    const id = prepare(target)
+    for (let tries = 1; ; tries++) {
+      const localPort = await freePort()
+      const [ssh = 'ssh', ...rest] = words(target, id, ['ControlPath=none', 'ExitOnForwardFailure=yes'])
+      const held = await holdLocal([ssh, '-N', '-L', `127.0.0.1:${localPort}:127.0.0.1:${remotePort}`, ...rest], directory)
+      const said = await acceptedOrEnded(held, localPort, clock)
+      if (said === undefined) return { localPort, close: () => held.close() }
+      // Another program may have taken the port in between; nothing else is worth another try at once.
+      if (tries >= FORWARD_TRIES || !(await isTaken(localPort))) throw failure(target, said)
+    }
   }
 
   return {
@@ -151,22 +175,11 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
 
     async exec(target, request, limits) {
       checkTarget(target)
-      await open(target)
+      await askPatiently(() => open(target), { ...limits, clock })
       return attempt(target, id => ['ControlMaster=no', `ControlPath=ctl/${id}`], request, limits)
     },
 
-    async forward(target, remotePort) {
-      const id = prepare(target)
-      for (let tries = 1; ; tries++) {
-        const localPort = await freePort()
-        const [ssh = 'ssh', ...rest] = words(target, id, ['ControlPath=none', 'ExitOnForwardFailure=yes'])
-        const held = await holdLocal([ssh, '-N', '-L', `127.0.0.1:${localPort}:127.0.0.1:${remotePort}`, ...rest], directory)
-        const said = await acceptedOrEnded(held, localPort, clock)
-        if (said === undefined) return { localPort, close: () => held.close() }
-        // Another program may have taken the port in between; nothing else is worth another try.
-        if (tries >= FORWARD_TRIES || !(await isTaken(localPort))) throw failure(target, said)
-      }
-    },
+    forward: (target, remotePort, limits) => askPatiently(() => forward(target, remotePort), { ...limits, clock }),
 
     async disconnect(target) {
       checkTarget(target)
@@ -176,6 +189,8 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
     },
   }
 }
+
+const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16)
 
 const sshOptions = (settings: readonly string[]): string[] => settings.flatMap(setting => ['-o', setting])
 
@@ -194,7 +209,7 @@ async function acceptedOrEnded(held: HeldProgram, port: number, clock: Clock): P
   const ending = held.ended.then(outcome => {
     ended = outcome
   })
-  const deadlineMs = clock.monotonicMs() + CONNECT_TIMEOUT_MS + 5_000
+  const deadlineMs = clock.monotonicMs() + LOGIN_TIMEOUT_MS
   for (;;) {
     await Promise.race([ending, clock.sleep(20)])
     if (ended !== undefined) return ended.stderr

@@ -1,6 +1,7 @@
-/** Waiting for a machine that boots, without hammering it and never without an end. */
+/** Waiting for a machine that boots or is slow, without hammering it and never without an end. */
 
-import { LandfallError } from '../../errors.ts'
+import type { Clock } from '../../engine/clock.ts'
+import { hasCode, LandfallError } from '../../errors.ts'
 import type { ProviderContext } from '../context.ts'
 import type { Reachability } from '../ports/machine.ts'
 
@@ -43,6 +44,29 @@ export async function waitUntilReady({ name, look, lookTimeoutMs, timeoutMs, sig
     const waitMs = seen.state === 'key_refused' ? Math.max(REFUSED_GAP_MS, jitteredMs) : jitteredMs
     await clock.sleep(Math.min(waitMs, leftMs()), signal)
     gapMs = Math.min(LONGEST_GAP_MS, gapMs * 1.5)
+  }
+}
+
+/**
+ * Asks again what got no answer, for as long as `patienceMs`; with 0 it asks once. Only for what has no effect when it is asked twice.
+ * @throws what the last try did
+ */
+export async function askPatiently<T>(
+  ask: () => Promise<T>,
+  {
+    patienceMs,
+    clock,
+    signal,
+  }: { readonly patienceMs: number; readonly clock: Clock; readonly signal?: AbortSignal | undefined },
+): Promise<T> {
+  const deadlineMs = clock.monotonicMs() + patienceMs
+  for (let gapMs = 2 * FIRST_GAP_MS; ; gapMs = Math.min(LONGEST_GAP_MS, gapMs * 1.5)) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!hasCode(error, 'network', 'timeout') || clock.monotonicMs() + gapMs > deadlineMs) throw error
+    }
+    await clock.sleep(gapMs, signal)
   }
 }
 

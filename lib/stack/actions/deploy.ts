@@ -6,7 +6,7 @@ import { openJournal } from '../../engine/journal.ts'
 import { isEmpty, makePlan, type Plan, slicesOf } from '../../engine/plan.ts'
 import { runSteps } from '../../engine/runner.ts'
 import { World } from '../../engine/world.ts'
-import { LandfallError } from '../../errors.ts'
+import { exitCodeOfRun, LandfallError } from '../../errors.ts'
 import { didYouMean, listed, quoted } from '../../estate/words.ts'
 import type { HeldStack } from '../../providers/ports/docker.ts'
 import { flagValues, hasFlag, type Session } from '../../script.ts'
@@ -19,7 +19,7 @@ import { refuseFaults } from './audit.ts'
 import { notify } from './notify.ts'
 import { type OpenedHosts, type OpenedStack, openHosts, stackDirectory, whoAmI } from './open.ts'
 
-const EXIT = { done: 0, failed: 1, planned: 2, refused: 3, interrupted: 130 } as const
+const EXIT = { done: 0, planned: 2, refused: 3, interrupted: 130 } as const
 
 /** Deploys, or goes back to a recorded release. Answers with the exit code. */
 export async function runRollout(session: Session, opened: OpenedStack, kind: Wish['kind']): Promise<number> {
@@ -167,7 +167,8 @@ async function rollOutOn(
       seconds: result.durationMs / 1000,
       ...(ok ? {} : { why: result.error === undefined ? 'it was interrupted; the stack serves' : sentence(result.error) }),
     })
-    const code = result.outcome === 'interrupted' ? EXIT.interrupted : result.outcome === 'failed' ? EXIT.failed : EXIT.done
+    const failed = exitCodeOfRun([result.error, ...result.others])
+    const code = result.outcome === 'interrupted' ? EXIT.interrupted : result.outcome === 'failed' ? failed : EXIT.done
     return finish(code, current.plan, result.applied, current.world)
   } finally {
     for (const lock of locks) await lock.release()

@@ -198,7 +198,7 @@ export async function openHosts(session: Session, opened: OpenedStack): Promise<
     directory: stackDirectory(opened),
     route: { kind: 'direct' },
     context,
-    ...(identityFile === undefined ? {} : { identityFile }),
+    ...(identityFile === undefined ? {} : { identities: [{ file: identityFile }] }),
   })
   const prefix = environment.name.toUpperCase()
   const user = session.environment.lookup(`${prefix}_DEPLOY_USER`) ?? 'root'

@@ -85,6 +85,7 @@ export async function openStage(): Promise<Stage> {
       const composition = await compose({
         estate,
         environment,
+        identities: [],
         directory: own,
         signal: controller.signal,
         log: line => reporter.log(line),

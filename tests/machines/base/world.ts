@@ -103,7 +103,7 @@ export async function openTestWorld(options: { readonly goldenImage?: boolean } 
   const identityFile = join(files, 'id_ed25519')
   const machines = createMachines({
     directory: join(files, 'ssh'),
-    identityFile,
+    identities: [{ file: identityFile }],
     route: { kind: 'proxy', host: internet.hostname, port: Number(internet.port) },
     context,
     client: 'system',

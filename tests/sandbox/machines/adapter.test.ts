@@ -18,7 +18,7 @@ test.each(['system', 'builtin'] as const)('the product with its %s client does a
   rig.advance(BOOT_MS + DOKPLOY_START_MS)
   const machines = createMachines({
     directory: join(folder, 'estate'),
-    identityFile,
+    identities: [{ file: identityFile }],
     route: { kind: 'direct' },
     client,
     context: {

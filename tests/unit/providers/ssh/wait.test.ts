@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test'
 import { LandfallError } from '../../../../lib/errors.ts'
 import type { Reachability } from '../../../../lib/providers/ports/machine.ts'
-import { waitUntilReady } from '../../../../lib/providers/ssh/wait.ts'
+import { askPatiently, waitUntilReady } from '../../../../lib/providers/ssh/wait.ts'
 import { fakeClock } from '../../fake-clock.ts'
 
 const READY: Reachability = { state: 'ready' }
@@ -78,4 +78,43 @@ test('a key that is accepted after the machine has fetched it is no failure', as
 
 test('a key that is still refused at the deadline is called refused', async () => {
   expect((await wait([REFUSED], 5_000)).failure?.code).toBe('forbidden')
+})
+
+/** Asks what fails as `failures` say, one after the other, and then answers. */
+async function askThrough(failures: readonly LandfallError[], patienceMs: number) {
+  const clock = fakeClock()
+  const left = [...failures]
+  let asked = 0
+  const ending = await askPatiently(
+    async () => {
+      asked += 1
+      clock.advance(1_000)
+      const failure = left.shift()
+      if (failure) throw failure
+      return 'an answer'
+    },
+    { patienceMs, clock },
+  ).catch((error: unknown) => error)
+  return { ending, asked, endedMs: clock.monotonicMs() }
+}
+const silence = (code: 'network' | 'timeout') => new LandfallError(code, 'nobody answers')
+
+test('what has no answer is asked again, whether it was refused or waited for in vain', async () => {
+  expect(await askThrough([silence('network'), silence('timeout')], 60_000)).toMatchObject({ ending: 'an answer', asked: 3 })
+})
+
+test('without patience it is asked once', async () => {
+  const last = silence('timeout')
+  expect(await askThrough([last], 0)).toEqual({ ending: last, asked: 1, endedMs: 1_000 })
+})
+
+test('the patience ends', async () => {
+  const { ending, endedMs } = await askThrough(Array<LandfallError>(100).fill(silence('network')), 60_000)
+  expect(ending).toMatchObject({ code: 'network' })
+  expect(endedMs).toBeWithin(50_000, 61_001)
+})
+
+test.each(['host_key', 'forbidden', 'cancelled'] as const)('%s is an answer', async code => {
+  const answer = new LandfallError(code, 'no')
+  expect(await askThrough([answer], 60_000)).toMatchObject({ ending: answer, asked: 1 })
 })
