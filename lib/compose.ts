@@ -161,6 +161,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     dns,
     machines: lazy(async () => (await import('./steps/machine.ts')).createMachineReader(deps)),
     panels: lazy(async () => (await import('./steps/panel.ts')).createPanelReader(deps)),
+    swarms: lazy(async () => (await import('./steps/swarm-world.ts')).createSwarmReader(deps)),
     outside: lazy(async () => (await import('./steps/outside.ts')).createOutsideReader(deps)),
     installer: deps.nixos.installer,
     services: lazy(async () => (await import('./steps/service.ts')).createServiceReader(deps)),

@@ -100,6 +100,7 @@ function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, a
       machines: createMachineReader(deps),
       panels: nobody,
       outside: nobody,
+      swarms: nobody,
       services: nobody,
       installer: deps.nixos.installer,
       ownAddresses: () => deps.outside.findOwnAddresses(),

@@ -5,14 +5,14 @@ import { endingOf } from '../lib/ending.ts'
 import { adoptLogin, showLogins } from '../lib/logins.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
-import { estateSteps } from '../lib/steps/estate.ts'
+import { estateSteps, withWorkers } from '../lib/steps/estate.ts'
 
 const dokploy = defineScript({
   manual: {
     name: 'dokploy',
     about: 'Bring Dokploy up on the estate’s servers, make its first admin through SSH, and give the panel its name.',
     actions: [
-      { name: 'apply', about: 'from a reachable machine to a panel under its own name' },
+      { name: 'apply', about: 'from a reachable machine to a panel under its own name, with the workers of its swarm' },
       { name: 'login', about: 'show who logs in where; with --show also the password' },
       { name: 'adopt', about: 'take over a panel that you registered in the browser' },
     ],
@@ -30,9 +30,9 @@ const dokploy = defineScript({
     const opened = await session.open()
     if (session.args.action === 'login') return showLogins(session, opened)
     if (session.args.action === 'adopt') return adoptLogin(session, opened)
-    const names = session.args.names.length > 0 ? session.args.names : undefined
+    const names = session.args.names.length > 0 ? withWorkers(opened.estate, session.args.names) : undefined
     return converge(session, opened, {
-      steps: deps => estateSteps(deps, ['machines', 'dokploy', 'names'], names),
+      steps: deps => estateSteps(deps, ['machines', 'dokploy', 'workers', 'names'], names),
       partial: true,
       report: endingOf(session),
     })

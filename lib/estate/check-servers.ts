@@ -5,6 +5,7 @@ import { type FirewallDraft, isEverybody, opens, PANEL_PORT, projectOf, type Ser
 import type { Path } from './json.ts'
 import { MARK_NAMES_LIMIT } from './naming.ts'
 import type { Config } from './schema.ts'
+import { runsService } from './service.ts'
 import { didYouMean, quoted } from './words.ts'
 
 // Hetzner's limits (API reference: firewalls, placement groups).
@@ -91,14 +92,60 @@ const checkDokploy = (group: ServerGroup, firewalls: readonly FirewallDraft[], s
     )
 }
 
-const checkServer = (config: Config, group: ServerGroup, firewalls: readonly FirewallDraft[], say: Say) => {
+/** A worker of a swarm, and the server whose swarm it is. */
+const checkJoins = (config: Config, group: ServerGroup, groups: readonly ServerGroup[], say: Say) => {
+  if (group.joins === undefined) return
+  const path = [...group.path, 'joins']
+  const managers = groups.filter(each => each.dokploy)
+  const manager = managers.find(each => each.name === group.joins)
+  if (manager === undefined)
+    return say(
+      path,
+      `names ${quoted(group.joins)}, which is no server with Dokploy${didYouMean(
+        group.joins,
+        managers.map(each => each.name),
+      )}`,
+      ['servers', group.joins],
+      ['hetzner', 'server_types'],
+    )
+  if (group.dokploy) say(path, 'stands beside dokploy: a server has a Dokploy of its own, or works for that of another')
+  if (runsService(config, group.name)) say(path, `is not for ${group.name}, which the service runs on`)
+  if ([config.cluster?.servers, config.cluster?.workers].includes(group.name)) say(path, `is not for the cluster's ${group.name}`)
+  for (const each of [group, manager]) {
+    if (!each.network)
+      say(
+        path,
+        `needs the private network, which ${each.name} is not in: a swarm never speaks over the internet`,
+        ['network'],
+        [...each.path, 'network'],
+      )
+    // The image that Landfall builds, and NixOS, keep the swarm's ports shut by settings that no program changes.
+    if (each.image.kind === 'golden' || each.nixos !== undefined)
+      say(
+        path,
+        `needs a system image like "debian-12" on ${each.name}: a system that Landfall builds keeps its swarm to itself`,
+        [...each.path, 'image'],
+        [...each.path, 'os'],
+        ['hetzner', 'image'],
+      )
+  }
+}
+
+const checkServer = (
+  config: Config,
+  group: ServerGroup,
+  groups: readonly ServerGroup[],
+  firewalls: readonly FirewallDraft[],
+  say: Say,
+) => {
   checkPlaces(config, group, say)
   checkGuards(config, group, firewalls, say)
-  const groups = config.placement_groups ?? []
-  if (group.placementGroup !== undefined && !groups.includes(group.placementGroup))
+  checkJoins(config, group, groups, say)
+  const spread = config.placement_groups ?? []
+  if (group.placementGroup !== undefined && !spread.includes(group.placementGroup))
     say(
       [...group.path, 'placement_group'],
-      `names ${quoted(group.placementGroup)}, which is not in placement_groups${didYouMean(group.placementGroup, groups)}`,
+      `names ${quoted(group.placementGroup)}, which is not in placement_groups${didYouMean(group.placementGroup, spread)}`,
       ['placement_groups'],
     )
   if (config.servers?.[group.name]?.network === true && config.network === undefined)
@@ -157,6 +204,6 @@ export const checkServers = (
 ): void => {
   checkVendor(config, groups, say)
   checkNames(config, groups, say)
-  for (const group of groups) checkServer(config, group, firewalls, say)
+  for (const group of groups) checkServer(config, group, groups, firewalls, say)
   checkPlacementGroups(config, groups, say)
 }

@@ -9,6 +9,7 @@ import {
   clusterFirewallName,
   dokployFirewallName,
   dokployServerName,
+  numberedNames,
   serverNames,
   serviceFirewallName,
   slug,
@@ -37,6 +38,7 @@ export interface ServerGroup {
   readonly ipv4: boolean
   readonly ipv6: boolean
   readonly dokploy: boolean
+  readonly joins?: string
   readonly nixos?: { readonly system: string }
   readonly protected: boolean
 }
@@ -125,24 +127,28 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
     return {
       path: ['servers', name],
       name,
-      names: serverNames(name, spec.count ?? 1),
+      names: (spec.joins === undefined ? serverNames : numberedNames)(name, spec.count ?? 1),
       role,
       types: asList(spec.type ?? config.digitalocean?.size),
       locations: asList(spec.location ?? config.hetzner?.location ?? config.digitalocean?.region),
       image: imageOf(
         spec.image ??
+          config.servers?.[spec.joins ?? '']?.image ??
           (nixos
             ? BASE_IMAGES[cloudOf(config)]
             : config.digitalocean
               ? (config.digitalocean.image ?? DEFAULT_DROPLET_IMAGE)
               : config.hetzner?.image),
       ),
-      firewalls: spec.firewalls ?? firewallsFor(dokploy, service, name),
+      // Visitors come to the server that a worker joins.
+      firewalls:
+        spec.firewalls ?? (spec.joins === undefined ? firewallsFor(dokploy, service, name) : [baseFirewallName(project)]),
       network: spec.network ?? config.network !== undefined,
       ...(spec.placement_group === undefined ? {} : { placementGroup: spec.placement_group }),
       ipv4: spec.ipv4 ?? true,
       ipv6: spec.ipv6 ?? true,
       dokploy,
+      ...(spec.joins === undefined ? {} : { joins: spec.joins }),
       ...(nixos === undefined ? {} : { nixos }),
       protected: spec.protected ?? false,
     }

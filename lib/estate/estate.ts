@@ -70,6 +70,8 @@ export interface ServerSpec {
   readonly ipv6: boolean
   /** Present when Dokploy shall run on it. */
   readonly dokploy?: DokploySpec
+  /** The Dokploy server whose swarm it works for. */
+  readonly joins?: string
   /** Present when NixOS is installed over its image: which of the flake's nixosConfigurations it becomes. */
   readonly nixos?: { readonly system: string }
   /** Present when the backend service runs on it. */

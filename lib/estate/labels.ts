@@ -18,6 +18,8 @@ export const LABEL_KEYS = {
   pullRequest: 'landfall/pr',
   /** `nixos`: the server was created to have NixOS installed over its image, so that nothing on its disk is anybody's. */
   os: 'landfall/os',
+  /** On servers: the Dokploy server whose swarm it was made to work for. */
+  joins: 'landfall/joins',
   /** On primary IPs: the server that they wait for. */
   keptFor: 'landfall/kept-for',
   /** On snapshots: what the image was built for. */

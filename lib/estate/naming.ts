@@ -24,7 +24,11 @@ export const slug = (text: string, limit = 63): string =>
 
 /** `count` servers of one group: the group's own name when there is one, else `name-1` … `name-n`. */
 export const serverNames = (group: string, count: number): readonly string[] =>
-  count === 1 ? [group] : Array.from({ length: count }, (_, index) => `${group}-${index + 1}`)
+  count === 1 ? [group] : numberedNames(group, count)
+
+/** Of a group that grows one by one: the first keeps its name when there is a second. */
+export const numberedNames = (group: string, count: number): readonly string[] =>
+  Array.from({ length: count }, (_, index) => `${group}-${index + 1}`)
 
 export const dokployServerName = (role: string): string => `${role}-dokploy`
 export const dokployFirewallName = (estate: string): string => `${estate}-dokploy`

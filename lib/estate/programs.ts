@@ -4,9 +4,10 @@
  */
 
 export const PROGRAMS = {
-  /** → os, uptime_s, clock_s, memory_mb, disk_free_mb, docker (version|none), swarm (active|inactive), cloud_init (done|running|error|none),
-   *    cloud_init_error (base64, where it failed), dokploy (absent|installing|failed|installed), dokploy_login (present|absent),
-   *    system (stock|installer|nixos), install_phase (none|disko|install: the last that the installer of NixOS has finished), installed_by
+  /** → os, uptime_s, clock_s, memory_mb, disk_free_mb, docker (version|none), swarm (active|inactive), swarm_node (its id in it, or nothing),
+   *    swarm_peers (whom the guard in force lets in to the swarm's ports, with spaces), worker (absent|installing|failed|installed: whether it
+   *    was made ready to join a swarm), cloud_init (done|running|error|none), cloud_init_error (base64, where it failed), dokploy
+   *    (absent|installing|failed|installed), dokploy_login (present|absent), system (stock|installer|nixos), install_phase (none|disko|install: the last that the installer of NixOS has finished), installed_by
    *    (run that installed NixOS, or nothing), panel_port (unguarded|open|closed: what the machine itself does about port 3000), ssh_client
    *    (the caller's address as the server sees it) */
   facts: { timeoutMs: 20_000 },
@@ -42,6 +43,23 @@ export const PROGRAMS = {
   'watch-dokploy-install': { timeoutMs: 20_000 },
   /** STATE (open|closed) → the machine's own guard shuts the panel's port to its networks, or leaves it to the cloud firewall; prints `ok=1` */
   'set-panel-port': { timeoutMs: 30_000 },
+  /** POOL → as `start-dokploy-install`, for a server that is to join a swarm */
+  'start-worker-install': { timeoutMs: 30_000 },
+  /** → as `watch-dokploy-install` */
+  'watch-worker-install': { timeoutMs: 20_000 },
+  /** PEERS (addresses with spaces) → the machine's own guard lets them, on its private networks, in to the swarm's ports; prints `ok=1` */
+  'set-swarm-peers': { timeoutMs: 30_000 },
+  /** → address (that the swarm is reached at), and for each node a line
+   *    `node <id> <hostname> <ready|down|…> <active|drain|pause> <worker|manager> <leaving|staying> <tasks>`; exit 4 when it manages no swarm */
+  'swarm-nodes': { timeoutMs: 60_000 },
+  /** → `TOKEN <base64>`, with which workers join */
+  'read-swarm-token': { timeoutMs: 30_000 },
+  /** TOKEN, MANAGER, ADVERTISE_ADDR, LEAVE (yes: another swarm first) → it is in the swarm as a worker, prints `ok=1`. Safe to repeat. */
+  'join-swarm': { timeoutMs: 3 * 60_000 },
+  /** → it is in no swarm, prints `ok=1` */
+  'leave-swarm': { timeoutMs: 90_000 },
+  /** NODE, STATE (drain: no task any more, because it leaves; active; gone) → prints `ok=1`; on the manager */
+  'set-swarm-node': { timeoutMs: 60_000 },
   /** → one line per container/service of the platform: `service <name> <replicas> <image>`; and `cloud_init_error <base64>` where it failed */
   inspect: { timeoutMs: 20_000 },
   /** APP → the app's releases, newest last, each a line of base64; exit 4 when there is none yet */

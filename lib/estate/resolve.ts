@@ -84,6 +84,7 @@ const serversOf = (config: Config, group: ServerGroup): readonly ServerSpec[] =>
     ipv4: group.ipv4,
     ipv6: group.ipv6,
     ...(group.dokploy ? { dokploy } : {}),
+    ...(group.joins === undefined ? {} : { joins: group.joins }),
     ...(group.nixos === undefined ? {} : { nixos: group.nixos }),
     ...(service?.server === name ? { service } : {}),
     protected: group.protected,

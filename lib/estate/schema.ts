@@ -84,7 +84,7 @@ const server = section({
   image: key(
     image,
     'text',
-    'hetzner.image; Ubuntu 24.04 with os nixos',
+    'hetzner.image; Ubuntu 24.04 with os nixos; that of the server it joins',
     '"golden" (the image that Landfall builds) or a system image.',
   ),
   os: key(
@@ -103,14 +103,20 @@ const server = section({
     integer('a whole number from 1 to 500', 1, 500),
     'number',
     '1',
-    'How many; more than one are called <name>-1, <name>-2 ….',
+    'How many; more than one, and any that join, are called <name>-1, <name>-2 ….',
   ),
   dokploy: key(flag, 'true or false', 'false', 'Whether Dokploy runs on it.'),
+  joins: key(
+    label,
+    'name',
+    'none',
+    'Dokploy server whose swarm it works for: containers of applications run on it too, visitors still come to that server.',
+  ),
   network: key(flag, 'true or false', 'true when there is a network', 'Whether it joins the private network.'),
   firewalls: key(
     list(label, 'a list of firewall names'),
     'list of names',
-    '<project>-dokploy with Dokploy, else all firewalls of the file',
+    '<project>-dokploy with Dokploy, <project>-base when it joins, else all firewalls of the file',
     'Firewalls that guard it.',
   ),
   placement_group: key(label, 'name', 'none', 'Placement group that keeps its members on different hosts.'),

@@ -15,6 +15,10 @@ import { panelPortStep } from './panel-port.ts'
 import { runningStep, serverStep } from './server.ts'
 import { hasService, serviceNameStep, serviceStep } from './service.ts'
 import { surplusStep } from './surplus.ts'
+import { swarmSteps } from './swarm.ts'
+import { LEAVING_STEP, leavingWorkersStep } from './swarm-leave.ts'
+import { swarmShutStep } from './swarm-ports.ts'
+import { isWorker } from './swarm-world.ts'
 import { tagSteps } from './tags.ts'
 
 export type Stage =
@@ -24,6 +28,7 @@ export type Stage =
   | 'machines'
   | 'systems'
   | 'dokploy'
+  | 'workers'
   | 'services'
   | 'dns'
   | 'access'
@@ -38,6 +43,7 @@ export const ALL_STAGES = [
   'machines',
   'systems',
   'dokploy',
+  'workers',
   'services',
   'dns',
   'access',
@@ -58,6 +64,7 @@ const stageSteps = {
   machines: (deps, servers) => servers.map(spec => machineStep(deps, spec)),
   systems: (deps, servers) => servers.filter(hasNixos).map(spec => systemStep(deps, spec)),
   dokploy: (deps, servers) => servers.filter(hasDokploy).flatMap(spec => [dokployStep(deps, spec), ownerStep(deps, spec)]),
+  workers: (deps, servers) => swarmSteps(deps, servers.filter(isWorker)),
   services: (deps, servers) => servers.filter(hasService).flatMap(spec => [serviceStep(deps, spec), serviceNameStep(deps, spec)]),
   dns: (deps, servers) =>
     deps.estate.dns
@@ -111,7 +118,25 @@ export function serviceSteps(deps: Deps): EstateStep[] {
 /** The steps of `stages`, for all servers or the named ones. */
 export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readonly string[]): EstateStep[] {
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
-  // Only groups of several servers can shrink, and Dokploy servers are never in one.
-  const mayShrink = names === undefined && stages.includes('servers') && servers.some(spec => !spec.dokploy)
-  return [...stages.flatMap(stage => stageSteps[stage](deps, servers)), ...(mayShrink ? [surplusStep(deps)] : [])]
+  const shrinks = names === undefined && stages.includes('servers')
+  const members = stages.includes('workers') ? swarmMembers(servers) : []
+  return [
+    ...stages.flatMap(stage => stageSteps[stage](deps, servers)),
+    ...(shrinks ? shrinkSteps(deps, servers.some(hasDokploy)) : []),
+    ...(shrinks && members.length > 0 ? [swarmShutStep(deps, members)] : []),
+  ]
 }
+
+/** What is too much goes; out of its swarm first, where there is one. */
+const shrinkSteps = (deps: Deps, hasSwarms: boolean): EstateStep[] =>
+  hasSwarms ? [leavingWorkersStep(deps), surplusStep(deps, [LEAVING_STEP])] : [surplusStep(deps)]
+
+/** The named servers, and those that work for them. Pure. */
+export const withWorkers = ({ servers }: Deps['estate'], names: readonly string[]): string[] => [
+  ...names,
+  ...servers.filter(spec => spec.joins !== undefined && names.includes(spec.joins)).map(spec => spec.name),
+]
+
+/** Workers, and the servers that they work for. */
+const swarmMembers = (servers: readonly ServerSpec[]): ServerSpec[] =>
+  servers.filter(spec => isWorker(spec) || servers.some(each => each.joins === spec.name))

@@ -17,14 +17,23 @@ import type { Deps, EstateStep } from './deps.ts'
 import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
 
+const INSTALL_STATES = ['absent', 'installing', 'failed', 'installed'] as const
+type InstallState = (typeof INSTALL_STATES)[number]
+
 export interface Facts {
   readonly os: string
   readonly memoryMb: number
   readonly diskFreeMb: number
   readonly docker: string
   readonly swarm: string
+  /** Its id in the swarm; empty when it is in none. */
+  readonly swarmNode: string
+  /** Whom its guard lets in to the swarm's ports. */
+  readonly swarmPeers: readonly string[]
+  /** Whether it was made ready to join a swarm. */
+  readonly worker: InstallState
   readonly cloudInit: string
-  readonly dokploy: 'absent' | 'installing' | 'failed' | 'installed'
+  readonly dokploy: InstallState
   readonly dokployLogin: 'present' | 'absent'
   /** `installer`: the installer of NixOS runs in place of the system on the disk. */
   readonly system: 'stock' | 'installer' | 'nixos'
@@ -96,8 +105,6 @@ export const parseFactLines = (text: string): Record<string, string> =>
     }),
   )
 
-const DOKPLOY_STATES = ['absent', 'installing', 'failed', 'installed'] as const
-
 const SYSTEMS = ['stock', 'installer', 'nixos'] as const
 const PHASES = ['none', 'disko', 'install'] as const
 const PANEL_PORTS = ['unguarded', 'open', 'closed'] as const
@@ -111,8 +118,11 @@ function parseFacts(text: string): Facts {
     diskFreeMb: Number(facts.disk_free_mb ?? 0),
     docker: facts.docker ?? 'none',
     swarm: facts.swarm ?? 'inactive',
+    swarmNode: facts.swarm_node ?? '',
+    swarmPeers: (facts.swarm_peers ?? '').split(' ').filter(each => each !== ''),
+    worker: INSTALL_STATES.find(each => each === facts.worker) ?? 'absent',
     cloudInit: facts.cloud_init ?? 'none',
-    dokploy: DOKPLOY_STATES.find(each => each === facts.dokploy) ?? 'absent',
+    dokploy: INSTALL_STATES.find(each => each === facts.dokploy) ?? 'absent',
     dokployLogin: facts.dokploy_login === 'present' ? 'present' : 'absent',
     system: SYSTEMS.find(each => each === facts.system) ?? 'stock',
     installPhase: PHASES.find(each => each === facts.install_phase) ?? 'none',

@@ -10,7 +10,8 @@ import type { PanelSettings } from '../providers/ports/dokploy.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { type MachineState, parseFactLines, runProgram, targetOf } from './machine.ts'
+import { install } from './install.ts'
+import { type MachineState, runProgram, targetOf } from './machine.ts'
 import { hasNixos, readyStep } from './nixos.ts'
 import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
@@ -89,13 +90,10 @@ async function readPanel(deps: Omit<PanelDeps, 'clock' | 'cloud'>, target: Targe
   return { state: 'up', admin: 'ours', version, settings }
 }
 
-const INSTALL_TIMEOUT_MS = 20 * 60_000
 const START_TIMEOUT_MS = 5 * 60_000
 const POLL_MS = 2_000
-/** A reboot, or a network that comes back. */
-const SILENCE_MS = 2 * 60_000
 /** Must not meet the private network (network.range) nor Docker's own bridge. */
-const SWARM_POOL = '172.29.0.0/16'
+export const SWARM_POOL = '172.29.0.0/16'
 
 export interface DokployServer extends ServerSpec {
   readonly dokploy: DokploySpec
@@ -126,14 +124,14 @@ export function dokployStep(deps: PanelDeps, spec: DokployServer): EstateStep {
       if (hasNixos(spec) && machine.facts.system !== 'nixos') return blocked(`system ${spec.name}`, later)
       const panel = world.get('panels')[spec.name]
       if (panel?.state === 'up') return done(panel.version ? `version ${panel.version}` : 'healthy')
-      const install = !hasNixos(spec) && machine.facts.dokploy !== 'installed'
+      const isMissing = !hasNixos(spec) && machine.facts.dokploy !== 'installed'
       return todo({
-        kind: install ? 'create' : 'wait',
-        summary: install ? `install Dokploy ${spec.dokploy.version} on ${spec.name} over SSH` : later.summary,
-        ...(install ? { details: ['Docker from the distribution, one-node swarm, Postgres, Dokploy, Traefik'] } : {}),
+        kind: isMissing ? 'create' : 'wait',
+        summary: isMissing ? `install Dokploy ${spec.dokploy.version} on ${spec.name} over SSH` : later.summary,
+        ...(isMissing ? { details: ['Docker from the distribution, one-node swarm, Postgres, Dokploy, Traefik'] } : {}),
         apply: async ({ world: live, signal, log }) => {
           const target = liveTarget(deps, spec, live)
-          if (install) await installDokploy(deps, spec, live, target, signal, log)
+          if (isMissing) await installDokploy(deps, spec, live, target, signal, log)
           await waitHealthy(deps, spec, target, signal, log)
           const facts = { ...machine.facts, dokploy: 'installed' as const }
           const state = await readPanel(deps, target)
@@ -166,61 +164,13 @@ async function installDokploy(
   if (spec.network) live.update('servers', () => servers)
   const advertise = findServer(deps.estate.name, spec.name, servers)?.privateIps[0]?.ip ?? target.address
   const input = { VERSION: spec.dokploy.version, ADVERTISE_ADDR: advertise, POOL: SWARM_POOL }
-  const start = () => runProgram(deps, target, 'start-dokploy-install', input, signal)
-  const deadlineMs = deps.clock.monotonicMs() + INSTALL_TIMEOUT_MS
-  const patiently = createPatience(deps, target, log)
-  let begun = (await patiently(start)) !== undefined
-  for (;;) {
-    const text = await patiently(() => runProgram(deps, target, 'watch-dokploy-install', {}, signal))
-    const { unit, stage } = parseFactLines(text ?? '')
-    if (unit === 'done') return
-    if (unit === 'absent') {
-      if (begun) log('the server restarted: the installation goes on where it was')
-      begun = (await patiently(start)) !== undefined || begun
-    }
-    if (unit === 'failed') {
-      const words = (text ?? '')
-        .split('\n')
-        .flatMap(line => (line.startsWith('log ') ? [Buffer.from(line.slice(4), 'base64').toString('utf8')] : []))
-      throw new LandfallError(
-        'unhealthy',
-        `Installing Dokploy on ${spec.name} failed in the stage "${stage}".\n${words.slice(-10).join('\n')}`,
-        {
-          hint: 'Mend what the last lines name, then run the same command again: it goes on at this stage.',
-        },
-      )
-    }
-    if (deps.clock.monotonicMs() > deadlineMs)
-      throw new LandfallError(
-        'timeout',
-        `Installing Dokploy on ${spec.name} is still in the stage "${stage}" after ${INSTALL_TIMEOUT_MS / 60_000} minutes.`,
-        {
-          hint: 'It goes on by itself on the server: run the same command again to watch it.',
-        },
-      )
-    if (stage) log(`installing: ${stage}`)
-    await deps.clock.sleep(POLL_MS, signal)
-  }
-}
-
-/**
- * Asks a server whose installation goes on without us. One that restarts, or whose network is cut, does not answer for a while: then there
- * is no answer this time. Only for programs that may be sent again.
- * @throws LandfallError network or timeout when there was none for two minutes
- */
-function createPatience(deps: Pick<PanelDeps, 'clock'>, target: Target, log: (line: string) => void) {
-  let answeredMs = deps.clock.monotonicMs()
-  return async (ask: () => Promise<string>): Promise<string | undefined> => {
-    try {
-      const answer = await ask()
-      answeredMs = deps.clock.monotonicMs()
-      return answer
-    } catch (error) {
-      if (!hasCode(error, 'network', 'timeout') || deps.clock.monotonicMs() - answeredMs > SILENCE_MS) throw error
-      log(`${target.name} does not answer at the moment; its installation goes on without us`)
-      return undefined
-    }
-  }
+  await install(
+    deps,
+    target,
+    { what: 'Dokploy', start: 'start-dokploy-install', watch: 'watch-dokploy-install', input },
+    signal,
+    log,
+  )
 }
 
 async function waitHealthy(

@@ -133,6 +133,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
               ...(spec.pullRequest === undefined ? {} : { [LABEL_KEYS.pullRequest]: String(spec.pullRequest) }),
               [LABEL_KEYS.hostKey]: encodeHostKey(hostKey.publicKey),
               [LABEL_KEYS.trust]: 'bootstrap',
+              ...(spec.joins === undefined ? {} : { [LABEL_KEYS.joins]: spec.joins }),
               ...(spec.nixos ? { [LABEL_KEYS.os]: 'nixos' } : {}),
             },
             userData: renderUserData({

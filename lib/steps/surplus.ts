@@ -10,7 +10,10 @@ import type { EstateWorld } from './world.ts'
 
 const baseOf = (name: string): string => name.replace(/-\d+$/, '')
 
-/** Our servers of a wanted group (its role, its name with another number) that are not wanted themselves. Pure. */
+/**
+ * Our servers of a wanted group (its role, its name with another number) that are not wanted themselves, and workers of a swarm that are
+ * not: their mark tells them when their whole group is gone. Pure.
+ */
 export function surplusServers(
   estate: string,
   wanted: readonly Pick<ServerSpec, 'name' | 'role'>[],
@@ -21,19 +24,20 @@ export function surplusServers(
     server =>
       isOurs(server.labels, estate) &&
       !wanted.some(spec => spec.name === server.name) &&
-      groups.has(`${baseOf(server.name)} ${server.labels[LABEL_KEYS.role] ?? ''}`),
+      (server.labels[LABEL_KEYS.joins] !== undefined ||
+        groups.has(`${baseOf(server.name)} ${server.labels[LABEL_KEYS.role] ?? ''}`)),
   )
 }
 
 /** No server of a group is left beyond the wanted ones. */
-export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>): EstateStep {
+export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonly string[] = []): EstateStep {
   const { estate, cloud } = deps
   return {
     id: 'surplus servers',
     noun: 'server',
     title: 'no group has more servers than wanted',
     // Those that stay come first, so that a group that is renumbered is never empty.
-    needs: estate.servers.map(spec => `server ${spec.name} running`),
+    needs: [...estate.servers.map(spec => `server ${spec.name} running`), ...after],
     reads: ['servers', 'serverTypes', 'pricing'],
     order: 'parallel',
     look(world) {

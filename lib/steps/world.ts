@@ -15,6 +15,7 @@ import type { OutsideReader, OutsideState } from './outside.ts'
 import type { PanelReader, PanelState } from './panel.ts'
 import type { PreviewsState, PullsState } from './preview-world.ts'
 import type { ServiceReader, ServiceState } from './service.ts'
+import { managersOf, type SwarmReader, type SwarmState } from './swarm-world.ts'
 
 export interface EstateWorld {
   locations: readonly cloud.Location[]
@@ -40,6 +41,8 @@ export interface EstateWorld {
   installer: InstallerState
   /** Dokploy, by server name. */
   panels: Readonly<Record<string, PanelState>>
+  /** Swarms that have workers, by the name of the Dokploy server that manages them. */
+  swarms: Readonly<Record<string, SwarmState>>
   /** The backend service, by server name. */
   services: Readonly<Record<string, ServiceState>>
   /** Servers whose certificates lie here until they are made anew; empty except when an estate is rebuilt. */
@@ -69,6 +72,7 @@ export interface WorldPorts {
   readonly dns: Pick<Dns, 'findZone' | 'listRecords'>
   readonly machines: MachineReader
   readonly panels: PanelReader
+  readonly swarms: SwarmReader
   readonly outside: OutsideReader
   readonly installer: Pick<NixosAnywhere, 'look'>
   readonly services: ServiceReader
@@ -116,6 +120,11 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     panels: async get => {
       const machines = await get('machines')
       return ofServers(await get('servers'), (spec, server) => ports.panels.read(spec, server, machines[spec.name]))
+    },
+    swarms: async get => {
+      const managers = managersOf(estate, await get('servers'))
+      const entries = managers.map(async server => [server.name, await ports.swarms.read(server)] as const)
+      return Object.fromEntries(await Promise.all(entries))
     },
     services: async get => {
       const machines = await get('machines')

@@ -18,6 +18,9 @@ import inspectText from './programs/inspect.sh' with { type: 'text' }
 import installDockerText from './programs/install-docker.sh' with { type: 'text' }
 import installDokployText from './programs/install-dokploy.sh' with { type: 'text' }
 import installHostText from './programs/install-host.sh' with { type: 'text' }
+import installWorkerText from './programs/install-worker.sh' with { type: 'text' }
+import joinSwarmText from './programs/join-swarm.sh' with { type: 'text' }
+import leaveSwarmText from './programs/leave-swarm.sh' with { type: 'text' }
 import markInstallText from './programs/mark-install.sh' with { type: 'text' }
 import preludeText from './programs/prelude.sh' with { type: 'text' }
 import previewText from './programs/preview.sh' with { type: 'text' }
@@ -32,21 +35,29 @@ import readHistoryText from './programs/read-app-history.sh' with { type: 'text'
 import readCertificatesText from './programs/read-certificates.sh' with { type: 'text' }
 import readClusterSecretsText from './programs/read-cluster-secrets.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
+import readSwarmTokenText from './programs/read-swarm-token.sh' with { type: 'text' }
 import rotateText from './programs/rotate-host-key.sh' with { type: 'text' }
 import serviceText from './programs/service.sh' with { type: 'text' }
 import serviceFactsText from './programs/service-facts.sh' with { type: 'text' }
 import serviceLogsText from './programs/service-logs.sh' with { type: 'text' }
 import setClusterPartText from './programs/set-cluster-part.sh' with { type: 'text' }
 import setPanelPortText from './programs/set-panel-port.sh' with { type: 'text' }
+import setSwarmNodeText from './programs/set-swarm-node.sh' with { type: 'text' }
+import setSwarmPeersText from './programs/set-swarm-peers.sh' with { type: 'text' }
 import sshdText from './programs/sshd.sh' with { type: 'text' }
 import startText from './programs/start-dokploy-install.sh' with { type: 'text' }
+import startInstallText from './programs/start-install.sh' with { type: 'text' }
 import startServiceText from './programs/start-service-update.sh' with { type: 'text' }
 import startSystemText from './programs/start-system-update.sh' with { type: 'text' }
+import startWorkerText from './programs/start-worker-install.sh' with { type: 'text' }
+import swarmText from './programs/swarm.sh' with { type: 'text' }
+import swarmNodesText from './programs/swarm-nodes.sh' with { type: 'text' }
 import runnerText from './programs/update-runner.sh' with { type: 'text' }
 import updateServiceText from './programs/update-service.sh' with { type: 'text' }
 import updateSystemText from './programs/update-system.sh' with { type: 'text' }
 import watchText from './programs/watch-dokploy-install.sh' with { type: 'text' }
 import watchUpdateText from './programs/watch-update.sh' with { type: 'text' }
+import workerText from './programs/worker.sh' with { type: 'text' }
 import writeCertificatesText from './programs/write-certificates.sh' with { type: 'text' }
 import writeClusterSecretsText from './programs/write-cluster-secrets.sh' with { type: 'text' }
 import writeLoginText from './programs/write-dokploy-login.sh' with { type: 'text' }
@@ -55,8 +66,12 @@ import writeSettingsText from './programs/write-service-settings.sh' with { type
 /** The installer as it lies on a server: /usr/local/lib/landfall/install-dokploy. */
 export const INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, sshdText, guardText, installHostText, installDockerText, installDokployText].join('')}`
 
+/** The same for a server that joins a swarm: /usr/local/lib/landfall/install-worker. */
+export const WORKER_INSTALLER_TEXT = `#!/bin/sh\n${[dokployText, workerText, sshdText, guardText, installHostText, installDockerText, installWorkerText].join('')}`
+
 const END_OF_INSTALLER = 'LANDFALL-END-OF-INSTALLER'
-const writeInstaller = `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${INSTALLER_TEXT}${END_OF_INSTALLER}\n}\n\n`
+const writeInstaller = (text: string): string =>
+  `write_installer() {\n  cat >"$1" <<'${END_OF_INSTALLER}'\n${text}${END_OF_INSTALLER}\n}\n\n`
 
 /** What an update's unit runs, as it lies on the machine. */
 const END_OF_RUNNER = 'LANDFALL-END-OF-RUNNER'
@@ -81,10 +96,22 @@ const PARTS = {
   'start-dokploy-install': {
     accepts: ['VERSION', 'ADVERTISE_ADDR', 'POOL', 'DOKPLOY_DIGEST', 'POSTGRES_DIGEST', 'TRAEFIK_DIGEST'],
     effect: 'write',
-    text: dokployText + writeInstaller + startText,
+    text: dokployText + writeInstaller(INSTALLER_TEXT) + startInstallText + startText,
   },
   'watch-dokploy-install': { accepts: [], effect: 'read', text: dokployText + watchText },
   'set-panel-port': { accepts: ['STATE'], effect: 'write', text: dokployText + guardText + setPanelPortText },
+  'start-worker-install': {
+    accepts: ['POOL'],
+    effect: 'write',
+    text: dokployText + workerText + writeInstaller(WORKER_INSTALLER_TEXT) + startInstallText + startWorkerText,
+  },
+  'watch-worker-install': { accepts: [], effect: 'read', text: dokployText + workerText + watchText },
+  'set-swarm-peers': { accepts: ['PEERS'], effect: 'write', text: dokployText + guardText + setSwarmPeersText },
+  'swarm-nodes': { accepts: [], effect: 'read', text: swarmText + swarmNodesText },
+  'read-swarm-token': { accepts: [], effect: 'read', text: readSwarmTokenText },
+  'join-swarm': { accepts: ['TOKEN', 'MANAGER', 'ADVERTISE_ADDR', 'LEAVE'], effect: 'write', text: swarmText + joinSwarmText },
+  'leave-swarm': { accepts: [], effect: 'write', text: swarmText + leaveSwarmText },
+  'set-swarm-node': { accepts: ['NODE', 'STATE'], effect: 'write', text: setSwarmNodeText },
   inspect: { accepts: [], effect: 'read', text: inspectText },
   'read-certificates': { accepts: [], effect: 'read', text: readCertificatesText },
   'write-certificates': { accepts: ['ACME'], effect: 'write', text: writeCertificatesText },
@@ -171,6 +198,14 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'start-dokploy-install': program('start-dokploy-install'),
   'watch-dokploy-install': program('watch-dokploy-install'),
   'set-panel-port': program('set-panel-port'),
+  'start-worker-install': program('start-worker-install'),
+  'watch-worker-install': program('watch-worker-install'),
+  'set-swarm-peers': program('set-swarm-peers'),
+  'swarm-nodes': program('swarm-nodes'),
+  'read-swarm-token': program('read-swarm-token'),
+  'join-swarm': program('join-swarm'),
+  'leave-swarm': program('leave-swarm'),
+  'set-swarm-node': program('set-swarm-node'),
   inspect: program('inspect'),
   'read-certificates': program('read-certificates'),
   'write-certificates': program('write-certificates'),

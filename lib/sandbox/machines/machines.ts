@@ -31,6 +31,8 @@ import {
   openMachineState,
 } from './state.ts'
 
+import { describeSwarm, type Member, type SwarmDisk } from './swarm-programs.ts'
+
 export type { MachineServer } from './state.ts'
 
 export interface SimulatedMachinesDeps {
@@ -150,6 +152,16 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
   const panelPortOf = (server: MachineServer, disk: DiskRow | undefined): 'unguarded' | 'open' | 'closed' =>
     disk?.panelPort ?? (!isGolden(server) && hasReached(momentOf(server).install, 'swarm') ? 'open' : 'unguarded')
 
+  /** The machines that can be in a swarm with each other, as they are now. */
+  const membersOf = (): Member[] =>
+    deps.servers().map(server => ({
+      server,
+      isUp: momentOf(server).booted,
+      managesSwarm: isGolden(server) || hasReached(momentOf(server).install, 'secrets'),
+      disk: disks.get(server)?.swarm ?? {},
+      set: (swarm: SwarmDisk) => disks.change(server, { swarm }),
+    }))
+
   const aboutRun = (server: MachineServer, launch: Launch) => ({ machine: server.name, name: launch.name ?? '' })
 
   const run = async (server: MachineServer, launch: Launch, remotePort: number): Promise<Outcome> => {
@@ -187,6 +199,13 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
         },
         write: (text: string) => platform.restoreCertificates(server.id, JSON.parse(text)),
       },
+      swarm: {
+        disk: disk?.swarm ?? {},
+        set: (swarm: SwarmDisk) => disks.change(server, { swarm }),
+        prepareMs: deps.installMs?.() ?? deps.settings().dokployStartMs,
+        members: membersOf(),
+      },
+      advertiseAddr: disk?.install?.advertiseAddr ?? server.privateIps?.[0] ?? server.ipv4 ?? '',
       nixos: { row: disk?.nixos, remotes: state.remotes, set: (nixos: NixosRow) => disks.change(server, { nixos }) },
       startInstall: (input: { version: string; advertiseAddr: string; pool: string }) => {
         const failsAt = isGolden(server) ? 'none' : faults?.diskFull ? 'host' : faults?.failInstallAt
@@ -320,6 +339,7 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       certificates,
       ...(disk?.nixos && { nixos: { ...disk.nixos, hostKey: undefined, settings: Object.keys(disk.nixos.settings ?? {}) } }),
       ...(disk && { hostKey: disk.hostKey.publicKey, login: Object.keys(disk.login ?? {}) }),
+      ...(disk?.swarm && { swarm: describeSwarm(disk.swarm) }),
       ...(disk && moment.dokploy === 'installed' && { panel: platform.panelOf(server).dump() }),
     }
   }

@@ -6,6 +6,7 @@ import { APP_PROGRAMS } from './app-programs.ts'
 import { NIXOS_PROGRAMS, type NixosMachine, nixosFacts } from './nixos.ts'
 import { PREVIEW_PROGRAMS, type PreviewsDisk } from './preview-programs.ts'
 import { type HostKey, hasReached, type InstallRow, isGolden, type MachineServer, type Moment } from './state.ts'
+import { isPrepared, SWARM_PROGRAMS, type SwarmMachine, swarmFacts } from './swarm-programs.ts'
 
 /** One machine at one moment, as a program sees and changes it. */
 export interface ProgramMachine {
@@ -30,6 +31,9 @@ export interface ProgramMachine {
   setLogin(login: Readonly<Record<string, string>>): void
   setHostKey(key: HostKey): void
   readonly nixos: NixosMachine
+  readonly swarm: SwarmMachine
+  /** Of the swarm that came with Dokploy. */
+  readonly advertiseAddr: string
   /** What Traefik keeps of its certificates, as text; empty when there are none. */
   readonly certificates: { read(): string; write(text: string): void }
   readonly panelPort: 'unguarded' | 'open' | 'closed'
@@ -68,7 +72,7 @@ const facts = (machine: ProgramMachine): Outcome => {
     memory_mb: 3819,
     disk_free_mb: machine.diskFull ? 0 : 34_212,
     docker: docker ? DOCKER_VERSION : 'none',
-    swarm: docker && (isGolden(server) || hasReached(moment.install, 'secrets')) ? 'active' : 'inactive',
+    ...swarmFacts(machine),
     cloud_init: moment.cloudInit,
     ...(moment.cloudInit === 'error' && cloudInitError !== undefined
       ? { cloud_init_error: base64(JSON.stringify(cloudInitError)) }
@@ -184,6 +188,7 @@ const EMULATIONS = {
   'set-panel-port': { accepts: ['STATE'], run: setPanelPort },
   inspect: { accepts: [], run: inspect },
   ...APP_PROGRAMS,
+  ...SWARM_PROGRAMS,
   ...PREVIEW_PROGRAMS,
   ...NIXOS_PROGRAMS,
   // A pretended machine could only pretend a quorum: container machines run the real one.
@@ -219,7 +224,8 @@ const publicPartOf = async (privateKey: string): Promise<string | undefined> => 
 }
 
 /** Docker comes with the golden image, or with its stage of an installation. */
-const hasDocker = ({ server, moment }: ProgramMachine): boolean => isGolden(server) || hasReached(moment.install, 'swarm')
+const hasDocker = (machine: ProgramMachine): boolean =>
+  isGolden(machine.server) || hasReached(machine.moment.install, 'swarm') || isPrepared(machine)
 
 const hasLogin = ({ login = {} }: ProgramMachine): boolean => LOGIN_NAMES.some(name => login[name])
 

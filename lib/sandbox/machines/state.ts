@@ -6,6 +6,7 @@
 import type { Collection, Store } from '../kit.ts'
 import type { NixosRow, RemoteRow } from './nixos.ts'
 import type { PreviewsDisk } from './preview-programs.ts'
+import type { SwarmDisk } from './swarm-programs.ts'
 
 /** A server of a cloud stand-in, as far as its machine depends on it. */
 export interface MachineServer {
@@ -41,6 +42,7 @@ export interface DiskRow {
   readonly install?: InstallRow
   /** What the machine's own guard was told; absent: it has none, or leaves the port to the cloud firewall. */
   readonly panelPort?: 'open' | 'closed'
+  readonly swarm?: SwarmDisk
   /** Releases of applications, by app: lines of base64. */
   readonly history?: Readonly<Record<string, readonly string[]>>
   readonly previews?: PreviewsDisk

@@ -142,6 +142,9 @@ export const facts: Facts = {
   diskFreeMb: 30_000,
   docker: '28',
   swarm: 'active',
+  swarmNode: 'manager',
+  swarmPeers: [],
+  worker: 'absent',
   cloudInit: 'done',
   dokploy: 'installed',
   dokployLogin: 'present',
@@ -187,6 +190,7 @@ const empty: Slices = {
   records: [],
   machines: {},
   panels: {},
+  swarms: {},
   outside: {},
 }
 

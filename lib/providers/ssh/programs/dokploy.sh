@@ -7,6 +7,9 @@ LOGIN_FILE=/etc/landfall/dokploy-login
 INSTALL_LOG=/var/log/landfall/dokploy-install.log
 # `open` or `closed`; see guard.sh
 PANEL_PORT_FILE=/etc/landfall/panel-port
+# Addresses that reach the swarm's ports, one a line; see guard.sh
+# shellcheck disable=SC2034
+SWARM_PEERS_FILE=/etc/landfall/swarm-peers
 
 install_stage() {
   if [ -s "$STAGE_FILE" ]; then head -n 1 "$STAGE_FILE"; else echo none; fi

@@ -61,10 +61,24 @@ dokploy_state() {
   esac
 }
 
-docker_info=$(timeout 5 docker info --format '{{.ServerVersion}} {{.Swarm.LocalNodeState}}' 2>/dev/null || true)
+# Whether it was made ready to join a swarm.
+worker_state() (
+  UNIT=landfall-worker-install
+  STAGE_FILE=/var/lib/landfall/worker-install.stage
+  case $(install_unit) in
+    running) echo installing ;;
+    'done') echo installed ;;
+    failed) echo failed ;;
+    *) if [ "$(install_stage)" = none ]; then echo absent; else echo failed; fi ;;
+  esac
+)
+
+docker_info=$(timeout 5 docker info --format '{{.ServerVersion}} {{.Swarm.LocalNodeState}} {{.Swarm.NodeID}}' 2>/dev/null || true)
 docker_version=${docker_info%% *}
 swarm=inactive
-if [ "${docker_info##* }" = active ]; then swarm=active; fi
+case $docker_info in *' active' | *' active '*) swarm=active ;; esac
+swarm_node=
+if [ "$swarm" = active ]; then swarm_node=$(printf %s "${docker_info##* }" | tr -cd 'a-z0-9'); fi
 read -r uptime _ </proc/uptime
 client=${SSH_CONNECTION:-}
 login=absent
@@ -77,6 +91,9 @@ printf 'memory_mb=%s\n' "$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/mem
 printf 'disk_free_mb=%s\n' "$(df -Pm / | awk 'NR == 2 { print $4 }')"
 printf 'docker=%s\n' "${docker_version:-none}"
 printf 'swarm=%s\n' "$swarm"
+printf 'swarm_node=%s\n' "$swarm_node"
+printf 'swarm_peers=%s\n' "$(head -n 1 /run/landfall/swarm-peers 2>/dev/null | tr -cd '0-9. ' || true)"
+printf 'worker=%s\n' "$(worker_state)"
 cloud_init=$(cloud_init_state)
 printf 'cloud_init=%s\n' "$cloud_init"
 if [ "$cloud_init" = error ]; then printf 'cloud_init_error=%s\n' "$(encoded "$(cloud_init_error)")"; fi

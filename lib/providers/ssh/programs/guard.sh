@@ -1,6 +1,6 @@
-# What a stock server keeps shut by itself, over both families: the swarm's ports for everybody; the panel's for the neighbours of a
-# private network, which no cloud firewall filters, and for everybody once it has a name; the metadata service for containers. The raw
-# table comes before Docker's own rules and before DNAT, so a published port still has its own number there.
+# What a stock server keeps shut by itself, over both families: the swarm's ports for everybody but its members; the panel's for the
+# neighbours of a private network, which no cloud firewall filters, and for everybody once it has a name; the metadata service for
+# containers. The raw table comes before Docker's own rules and before DNAT, so a published port still has its own number there.
 GUARD=/usr/local/lib/landfall/guard
 GUARD_UNIT=/etc/systemd/system/landfall-guard.service
 
@@ -12,6 +12,8 @@ put_guard_up() {
 set -eu
 panel=open
 if [ -s /etc/landfall/panel-port ]; then panel=$(cat /etc/landfall/panel-port); fi
+peers=
+if [ -s /etc/landfall/swarm-peers ]; then peers=$(tr '\n' ' ' </etc/landfall/swarm-peers); fi
 public=$({
   ip -4 route show default
   ip -6 route show default
@@ -28,6 +30,17 @@ rules() {
   if [ "$panel" != closed ]; then
     for interface in $public; do echo "-A landfall-guard -i $interface -p tcp --dport 3000 -j RETURN"; done
   fi
+  if [ "$1" = iptables ] && [ -n "$peers" ]; then
+    # A member's address counts on the private network alone.
+    for interface in $public; do
+      echo "-A landfall-guard -i $interface -p tcp -m multiport --dports 2377,7946 -j DROP"
+      echo "-A landfall-guard -i $interface -p udp -m multiport --dports 4789,7946 -j DROP"
+    done
+    for peer in $peers; do
+      echo "-A landfall-guard -s $peer -p tcp -m multiport --dports 2377,7946 -j RETURN"
+      echo "-A landfall-guard -s $peer -p udp -m multiport --dports 4789,7946 -j RETURN"
+    done
+  fi
   echo '-A landfall-guard -p tcp -m multiport --dports 2377,3000,7946 -j DROP'
   echo '-A landfall-guard -p udp -m multiport --dports 4789,7946 -j DROP'
   echo COMMIT
@@ -39,6 +52,9 @@ for family in iptables ip6tables; do
   rules "$family" | "$family-restore" -w 30 --noflush
   "$family" -w 30 -t raw -C PREROUTING -j landfall-guard 2>/dev/null || "$family" -w 30 -t raw -A PREROUTING -j landfall-guard
 done
+# What is in force, for whoever asks.
+mkdir -p /run/landfall
+printf '%s\n' "$peers" >/run/landfall/swarm-peers
 END-OF-GUARD
   chmod 700 "$GUARD.new"
   mv -f "$GUARD.new" "$GUARD"

@@ -93,6 +93,26 @@ install_docker() {
   retry 30 2 docker_ready || stop 'Docker was installed, but does not answer.'
 }
 
+# What every server of a swarm has before it is in one.
+prepare_server() {
+  stage boot
+  if command -v cloud-init >/dev/null 2>&1; then
+    timeout 300 cloud-init status --wait >/dev/null 2>&1 || say 'cloud-init did not end well; going on.'
+  fi
+  stage host
+  guard_disk_and_swap
+  stage packages
+  need_packages ca-certificates curl iproute2
+  stage ssh
+  harden_sshd
+  stage updates
+  enable_security_updates
+  stage docker
+  install_docker
+  stage guard
+  put_guard_up || stop 'The machine did not put its guard up (systemctl status landfall-guard).'
+}
+
 start_swarm() {
   swarm_state=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.NodeAddr}} {{.Swarm.ControlAvailable}}')
   case $swarm_state in

@@ -162,22 +162,7 @@ DOKPLOY_IMAGE=${DOKPLOY_IMAGE:-dokploy/dokploy:v$VERSION}
 if [ -z "$VERSION" ] || [ -z "$ADVERTISE_ADDR" ] || [ -z "$POOL" ]; then stop 'The settings of this installation are incomplete.'; fi
 command -v apt-get >/dev/null 2>&1 || stop 'This is neither Debian nor Ubuntu; an image that brings Dokploy itself needs no installation.'
 
-stage boot
-if command -v cloud-init >/dev/null 2>&1; then
-  timeout 300 cloud-init status --wait >/dev/null 2>&1 || say 'cloud-init did not end well; going on.'
-fi
-stage host
-guard_disk_and_swap
-stage packages
-need_packages ca-certificates curl iproute2
-stage ssh
-harden_sshd
-stage updates
-enable_security_updates
-stage docker
-install_docker
-stage guard
-put_guard_up || stop 'The machine did not put its guard up (systemctl status landfall-guard).'
+prepare_server
 stage swarm
 start_swarm
 stage secrets

@@ -1,0 +1,82 @@
+/** Workers of a Dokploy server's swarm: from nothing, one more, one less, and none; what is refused. */
+
+import { afterAll, expect, test } from 'bun:test'
+import { closePlaces, mutationsIn, openPlace, type Place } from './run.ts'
+
+afterAll(closePlaces)
+
+const LIMIT = 120_000
+const estate = (count: number, more: Readonly<Record<string, unknown>> = {}) => ({
+  project: 'solo',
+  hetzner: { location: 'nbg1', image: 'debian-12' },
+  network: {},
+  dokploy: { admin_email: 'admin@example.com' },
+  servers: {
+    prod: { type: 'cx33', dokploy: true },
+    ...(count === 0 ? {} : { worker: { type: 'cx23', count, joins: 'prod', ...more } }),
+  },
+})
+
+interface Machine {
+  readonly name: string
+  readonly swarm?: {
+    readonly peers: readonly string[]
+    readonly nodes: readonly string[]
+    readonly isMember: boolean
+  }
+}
+const machinesOf = (place: Place) => (place.sandbox.world() as { machines: Machine[] }).machines
+const swarmOf = (place: Place, name: string) => machinesOf(place).find(each => each.name === name)?.swarm
+const nodesOf = (place: Place) => swarmOf(place, 'prod')?.nodes
+const namesOf = (place: Place) => place.sandbox.controls.hetzner.dump().servers.map(each => each.name)
+const privateOf = (place: Place, name: string) =>
+  place.sandbox.controls.hetzner.serversForMachines().find(each => each.name === name)?.privateIps[0] ?? ''
+
+test(
+  'a swarm grows by one, shrinks by one after it was drained, and ends',
+  async () => {
+    const place = await openPlace(estate(1))
+    const first = await place.run('setup --yes --json')
+    expect({ code: first.code, errors: first.errors() }).toEqual({ code: 0, errors: [] })
+    expect(nodesOf(place)).toEqual(['worker-1 active'])
+    // Each lets in the other, and nobody else does.
+    expect(swarmOf(place, 'prod')?.peers).toEqual([privateOf(place, 'worker-1')])
+    expect(swarmOf(place, 'worker-1')?.peers).toEqual([privateOf(place, 'prod')])
+
+    const second = await place.run('setup --yes --json')
+    expect({ code: second.code, writes: mutationsIn(second.requests), applied: second.summary().applied }).toEqual({
+      code: 0,
+      writes: [],
+      applied: 0,
+    })
+    const status = await place.run('status')
+    expect(status.output).toContain('worker-1 works for prod — 0 containers')
+
+    place.writeConfig(estate(2))
+    const plan = await place.run('setup --plan')
+    expect(plan.output).toContain('join worker-2 to the swarm of prod as a worker')
+    expect(plan.output.replace(/\s+/g, ' ')).toContain('open 2377, 7946 and 4789 of worker-2 to its swarm')
+    expect((await place.run('setup --yes --json')).code).toBe(0)
+    expect(nodesOf(place)).toEqual(['worker-1 active', 'worker-2 active'])
+    expect(swarmOf(place, 'worker-1')?.peers).toEqual([privateOf(place, 'prod'), privateOf(place, 'worker-2')])
+
+    place.writeConfig(estate(1))
+    const unsaid = await place.run('setup --yes')
+    expect({ code: unsaid.code, nodes: nodesOf(place) }).toEqual({ code: 3, nodes: ['worker-1 active', 'worker-2 active'] })
+    const address = privateOf(place, 'worker-2')
+    const shrunk = await place.run('setup --yes --confirm solo --json')
+    expect({ code: shrunk.code, errors: shrunk.errors() }).toEqual({ code: 0, errors: [] })
+    expect(shrunk.output).toContain('drain worker-2 and take it out of the swarm of prod')
+    expect(nodesOf(place)).toEqual(['worker-1 active'])
+    expect(namesOf(place)).toEqual(['prod', 'worker-1'])
+    for (const name of ['prod', 'worker-1']) expect(swarmOf(place, name)?.peers).not.toContain(address)
+
+    // The group is gone from the file: what carries its mark is drained and deleted all the same.
+    place.writeConfig(estate(0))
+    const ended = await place.run('provision apply --yes --confirm solo --json')
+    expect({ code: ended.code, errors: ended.errors() }).toEqual({ code: 0, errors: [] })
+    expect({ nodes: nodesOf(place), servers: namesOf(place) }).toEqual({ nodes: [], servers: ['prod'] })
+    for (const { output } of place.history) expect(output).not.toContain('SWMTKN')
+  },
+  LIMIT,
+)
