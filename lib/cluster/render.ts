@@ -1,6 +1,7 @@
 /** What stands in the files of a cluster's machine: Consul's, Nomad's and Caddy's configuration and units. Pure. */
 
 import { createHash } from 'node:crypto'
+import { basename, dirname } from 'node:path'
 import type { AppSpec } from '../estate/apps.ts'
 import type { ClusterSpec } from '../estate/cluster.ts'
 import { Secret } from '../secret.ts'
@@ -148,6 +149,8 @@ export function nomadFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSec
 
 /** Answered by each Caddy itself: what a load balancer asks. */
 export const CADDY_HEALTH_PATH = '/.landfall/health'
+/** While it exists on a machine, the answer is 503; the programs for machines know it by this name too. */
+export const LEAVING_FILE = '/run/landfall/leaving'
 
 const ROUTE = (app: AppSpec): readonly string[] => [
   '\treverse_proxy {',
@@ -194,8 +197,18 @@ export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Fil
     '}',
     '',
     'http:// {',
-    `\trespond ${CADDY_HEALTH_PATH} 200`,
-    '\trespond "There is no such site here." 404',
+    '\t@leaving {',
+    `\t\tpath ${CADDY_HEALTH_PATH}`,
+    '\t\tfile {',
+    `\t\t\troot ${dirname(LEAVING_FILE)}`,
+    `\t\t\ttry_files /${basename(LEAVING_FILE)}`,
+    '\t\t}',
+    '\t}',
+    '\troute {',
+    '\t\trespond @leaving 503',
+    `\t\trespond ${CADDY_HEALTH_PATH} 200`,
+    '\t\trespond "There is no such site here." 404',
+    '\t}',
     '}',
     ...[...bySite].flatMap(([site, routes]) => [
       '',

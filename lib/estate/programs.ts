@@ -87,16 +87,19 @@ export const PROGRAMS = {
   'preview-edge': { timeoutMs: 5 * 60_000 },
   /** NUMBER → the last lines of its deploy and of its containers */
   'preview-logs': { timeoutMs: 30_000 },
-  /** → addresses (ip@interface, with commas), and for each of consul, nomad, caddy: <part>_version (none when absent), <part>_state (systemd's
+  /** → addresses (ip@interface, with commas), leaving (yes|no: visitors are asked to go elsewhere), and for each of consul, nomad, caddy: <part>_version (none when absent), <part>_state (systemd's
    *    word), <part>_files (SHA-256 of configuration and unit, or none), <part>_certificate (base64 of PEM, or empty) */
   'cluster-facts': { timeoutMs: 20_000 },
   /** → `SECRETS <base64>`; exit 4 when there are none */
   'read-cluster-secrets': { timeoutMs: 20_000 },
   /** SECRETS → root-only file, prints `ok=1`; exit 5 when others are kept there */
   'write-cluster-secrets': { timeoutMs: 20_000 },
-  /** PART (consul|nomad|caddy), CONFIG, UNIT, VERSION, URL, SHA256 (empty: no matter), CA, CERT, KEY, JOIN (optional) → installs, writes and
-   *    (re)starts what differs; prints changed (words with spaces between). Exit 6 when the program cannot be had. */
+  /** PART (consul|nomad|caddy), CONFIG, UNIT, VERSION, URL, SHA256 (empty: no matter), CA, CERT, KEY, JOIN (optional), BLIND_S (seconds in which
+   *    visitors still come, 0: no matter) → installs, writes and (re)starts what differs, after the visitors have gone elsewhere; prints changed
+   *    (words with spaces between). Exit 6 when the program cannot be had. Only with PART=caddy the visitors come back by it. */
   'set-cluster-part': { timeoutMs: 10 * 60_000 },
+  /** VISITORS (come|leave), BLIND_S → `leave`: they are sent elsewhere, and Caddy has ended with the last of them; prints `ok=1` */
+  'set-cluster-visitors': { timeoutMs: 3 * 60_000 },
   /** PART (consul|nomad|caddy|docker), LINES → the end of its journal, as it is */
   'cluster-log': { timeoutMs: 20_000 },
 } satisfies Record<string, { timeoutMs: number }>

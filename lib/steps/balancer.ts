@@ -18,6 +18,13 @@ import type { EstateWorld } from './world.ts'
  */
 const health = { port: 80, path: CADDY_HEALTH_PATH, intervalS: 3, timeoutS: 1, retries: 2 } as const
 
+/** After this long no visitor comes any more to a server whose health check fails; a second for the vendor's own reckoning. */
+const BLIND_S = (health.intervalS + health.timeoutS) * health.retries + 1
+
+/** Seconds in which visitors still come to a server that asks them to go elsewhere; 0 where they have nowhere to go. */
+export const blindSecondsOf = ({ front, servers }: Pick<ClusterSpec, 'front' | 'servers'>): number =>
+  front === 'load_balancer' && servers.length > 1 ? BLIND_S : 0
+
 /** TLS ends in the servers' own Caddys: no key of a name lies at the vendor. */
 export const BALANCER_SERVICES: readonly BalancerService[] = [
   { protocol: 'http', listenPort: 80, targetPort: 80, health },

@@ -7,6 +7,7 @@ import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { ProgramSpec } from '../estate/cluster.ts'
+import { blindSecondsOf } from './balancer.ts'
 import { type ClusterDeps, certificateHashOf, type NodeState, type SharedCertificate, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { runProgram, targetOf } from './machine.ts'
@@ -132,6 +133,8 @@ const setNode = (live: Live, name: string, change: (node: OpenNode) => OpenNode)
   })
 
 const needsCertificate = (part: Part): boolean => part !== 'caddy'
+/** Caddy finds the apps through its machine's Consul; jobs and their visitors outlive a restart of Nomad. */
+const meetsVisitors = (part: Part): boolean => part !== 'nomad'
 
 export interface PartWish {
   readonly part: Part
@@ -152,7 +155,7 @@ const filesOf = (deps: ClusterDeps, part: Part, node: Node, secrets: ClusterSecr
 /** What of a part differs from the wanted, in words; empty when nothing does. Pure. */
 export function differences(
   part: Part,
-  have: OpenNode['parts'][Part],
+  { parts: { [part]: have }, leaving }: Pick<OpenNode, 'parts' | 'leaving'>,
   files: Files,
   program: ProgramSpec,
   shared?: Pick<SharedCertificate, 'certificate'>,
@@ -168,6 +171,7 @@ export function differences(
     ...(needsCertificate(part) && have.certificate === 'bad' ? ['its certificate'] : []),
     ...(shared && have.certificateHash !== certificateHashOf(shared.certificate) ? ['the certificate of its names'] : []),
     ...(have.running ? [] : ['start it']),
+    ...(part === 'caddy' && leaving ? ['let visitors come again'] : []),
   ]
 }
 
@@ -192,7 +196,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
       const nomad = world.get('nomad')
       const shared = part === 'caddy' && nomad.state === 'up' ? nomad.certificate : undefined
       if (part === 'caddy' && deps.cluster.certificateNames.length > 0 && !shared) return blocked('the certificate', later)
-      const different = differences(part, have, files, deps.cluster.programs[part], shared)
+      const different = differences(part, node, files, deps.cluster.programs[part], shared)
       if (different.length === 0) return done(`${part} ${have.version ?? ''}`.trim())
       return todo({
         kind: have.files === 'none' ? 'create' : 'change',
@@ -217,11 +221,13 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
               ...(issued ? { CA: secrets.caCertificate, CERT: issued.certificate, KEY: issued.key } : {}),
               ...(shared ? { CERT: shared.certificate, KEY: shared.privateKey } : {}),
               ...(part === 'consul' ? { JOIN: joinOf(deps, live) } : {}),
+              BLIND_S: String(meetsVisitors(part) ? blindSecondsOf(deps.cluster) : 0),
             },
             signal,
           )
           setNode(live, name, open => ({
             ...open,
+            ...(part === 'caddy' ? { leaving: false } : {}),
             parts: {
               ...open.parts,
               [part]: {
@@ -237,6 +243,8 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
           // What the program found or fetched where the file names no version is read again at the end.
           if (version === '' && have.version === undefined) live.touch('clusterNodes')
           await wish.settle(live, signal)
+          if (part === 'consul' && node.parts.caddy.running)
+            await runProgram(deps, targetFor(deps, live, name), 'set-cluster-visitors', { VISITORS: 'come' })
         },
       })
     },

@@ -1,12 +1,13 @@
-/** A machine of the cluster gives its place to a new one: its work moves, it goes, and the others stop counting on it. */
+/** A machine of the cluster gives its place to a new one: its visitors and its work move, it goes, and the others stop counting on it. */
 
 import { blocked, done, refused, todo } from '../engine/step.ts'
 import { LandfallError } from '../errors.ts'
 import type { Consul, Nomad } from '../providers/ports/cluster.ts'
-import { waitFor } from './cluster-node.ts'
+import { blindSecondsOf } from './balancer.ts'
+import { openNode, waitFor } from './cluster-node.ts'
 import { type ClusterDeps, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
-import { targetOf } from './machine.ts'
+import { runProgram, targetOf } from './machine.ts'
 import { findServer } from './server.ts'
 
 const DRAIN_DEADLINE_MS = 5 * 60_000
@@ -46,9 +47,11 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
         )
       const nomad = world.get('nomad')
       const node = nomad.state === 'up' ? nomad.nodes.find(each => each.name === name && each.status === 'ready') : undefined
+      const target = targetOf(deps.estate.name, old)
+      const serves = openNode(world, name)?.parts.caddy.running === true
       return todo({
         kind: 'destroy',
-        summary: `${node ? `move the jobs away from ${name}, then ` : ''}delete server ${name}, which is made anew`,
+        summary: `${node ? `move visitors and jobs away from ${name}, then ` : ''}delete server ${name}, which is made anew`,
         details: [node ? 'it is alive' : 'it does not answer'],
         async apply({ world: live, signal, log }) {
           const tokens = secretsOf(live.get('clusterNodes'))
@@ -62,6 +65,13 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
           const api = host && {
             consul: await deps.consulOn(host, tokens?.consulManagement),
             nomad: await deps.nomadOn(host, tokens?.nomadManagement),
+          }
+          // A visitor that still comes is served: there are jobs until nobody comes.
+          if (serves && target) {
+            log('its visitors are moving')
+            const BLIND_S = String(blindSecondsOf(cluster))
+            await runProgram(deps, target, 'set-cluster-visitors', { VISITORS: 'leave', BLIND_S }, signal)
+            live.touch('clusterNodes')
           }
           if (api && node) {
             log('its jobs are moving')

@@ -54,6 +54,8 @@ export type NodeState =
       readonly state: 'open'
       readonly privateIp: string
       readonly interface: string
+      /** Visitors are asked to go elsewhere. */
+      readonly leaving: boolean
       /** Only servers keep them. */
       readonly secrets?: ClusterSecrets
       readonly parts: Readonly<Record<Part, PartState>>
@@ -151,6 +153,7 @@ export async function readNode(
     state: 'open',
     privateIp: address,
     interface: device,
+    leaving: values.leaving === 'yes',
     ...(secrets ? { secrets } : {}),
     parts: { consul: part('consul'), nomad: part('nomad'), caddy: part('caddy') },
   }

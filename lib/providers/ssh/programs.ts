@@ -8,6 +8,7 @@ import type { Program } from '../ports/machine.ts'
 import appHistoryText from './programs/app-history.sh' with { type: 'text' }
 import appImageText from './programs/app-image.sh' with { type: 'text' }
 import appendHistoryText from './programs/append-app-history.sh' with { type: 'text' }
+import clusterText from './programs/cluster.sh' with { type: 'text' }
 import clusterFactsText from './programs/cluster-facts.sh' with { type: 'text' }
 import clusterLogText from './programs/cluster-log.sh' with { type: 'text' }
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
@@ -41,6 +42,7 @@ import serviceText from './programs/service.sh' with { type: 'text' }
 import serviceFactsText from './programs/service-facts.sh' with { type: 'text' }
 import serviceLogsText from './programs/service-logs.sh' with { type: 'text' }
 import setClusterPartText from './programs/set-cluster-part.sh' with { type: 'text' }
+import setClusterVisitorsText from './programs/set-cluster-visitors.sh' with { type: 'text' }
 import setPanelPortText from './programs/set-panel-port.sh' with { type: 'text' }
 import setSwarmNodeText from './programs/set-swarm-node.sh' with { type: 'text' }
 import setSwarmPeersText from './programs/set-swarm-peers.sh' with { type: 'text' }
@@ -168,14 +170,15 @@ const PARTS = {
   'preview-down': { accepts: ['NUMBER'], effect: 'write', text: previewText + previewDownText },
   'preview-edge': { accepts: ['CERTIFICATE', 'KEY', 'CADDYFILE', 'IMAGE'], effect: 'write', text: previewText + previewEdgeText },
   'preview-logs': { accepts: ['NUMBER'], effect: 'read', text: previewText + previewLogsText },
-  'cluster-facts': { accepts: [], effect: 'read', text: clusterFactsText },
+  'cluster-facts': { accepts: [], effect: 'read', text: clusterText + clusterFactsText },
   'read-cluster-secrets': { accepts: [], effect: 'read', text: readClusterSecretsText },
   'write-cluster-secrets': { accepts: ['SECRETS'], effect: 'write', text: writeClusterSecretsText },
   'set-cluster-part': {
-    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN'],
+    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'BLIND_S'],
     effect: 'write',
-    text: setClusterPartText,
+    text: clusterText + setClusterPartText,
   },
+  'set-cluster-visitors': { accepts: ['VISITORS', 'BLIND_S'], effect: 'write', text: clusterText + setClusterVisitorsText },
   'cluster-log': { accepts: ['PART', 'LINES'], effect: 'read', text: clusterLogText },
 } satisfies Record<ProgramName, Part>
 
@@ -230,6 +233,7 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'read-cluster-secrets': program('read-cluster-secrets'),
   'write-cluster-secrets': program('write-cluster-secrets'),
   'set-cluster-part': program('set-cluster-part'),
+  'set-cluster-visitors': program('set-cluster-visitors'),
   'cluster-log': program('cluster-log'),
 }
 

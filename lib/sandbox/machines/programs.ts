@@ -196,9 +196,10 @@ const EMULATIONS = {
   'read-cluster-secrets': { accepts: [], run: () => ({ exitCode: 4 }) },
   'write-cluster-secrets': { accepts: ['SECRETS'], run: () => noCluster },
   'set-cluster-part': {
-    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN'],
+    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'BLIND_S'],
     run: () => noCluster,
   },
+  'set-cluster-visitors': { accepts: ['VISITORS', 'BLIND_S'], run: () => noCluster },
   'cluster-log': { accepts: ['PART', 'LINES'], run: () => noCluster },
 } satisfies Record<ProgramName, Emulation>
 

@@ -150,6 +150,46 @@ describe('a cluster of three', () => {
   )
 
   test(
+    'restarts all of its programs, one machine after another, without failing a visitor',
+    async () => {
+      // Changed by hand, they are put back, which takes a restart each.
+      for (const node of NODES) {
+        await rig.inside(node, 'echo >>/etc/consul.d/consul.json; echo >>/etc/nomad.d/nomad.json')
+        await rig.inside(node, 'echo "# changed" >>/etc/systemd/system/caddy.service')
+      }
+      const visitors = await rig.visitors()
+      const { applied, durationMs } = await succeed('cluster', 'apply', '--yes')
+      const report = await visitors.stop()
+      say(`nine programs restarted: ${JSON.stringify(report)}, ${Math.round(Number(durationMs) / 1000)} s`)
+      expect(applied).toBe(NODES.length * 3)
+      expect({ failed: report.failed, reasons: report.reasons }).toEqual({ failed: 0, reasons: {} })
+      // Each was out for its Consul's restart and for its Caddy's.
+      expect(Object.values(report.takenOut)).toEqual(NODES.map(() => 2))
+      await expectNothingToDo()
+    },
+    STEP_MS,
+  )
+
+  test(
+    'replaces a machine that is alive without failing a visitor',
+    async () => {
+      const before = await rig.inside('node-3', 'cat /etc/machine-id')
+      const visitors = await rig.visitors()
+      const replacing = rig.script('cluster', 'replace', 'node-3', '--yes', '--confirm', 'node-3')
+      const { code, lines } = await replacing
+      const report = await visitors.stop()
+      expect({ code, errors: errorsOf(lines) }).toEqual({ code: 0, errors: [] })
+      say(`replaced alive: ${JSON.stringify(report)}, ${Math.round(Number(summaryOf(lines)?.durationMs) / 1000)} s`)
+      expect({ failed: report.failed, reasons: report.reasons }).toEqual({ failed: 0, reasons: {} })
+      expect(await rig.inside('node-3', 'cat /etc/machine-id')).not.toBe(before)
+      await rig.loadApp('node-3')
+      await expectNothingToDo()
+      await expectSecure('version 2')
+    },
+    STEP_MS,
+  )
+
+  test(
     'loses a machine, and gets a new one in its place',
     async () => {
       const visitors = await rig.visitors()

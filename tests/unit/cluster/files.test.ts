@@ -115,6 +115,9 @@ describe('the configuration', () => {
     expect(behind).toContain('\nwww.example.com {\n\ttls /etc/caddy/tls/cert.pem /etc/caddy/tls/key.pem\n')
     expect(alone).not.toContain('\ttls ')
     for (const text of [alone, behind]) {
+      // While the file is there, the load balancer is told to send visitors elsewhere.
+      expect(text).toContain('\t\t\troot /run/landfall\n\t\t\ttry_files /leaving\n')
+      expect(text.indexOf('respond @leaving 503')).toBeLessThan(text.indexOf('respond /.landfall/health 200'))
       expect(text).toContain('name web.service.consul')
       expect(text).toContain('\nhttp://www.example.com {\n\tredir https://{host}{uri} 308\n}')
       expect(text).toContain('handle /api/* {')

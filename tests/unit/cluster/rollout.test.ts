@@ -33,6 +33,7 @@ const node: NodeState = {
   state: 'open',
   privateIp: '172.16.0.2',
   interface: 'enp7s0',
+  leaving: false,
   secrets,
   parts: { consul: part, nomad: part, caddy: part },
 }

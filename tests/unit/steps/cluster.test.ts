@@ -68,6 +68,7 @@ const asWanted = (cluster: ClusterSpec, name: string, at: number): Open => {
     state: 'open',
     privateIp: node.privateIp,
     interface: node.interface,
+    leaving: false,
     ...(role === 'server' ? { secrets } : {}),
     parts: { consul: part('consul'), nomad: part('nomad'), caddy: part('caddy') },
   }
@@ -129,6 +130,7 @@ test('a worker that is added is set up, and nothing else is touched', () => {
     state: 'open',
     privateIp: '172.16.0.6',
     interface: 'enp7s0',
+    leaving: false,
     parts: { consul: BARE, nomad: BARE, caddy: BARE },
   }
   const plan = planOf(estate, worldOf(specOf(estate), { 'extra-2': bare }))
@@ -155,6 +157,15 @@ test('a drifted setting and a newer program go round one machine after another',
   const needs = (id: string) => plan.entries.find(({ step }) => step.id === id)?.step.needs
   expect(needs('nomad node-2')).toContain('nomad node-1')
   expect(needs('nomad node-3')).toContain('nomad node-2')
+})
+
+test('a machine whose visitors were sent elsewhere, by a run that did not end, gets them back', () => {
+  const estate = estateOf(1)
+  const world = worldOf(specOf(estate))
+  const left = { ...pick(world, 'node-2'), leaving: true }
+  expect(changesOf(planOf(estate, { ...world, clusterNodes: { ...world.clusterNodes, 'node-2': left } }))).toEqual([
+    'change caddy on node-2 (let visitors come again)',
+  ])
 })
 
 test('servers with the secrets of two clusters are not joined', () => {

@@ -22,6 +22,7 @@ part() {
 }
 
 printf 'addresses=%s\n' "$(ip -o -4 address show | awk '{ split($4, address, "/"); printf "%s%s@%s", sep, address[1], $2; sep = "," }')"
+if [ -e "$LEAVING" ]; then echo leaving=yes; else echo leaving=no; fi
 part consul /etc/consul.d/consul.json
 part nomad /etc/nomad.d/nomad.json
 part caddy /etc/caddy/Caddyfile

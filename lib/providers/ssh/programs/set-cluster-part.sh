@@ -111,7 +111,12 @@ if [ "$state" != active ] && [ "$state" != activating ]; then
   changed="$changed started"
 elif [ "$PART" = caddy ] && [ -n "$changed" ] && ! echo "$changed" | grep -q -e program -e service; then
   systemctl reload caddy.service || fail "Caddy did not take its new configuration: $(journalctl -u caddy -n 1 -o cat --no-pager)"
+elif [ "$PART" = caddy ] && [ -n "$changed" ]; then
+  leave "$BLIND_S"
+  systemctl restart caddy.service || fail "Caddy did not start again: $(journalctl -u caddy -n 1 -o cat --no-pager)"
 elif [ -n "$changed" ]; then
+  leave "$BLIND_S"
   systemctl restart --no-block "$PART.service"
 fi
+if [ "$PART" = caddy ]; then rm -f "$LEAVING"; fi
 echo "changed=${changed# }"

@@ -1,0 +1,13 @@
+# While this file exists, Caddy's answer to a health check is that visitors shall go elsewhere. It does not outlive a reboot.
+LEAVING=/run/landfall/leaving
+
+# leave SECONDS: visitors go elsewhere; nothing when none are there, or when they have nowhere to go (0)
+leave() {
+  if [ "$1" -eq 0 ] || ! systemctl is-active -q caddy.service; then return 0; fi
+  mkdir -p "${LEAVING%/*}"
+  chmod 755 "${LEAVING%/*}"
+  : >"$LEAVING"
+  chmod 644 "$LEAVING"
+  sleep "$1"
+}
+

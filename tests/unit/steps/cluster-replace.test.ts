@@ -1,0 +1,119 @@
+/** A machine's way out of the cluster: nobody is sent to it any more before its jobs move, and both before it is deleted. */
+
+import { expect, test } from 'bun:test'
+import { type Readers, World } from '../../../lib/engine/world.ts'
+import type { Consul, Nomad } from '../../../lib/providers/ports/cluster.ts'
+import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
+import { replaceStep } from '../../../lib/steps/cluster-replace.ts'
+import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
+import type { EstateWorld } from '../../../lib/steps/world.ts'
+import { load } from '../estate/configs.ts'
+import { deps as base, server } from './worlds.ts'
+
+const estate = load({
+  project: 'nextnode',
+  dns: { domain: 'example.com' },
+  hetzner: { location: 'nbg1', image: 'debian-12' },
+  network: {},
+  placement_groups: ['nodes'],
+  servers: { node: { type: 'cx33', count: 3, placement_group: 'nodes' } },
+  cluster: { servers: 'node' },
+})
+const NODES = ['node-1', 'node-2', 'node-3'] as const
+
+/** Replaces node-2 of three, and tells what was done to the world, in order. */
+async function replaced(isAlive: boolean): Promise<{ did: string[]; summary: string }> {
+  const did: string[] = []
+  if (!estate.cluster) throw new Error('the test config has no cluster')
+  const nomad = {
+    drainNode: async (id: string) => void did.push(`drain ${id}`),
+    listAllocationsOn: async () => [],
+    forgetMember: async (name: string) => void did.push(`nomad forgets ${name}`),
+  } as unknown as Nomad
+  const consul = {
+    listMembers: async () => [],
+    forgetMember: async (name: string) => void did.push(`consul forgets ${name}`),
+  } as unknown as Consul
+  const deps: ClusterDeps = {
+    ...base,
+    estate,
+    cluster: estate.cluster,
+    programs: PROGRAM_TEXTS,
+    clock: { nowMs: () => 0, monotonicMs: () => 0, sleep: async () => undefined },
+    cloud: { deleteServer: async (id: string) => void did.push(`delete ${id}`) } as unknown as ClusterDeps['cloud'],
+    machines: {
+      async run(target: { name: string }, program: { name: string }, values: Readonly<Record<string, string>>) {
+        did.push(`${program.name} on ${target.name}: ${values.VISITORS} ${values.BLIND_S}`)
+        return { exitCode: 0, stdout: 'ok=1', stderr: '' }
+      },
+    } as unknown as ClusterDeps['machines'],
+    consulOn: async () => consul,
+    nomadOn: async () => nomad,
+  }
+  const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
+  const open: NodeState = {
+    state: 'open',
+    privateIp: '172.16.0.2',
+    interface: 'enp7s0',
+    leaving: false,
+    parts: { consul: part, nomad: part, caddy: part },
+  }
+  const isThere = (name: string) => isAlive || name !== 'node-2'
+  const slices: Partial<EstateWorld> = {
+    servers: NODES.map(name => server(name, { id: name })),
+    clusterNodes: Object.fromEntries(
+      NODES.map(name => [name, isThere(name) ? open : { state: 'closed', why: 'no answer' }] as const),
+    ),
+    consul: {
+      state: 'up',
+      leader: true,
+      members: NODES.map(name => ({ name, state: isThere(name) ? 'alive' : 'failed' })),
+      policies: [],
+      tokens: [],
+    },
+    nomad: {
+      state: 'up',
+      leader: true,
+      token: 'known',
+      nodes: NODES.map(name => ({
+        id: `id of ${name}`,
+        name,
+        status: isThere(name) ? 'ready' : 'down',
+        eligible: true,
+        draining: false,
+        version: '1.0.0',
+      })),
+      jobs: {},
+      variables: {},
+    },
+  }
+  const readers = new Proxy({}, { get: (_, name) => async () => Reflect.get(slices, name) }) as Readers<EstateWorld>
+  const world = new World<EstateWorld>(readers)
+  await world.look(['servers', 'clusterNodes', 'consul', 'nomad'])
+  const finding = replaceStep(deps, 'node-2', 'node-2').look(world)
+  if (finding.state !== 'todo') throw new Error(`nothing to do: ${JSON.stringify(finding)}`)
+  const [change] = finding.changes
+  await change?.apply({ world, signal: new AbortController().signal, log: () => undefined })
+  return { did, summary: change?.summary ?? '' }
+}
+
+test('one that is alive: its visitors, its jobs, then the machine', async () => {
+  expect(await replaced(true)).toEqual({
+    summary: 'move visitors and jobs away from node-2, then delete server node-2, which is made anew',
+    did: [
+      // Two failed checks of 3 s and 1 s each, and a second more.
+      'set-cluster-visitors on node-2: leave 9',
+      'drain id of node-2',
+      'delete node-2',
+      'consul forgets node-2',
+      'nomad forgets node-2',
+    ],
+  })
+})
+
+test('one that does not answer: nobody asks it for anything', async () => {
+  expect(await replaced(false)).toEqual({
+    summary: 'delete server node-2, which is made anew',
+    did: ['delete node-2', 'consul forgets node-2', 'nomad forgets node-2'],
+  })
+})
