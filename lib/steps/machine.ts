@@ -232,15 +232,30 @@ async function connectAndTrust(
   if (!server || !target) throw new LandfallError('not_found', `${spec.name} has no address or no recorded host key.`)
   const next = targetOf(deps.estate.name, server, LABEL_KEYS.nextHostKey)
   log(`waiting for SSH on ${target.address}`)
-  if (next && (await deps.machines.look(next)).state === 'ready') target = next
-  else await deps.machines.waitReady(target, BOOT_TIMEOUT_MS, signal)
-
+  target = await waitForOneOf(deps, target, next, signal)
   if (target === next || server.labels[LABEL_KEYS.trust] !== 'pinned')
-    target = await replaceHostKey(deps, server, target, live, log)
+    target = await replaceHostKey(deps, server, target, live, signal, log)
 
   const facts = await waitFirstBoot(deps, target, signal, log)
   for (const line of complaints(facts)) log(line)
   live.update('machines', all => ({ ...all, [spec.name]: { state: 'ready', trust: 'pinned', facts } }))
+}
+
+/** Waits for the machine under the first key, or the second where it shows that one. @throws as `Machines.waitReady` */
+async function waitForOneOf(
+  { machines }: Pick<Deps, 'machines'>,
+  first: Target,
+  second: Target | undefined,
+  signal: AbortSignal,
+): Promise<Target> {
+  try {
+    await machines.waitReady(first, BOOT_TIMEOUT_MS, signal)
+    return first
+  } catch (error) {
+    if (!second || !hasCode(error, 'host_key')) throw error
+    await machines.waitReady(second, BOOT_TIMEOUT_MS, signal)
+    return second
+  }
 }
 
 /** Records the new key before the machine uses it, so that a kill at any point leaves a key that some label names. */
@@ -249,6 +264,7 @@ async function replaceHostKey(
   server: Server,
   target: Target,
   live: LiveWorld,
+  signal: AbortSignal,
   log: (line: string) => void,
 ): Promise<Target> {
   const setLabels = async (labels: Labels) => {
@@ -259,9 +275,17 @@ async function replaceHostKey(
   const fresh = await deps.machines.generateKey()
   const labels: Record<string, string> = { ...server.labels, [LABEL_KEYS.hostKey]: encodeHostKey(target.hostKey) }
   await setLabels({ ...labels, [LABEL_KEYS.nextHostKey]: encodeHostKey(fresh.publicKey) })
-  await runProgram(deps, target, 'rotate-host-key', { PRIVATE: fresh.privateKey, PUBLIC: fresh.publicKey })
-  await deps.machines.disconnect(target)
   const pinned: Target = { ...target, hostKey: fresh.publicKey }
+  const rotate = () => runProgram(deps, target, 'rotate-host-key', { PRIVATE: fresh.privateKey, PUBLIC: fresh.publicKey })
+  try {
+    await rotate()
+  } catch (error) {
+    if (!hasCode(error, 'network', 'timeout')) throw error
+    log('there was no answer: looking which of the two keys it has')
+    await deps.machines.disconnect(target)
+    if ((await waitForOneOf(deps, target, pinned, signal)) === target) await rotate()
+  }
+  await deps.machines.disconnect(target)
   const { [LABEL_KEYS.nextHostKey]: _, ...rest } = labels
   await setLabels({ ...rest, [LABEL_KEYS.hostKey]: encodeHostKey(fresh.publicKey), [LABEL_KEYS.trust]: 'pinned' })
   return pinned
