@@ -1,6 +1,7 @@
 /**
  * A Docker Engine of the tests' own, in a network namespace of its own, with two versions of Compose and images that were made
- * here: it neither finds nor touches another daemon's containers, bridges or firewall rules. Needs root, dockerd and debootstrap.
+ * here: it neither finds nor touches another daemon's containers, bridges or firewall rules. A start
+ * sweeps what killed tests left of theirs. Needs root, dockerd and debootstrap.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -18,6 +19,7 @@ import {
 } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isAlive, ownerLives, ownerOf } from '../../lib/sandbox/containers/owners.ts'
 
 export interface Run {
   readonly code: number
@@ -58,10 +60,39 @@ export function must(words: readonly string[], options: Parameters<typeof run>[1
   return result.stdout
 }
 
+/** Of the namespace and the folder of an engine; what follows is its name and the process that it belongs to. */
+const PREFIX = 'lf-docker-'
+const STOP_TIMEOUT_MS = 30_000
+
+/** Engines whose tests were killed: their containers end with them, and their namespaces and folders go. */
+export async function sweepDead(): Promise<void> {
+  const names = ['/run/netns', tmpdir()].flatMap(folder => (existsSync(folder) ? readdirSync(folder) : []))
+  const dead = new Set(names.filter(name => name.startsWith(PREFIX) && !ownerLives(name.split('-').slice(-2).join('-'))))
+  for (const name of dead) {
+    const [directory, namespace] = [join(tmpdir(), name), `/run/netns/${name}`]
+    const pidFile = join(directory, 'pid')
+    const pid = existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : 0
+    if (pid > 0 && isAlive(pid, 'dockerd')) {
+      process.kill(pid, 'SIGTERM')
+      for (const deadlineMs = performance.now() + STOP_TIMEOUT_MS; isAlive(pid, 'dockerd') && performance.now() < deadlineMs; )
+        await Bun.sleep(50)
+    }
+    if (existsSync(namespace)) {
+      const left = must(['ip', 'netns', 'pids', name]).split('\n').filter(Boolean)
+      if (left.length > 0) run(['kill', '-9', ...left])
+      must(['ip', 'netns', 'delete', name])
+    }
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
 /** `subnet` is a /16 that nothing else here uses: "172.26". */
 export async function startDocker({ name, subnet }: { readonly name: string; readonly subnet: string }): Promise<TestDocker> {
-  const directory = mkdtempSync(join(tmpdir(), `landfall-${name}-`))
-  const namespace = `lf-${name}-${process.pid}`
+  await sweepDead()
+  const owner = ownerOf(process.pid)
+  const directory = join(tmpdir(), `${PREFIX}${name}-${owner}`)
+  mkdirSync(directory, { mode: 0o700 })
+  const namespace = `${PREFIX}${name}-${owner}`
   must(['ip', 'netns', 'add', namespace])
   const inside = ['nsenter', `--net=/run/netns/${namespace}`]
   must([...inside, 'ip', 'link', 'set', 'lo', 'up'])
