@@ -194,7 +194,7 @@ export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
       if (machine?.state === 'impostor')
         return refused(
           `${spec.name} answers with an SSH host key that is not the pinned one (${machine.why}).`,
-          'If you reinstalled it yourself, rebuild it with Landfall; otherwise somebody may be in between: nothing was sent.',
+          'If you reinstalled it yourself, rebuild it with Landfall: bun scripts/provision.ts rebuild --plan; otherwise somebody may be in between: nothing was sent.',
         )
       if (machine?.state === 'key_refused')
         return refused(

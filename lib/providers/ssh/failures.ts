@@ -32,7 +32,7 @@ export function connectionError(kind: ConnectionFailure, target: Target, offered
         'host_key',
         `Whoever answers as ${where} does not have the host key that was pinned; nothing was sent.`,
         {
-          hint: 'If you rebuilt this server by hand, rebuild it with Landfall, which pins the new key; if not, somebody is in between.',
+          hint: 'If you rebuilt this server by hand, rebuild it with Landfall, which pins the new key: bun scripts/provision.ts rebuild --plan; if not, somebody is in between.',
           cause,
         },
       )

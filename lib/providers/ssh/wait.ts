@@ -72,7 +72,7 @@ export async function askPatiently<T>(
 
 const impostor = (why: string) =>
   new LandfallError('host_key', why, {
-    hint: 'If this server was rebuilt by hand, rebuild it with Landfall, which pins its new key; if not, somebody is in between.',
+    hint: 'If you rebuilt this server by hand, rebuild it with Landfall, which pins the new key: bun scripts/provision.ts rebuild --plan; if not, somebody is in between.',
   })
 
 const refused = (why: string) =>
