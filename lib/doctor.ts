@@ -12,6 +12,7 @@ import type { FirewallRule } from './providers/ports/cloud.ts'
 import type { Opened, Session } from './script.ts'
 import { chooseImage } from './steps/image.ts'
 import { NEVER_OPEN } from './steps/outside.ts'
+import { judgeSwarms } from './swarm-check.ts'
 import { wrap } from './ui/wrap.ts'
 
 export interface Diagnosis {
@@ -129,6 +130,7 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
   const types = once(() => deps.cloud.listServerTypes())
   const servers = once(() => deps.cloud.listServers())
   const images = once(() => deps.cloud.listImages())
+  const get = (async (slice: 'servers') => readers[slice](get)) as Parameters<typeof readers.machines>[0]
   const missing = async () => {
     const have = await servers()
     return estate.servers.filter(spec => !have.some(server => server.name === spec.name))
@@ -213,7 +215,6 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
     {
       name: 'machines',
       run: async () => {
-        const get = (async (slice: 'servers') => readers[slice](get)) as Parameters<typeof readers.machines>[0]
         const machines = Object.entries(await readers.machines(get))
         const troubled = machines.flatMap(([name, state]) =>
           state.state === 'ready' || state.state === 'unpinned' ? [] : [`${name}: ${state.why}`],
@@ -227,6 +228,14 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
         return ok(machines.length > 0 ? `${machines.length} answer with their pinned keys` : 'none yet')
       },
     },
+    ...(estate.servers.some(spec => spec.dokploy)
+      ? [
+          {
+            name: 'swarms',
+            run: async () => judgeSwarms(estate, await readers.swarms(get)),
+          },
+        ]
+      : []),
   ]
 }
 

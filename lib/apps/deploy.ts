@@ -83,6 +83,9 @@ export function setUpOf(service: Service): string {
   return new Bun.CryptoHasher('sha256').update(JSON.stringify([service.source, env, own])).digest('hex')
 }
 
+const runningTasks = async (api: DeployContext['api'], appName: string): Promise<string[]> =>
+  (await api.listTasks(appName)).flatMap(task => (task.wanted === 'running' ? [task.id] : []))
+
 /** What runs now, so that it can be had again. Undefined when nothing does. */
 export async function releaseNow(
   context: Pick<DeployContext, 'api' | 'clock' | 'who'>,
@@ -91,8 +94,10 @@ export async function releaseNow(
 ): Promise<Release | undefined> {
   const { api } = context
   const kind = service.kind === 'application' ? 'application' : service.type === 'stack' ? 'stack' : 'compose'
-  const containers = await api.listContainers(service.appName, kind)
-  const reports = (await Promise.all(containers.map(each => api.inspectContainer(each.id)))).filter(each => each.running)
+  const here = (await api.listContainers(service.appName, kind)).map(each => each.id)
+  // Containers on a swarm's workers are not in the panel's own Docker; their tasks are.
+  const anywhere = here.length > 0 || kind !== 'application' ? here : await runningTasks(api, service.appName)
+  const reports = (await Promise.all(anywhere.map(id => api.inspectContainer(id)))).filter(each => each.running)
   const [first] = reports
   if (!first) return undefined
   const file = service.kind === 'compose' ? await fileOf(api, service) : undefined

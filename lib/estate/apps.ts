@@ -91,6 +91,8 @@ export interface AppSpec extends Place {
   readonly volumes: readonly { readonly name: string; readonly path: string }[]
   readonly deployOn: 'push' | 'command'
   readonly registry?: string
+  /** It is built on a server with workers, who run it too: they pull it from its registry. */
+  readonly isShared: boolean
   readonly postDeploy: PostDeploy
 }
 

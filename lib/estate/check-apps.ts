@@ -3,7 +3,7 @@
 import type { Say } from './check.ts'
 import { isInCluster } from './cluster.ts'
 import { projectOf } from './derive.ts'
-import { type AppConfig, DEFAULT_PORT, dokployGroupsOf, platformOf, serverNamed } from './derive-apps.ts'
+import { type AppConfig, DEFAULT_PORT, dokployGroupsOf, isShared, platformOf, serverNamed } from './derive-apps.ts'
 import type { Path } from './json.ts'
 import type { Config } from './schema.ts'
 import { didYouMean, listed, quoted } from './words.ts'
@@ -210,6 +210,13 @@ export const checkApps = (config: Config, say: Say): void => {
     checkRunning(path, app, say)
     checkPostDeploy(path, app, say)
     checkName([...path, 'registry'], app.registry, 'registries', config.registries, say)
+    if (app.registry === undefined && isShared(config, app))
+      say(
+        [...path, 'registry'],
+        `is missing: ${name} is built on ${serverNamed(config, app.server)}, and the workers of its swarm run only what they can pull`,
+        [...path, 'registry'],
+        [...path, 'source'],
+      )
     if (app.port === undefined && app.compose === undefined && app.build?.type === 'static')
       say([...path, 'port'], `is missing: a static site listens on 80, not on ${DEFAULT_PORT}`, [...path, 'port'])
   }

@@ -168,9 +168,17 @@ export const appFrom = (config: Config, name: string, app: AppConfig): AppSpec =
     volumes: Object.entries(app.volumes ?? {}).map(([volume, path]) => ({ name: volume, path })),
     deployOn: app.deploy_on ?? (repositoryFrom(app) ? 'push' : 'command'),
     ...(app.registry === undefined ? {} : { registry: app.registry }),
+    isShared: isShared(config, app),
     postDeploy: postDeployFrom(app),
   }
 }
+
+/** Whether workers run what is built here. A stack of Compose and what has a volume stay on the server itself. */
+export const isShared = (config: Config, app: AppConfig): boolean =>
+  app.compose === undefined &&
+  app.source?.image === undefined &&
+  Object.keys(app.volumes ?? {}).length === 0 &&
+  serverGroupsOf(config).some(group => group.joins !== undefined && group.joins === serverNamed(config, app.server))
 
 const targetFrom = (notification: NotificationConfig): NotificationTarget => {
   const urlVariable = notification.url_env ?? ''

@@ -183,7 +183,12 @@ const app = section({
     'push for a repository, command else',
     'push: every push deploys, through a webhook; command: only deploy.ts does, by hand or in CI.',
   ),
-  registry: key(word, 'name', 'none', 'Registry that keeps former versions for rollbacks.'),
+  registry: key(
+    word,
+    'name',
+    'none',
+    'Registry that keeps former versions for rollbacks, and that workers pull from: needed where a server with workers builds it.',
+  ),
   post_deploy: key(postDeploy, 'group', 'none', 'What happens after each deploy.'),
 })
 

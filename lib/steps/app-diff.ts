@@ -85,6 +85,7 @@ export function desiredSettings(app: AppSpec, view: AppsView): ApplicationSettin
     update: 'start_first_rollback',
     autoDeploy: app.deployOn === 'push',
     ...(registry ? { rollbackRegistryId: registry.id } : {}),
+    ...(registry && app.isShared ? { registryId: registry.id } : {}),
   }
 }
 
@@ -116,7 +117,10 @@ export const buildDiff = (before: Build, after: Build): string[] => {
 }
 
 export const settingsDiff = (before: ApplicationSettings, after: ApplicationSettings): string[] =>
-  fieldDiff(before, after, ['replicas', 'memoryBytes', 'health', 'update', 'autoDeploy', 'rollbackRegistryId'])
+  fieldDiff(before, after, [
+    ...(['replicas', 'memoryBytes', 'health', 'update', 'autoDeploy', 'rollbackRegistryId'] as const),
+    ...(after.registryId === undefined ? [] : (['registryId'] as const)),
+  ])
 
 /** By name only: what is new, what changes, what goes. */
 export function envDiff(before: EnvSet, after: EnvSet): string[] {

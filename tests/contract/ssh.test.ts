@@ -13,7 +13,7 @@ import type { ProviderContext, Route } from '../../lib/providers/context.ts'
 import type { Machines, Program, Target } from '../../lib/providers/ports/machine.ts'
 import type { Identity } from '../../lib/providers/ssh/identity.ts'
 import { generateKey } from '../../lib/providers/ssh/keys.ts'
-import { INSTALLER_TEXT, PROGRAM_TEXTS, renderProgram } from '../../lib/providers/ssh/programs.ts'
+import { INSTALLER_TEXT, PROGRAM_TEXTS, renderProgram, WORKER_INSTALLER_TEXT } from '../../lib/providers/ssh/programs.ts'
 import { createMachines } from '../../lib/providers/ssh/ssh.ts'
 import { accepts, createSshd, descendants, freePort, type TestSshd } from './sshd.ts'
 
@@ -411,6 +411,7 @@ describe('the programs', () => {
   const texts = {
     ...Object.fromEntries(Object.values(PROGRAM_TEXTS).map(each => [each.name, each.text])),
     installer: INSTALLER_TEXT,
+    'worker installer': WORKER_INSTALLER_TEXT,
   }
   for (const [name, text] of Object.entries(texts))
     test(`${name} passes shellcheck and dash`, async () => {

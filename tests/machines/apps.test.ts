@@ -70,6 +70,7 @@ const specFor = (name: string, host: string, source: AppSpec['source']): AppSpec
   replicas: 1,
   memoryMb: 128,
   volumes: [],
+  isShared: false,
   deployOn: 'command',
   postDeploy: { action: 'none' },
 })

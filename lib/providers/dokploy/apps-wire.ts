@@ -145,6 +145,7 @@ function fromWireSettings(row: Row): ApplicationSettings {
     update: isOurs ? 'start_first_rollback' : Object.keys(update).length === 0 ? 'default' : 'other',
     autoDeploy: flagIn(row, 'autoDeploy'),
     ...given('rollbackRegistryId', registry),
+    ...given('registryId', nonEmpty(row, 'registryId')),
   }
 }
 
@@ -261,6 +262,7 @@ export const toWireSettings = (applicationId: string, settings: ApplicationSetti
   autoDeploy: settings.autoDeploy,
   rollbackActive: settings.rollbackRegistryId !== undefined,
   rollbackRegistryId: settings.rollbackRegistryId ?? null,
+  ...(settings.registryId === undefined ? {} : { registryId: settings.registryId }),
 })
 
 /** Fields of `compose.update` for a source. */

@@ -89,6 +89,8 @@ export interface ApplicationSettings {
   readonly autoDeploy: boolean
   /** Registry that keeps former versions; absent: none are kept. */
   readonly rollbackRegistryId?: string
+  /** Registry that built images go to, for every node of the swarm to run; absent: not looked after. */
+  readonly registryId?: string
 }
 
 export interface Domain {

@@ -55,12 +55,14 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
   const servers = cloud.servers.filter(server => ours(server.labels)).sort(byName)
   const ids = new Map(cloud.servers.map(server => [server.id, server.name]))
   const ips = new Map(cloud.ips.map(ip => [ip.id, ip]))
-  const addresses = new Map(
+  const addresses = new Map<string, string>(
     cloud.ips.flatMap(ip => {
       const name = ip.assignee === null ? undefined : ids.get(ip.assignee)
       return name === undefined ? [] : [[ip.ip.replace(/::\/64$/, '::1'), `${ip.type} of ${name}`] as const]
     }),
   )
+  for (const { name, privateNets } of cloud.servers)
+    for (const { ip } of privateNets) addresses.set(ip, `private address of ${name}`)
   const worded = (text: string): string =>
     [...ids].reduce((out, [id, name]) => out.replaceAll(String(id), `<${name}>`), addresses.get(text) ?? text)
   const firewalls = cloud.firewalls.filter(each => ours(each.labels)).sort(byName)
@@ -88,6 +90,7 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       booted: each.booted,
       dokploy: each.dokploy,
       login: [...(each.login ?? [])].sort(),
+      swarm: each.swarm && { ...each.swarm, peers: each.swarm.peers.map(worded).sort() },
       panel: each.panel && {
         admins: each.panel.admins,
         apiKeys: each.panel.apiKeys,
@@ -182,6 +185,7 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       ...machines.flatMap(each =>
         Object.entries(each.panel?.apps ?? {}).flatMap(([kind, rows]) => doubled(`${kind} of Dokploy on ${each.name}`, rows)),
       ),
+      ...machines.flatMap(each => doubled(`node of the swarm of ${each.name}`, each.swarm?.nodes ?? [])),
       ...machines.flatMap(each => doubled(`API key of Dokploy on ${each.name}`, each.panel?.apiKeys ?? [])),
       ...machines.flatMap(each => doubled(`admin of Dokploy on ${each.name}`, each.panel?.admins ?? [])),
       ...bareIps.map(ip => `orphan address ${ip.ip}`),
@@ -249,6 +253,7 @@ interface MachineDump {
   readonly booted: boolean
   readonly dokploy: string
   readonly login?: readonly string[]
+  readonly swarm?: { readonly peers: readonly string[]; readonly nodes: readonly string[]; readonly isMember: boolean }
   readonly panel?: {
     readonly admins: readonly string[]
     readonly apiKeys: readonly string[]

@@ -50,6 +50,18 @@ export const dropletsConfig = (ports: readonly number[] = [22, 443]) => ({
   firewalls: { web: ports.map(port => ({ port, from: ['anywhere'], why: `port ${port}` })) },
 })
 
+/** A Dokploy server, and so many that work for its swarm. */
+export const crewConfig = (workers: number) => ({
+  project: 'example',
+  hetzner: { location: 'nbg1', image: 'debian-12' },
+  network: {},
+  dokploy: { admin_email: 'admin@example.com' },
+  servers: {
+    prod: { type: 'cx33', dokploy: true },
+    ...(workers === 0 ? {} : { worker: { type: 'cx23', count: workers, joins: 'prod' } }),
+  },
+})
+
 interface EstateSpec {
   readonly config: unknown
   /** Beside the config. */
@@ -69,6 +81,11 @@ const ESTATES = {
   },
   droplets: {
     config: dropletsConfig(),
+    files: {},
+    environment: {},
+  },
+  crew: {
+    config: crewConfig(0),
     files: {},
     environment: {},
   },

@@ -6,7 +6,15 @@ import { join } from 'node:path'
 import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
 import { lastError, run } from '../harness/product.ts'
 import { ZONE } from '../harness/strangers.ts'
-import { CONFIG, dropletsConfig, type EstateName, openTheatre, platformConfig, type Theatre } from '../harness/theatre.ts'
+import {
+  CONFIG,
+  crewConfig,
+  dropletsConfig,
+  type EstateName,
+  openTheatre,
+  platformConfig,
+  type Theatre,
+} from '../harness/theatre.ts'
 
 export type WorldName =
   | 'empty'
@@ -25,6 +33,9 @@ export type WorldName =
   | 'changed app'
   | 'app to deploy'
   | 'two versions'
+  | 'worker to come'
+  | 'crew'
+  | 'worker to go'
 
 export interface Scenario {
   readonly name: string
@@ -76,6 +87,8 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('app to deploy', 'deploy', 'web', ...QUICKLY),
   scenario('two versions', 'rollback', 'web', '--to', '1', ...QUICKLY),
   scenario('apps', 'destroy'),
+  scenario('worker to come', 'setup'),
+  scenario('worker to go', 'setup', ...DESTROYS),
 ]
 
 interface Recipe {
@@ -222,6 +235,16 @@ const RECIPES = {
   },
   'app to deploy': { from: 'changed app', change: apply('app') },
   'two versions': { from: 'app to deploy', change: apply('deploy', 'web', ...QUICKLY) },
+  'worker to come': {
+    from: undefined,
+    estate: 'crew',
+    async change(theatre: Theatre) {
+      await apply('setup')(theatre)
+      writeConfig(theatre, crewConfig(1))
+    },
+  },
+  crew: { from: 'worker to come', change: apply('setup') },
+  'worker to go': { from: 'crew', change: async (theatre: Theatre) => writeConfig(theatre, crewConfig(0)) },
 } satisfies Record<WorldName, Recipe>
 
 const writeConfig = ({ cwd }: Theatre, config: unknown): void => writeFileSync(join(cwd, CONFIG), JSON.stringify(config))

@@ -63,6 +63,18 @@ describe('mistakes', () => {
       ['servers.worker.joins: stands beside dokploy: a server has a Dokploy of its own, or works for that of another'],
     ],
   ]
+  const registries = { hub: { url: 'ghcr.io', username: 'acme', password_env: 'HUB_PASSWORD' } }
+  const built = (app: Readonly<Record<string, unknown>>) =>
+    config({}, { apps: { web: { source: { github: 'acme/shop' }, ...app } }, registries })
+  test('an application that is built here, whose workers could not pull it', () => {
+    expect(mistakesIn(built({}))).toEqual([
+      'apps.web.registry: is missing: web is built on prod-dokploy, and the workers of its swarm run only what they can pull',
+    ])
+    for (const app of [{ registry: 'hub' }, { source: { image: 'nginx:1.27' } }, { volumes: { data: '/data' } }])
+      expect(mistakesIn(built(app))).toEqual([])
+    expect(load(built({ registry: 'hub' })).platform?.apps[0]?.isShared).toBe(true)
+    expect(load(built({ volumes: { data: '/data' } })).platform?.apps[0]?.isShared).toBe(false)
+  })
   test.each(cases)('%s', (_name, given, said) => {
     expect(mistakesIn(given)).toEqual([...said])
   })

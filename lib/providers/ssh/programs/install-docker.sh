@@ -126,8 +126,18 @@ start_swarm() {
     *) give_up "This server's swarm is \"$swarm_state\", not one that advertises $ADVERTISE_ADDR." ;;
   esac
   if ! docker network inspect dokploy-network >/dev/null 2>&1; then
-    docker network create --driver overlay --attachable dokploy-network >/dev/null
+    # Workers may come, and a vendor's private network takes smaller packets than Docker assumes.
+    mtu=$(network_mtu "$ADVERTISE_ADDR")
+    set -- --driver overlay --attachable
+    if [ "${mtu:-1500}" -lt 1500 ]; then set -- "$@" --opt "com.docker.network.driver.mtu=$mtu"; fi
+    docker network create "$@" dokploy-network >/dev/null
   fi
+}
+
+# network_mtu ADDRESS: of the interface that has it
+network_mtu() {
+  interface=$(ip -4 -o addr show | awk -v address="$1" '{ split($4, parts, "/"); if (parts[1] == address) { print $2; exit } }')
+  if [ -n "$interface" ]; then ip -o link show dev "${interface%%@*}" | sed -n 's/.* mtu \([0-9]*\).*/\1/p'; fi
 }
 
 # --- images

@@ -45,6 +45,7 @@ read_settings() {
   if [ ! -f "$1" ]; then return 0; fi
   while IFS='=' read -r setting value; do
     case $value in *[!A-Za-z0-9._:/@-]*) stop "$1 holds a value that cannot be used for $setting." ;; esac
+    # shellcheck disable=SC2034 # a worker's installer uses the pool alone
     case $setting in
       VERSION) VERSION=$value ;;
       ADVERTISE_ADDR) ADVERTISE_ADDR=$value ;;

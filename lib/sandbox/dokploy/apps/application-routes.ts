@@ -33,6 +33,7 @@ const NEW_APPLICATION: WireRow = {
   updateConfigSwarm: null,
   rollbackActive: false,
   rollbackRegistryId: null,
+  registryId: null,
   memoryLimit: null,
   watchPaths: null,
   dockerImage: null,
@@ -198,6 +199,7 @@ export const applicationRoutes = {
       autoDeploy: maybeFlag,
       rollbackActive: maybeFlag,
       rollbackRegistryId: maybeText,
+      registryId: maybeText,
       command: maybeText,
     }),
     (context, { applicationId, ...input }) => {

@@ -151,6 +151,25 @@ describe('a fresh server', () => {
     )
   })
 
+  test('has an overlay whose packets fit the network that workers come over', () => {
+    stage.runFile(INSTALLER)
+    expect(stage.calls('docker')).toContain('network create --driver overlay --attachable dokploy-network')
+    const other = prepare()
+    other.command(
+      'ip',
+      `case "$*" in
+'-4 -o addr show') printf '2: eth0    inet 198.51.100.9/32 scope global eth0\n3: enp7s0@if9    inet 203.0.113.7/32 scope global enp7s0\n' ;;
+'-o link show dev enp7s0') echo '3: enp7s0@if9: <BROADCAST,UP> mtu 1450 qdisc fq_codel state UP mode DEFAULT' ;;
+*) printf 'default via 172.31.1.1 dev eth0\n172.31.1.1 dev eth0 scope link\n' ;;
+esac`,
+    )
+    other.runFile(INSTALLER)
+    expect(other.calls('docker')).toContain(
+      'network create --driver overlay --attachable --opt com.docker.network.driver.mtu=1450 dokploy-network',
+    )
+    other.remove()
+  })
+
   test('runs images by digest, keeps secrets out of the services, and publishes only the panel', () => {
     stage.runFile(INSTALLER)
     expect(stage.read('state/service-dokploy').trim()).toBe('dokploy/dokploy@sha256:aaaa')
