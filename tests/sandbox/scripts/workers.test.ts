@@ -1,7 +1,7 @@
 /** Workers of a Dokploy server's swarm: from nothing, one more, one less, and none; what is refused. */
 
 import { afterAll, expect, test } from 'bun:test'
-import { closePlaces, mutationsIn, openPlace, type Place } from './run.ts'
+import { callAs, closePlaces, filesBelow, mutationsIn, openPlace, type Place, waitFor } from './run.ts'
 
 afterAll(closePlaces)
 
@@ -77,6 +77,52 @@ test(
     expect({ code: ended.code, errors: ended.errors() }).toEqual({ code: 0, errors: [] })
     expect({ nodes: nodesOf(place), servers: namesOf(place) }).toEqual({ nodes: [], servers: ['prod'] })
     for (const { output } of place.history) expect(output).not.toContain('SWMTKN')
+  },
+  LIMIT,
+)
+
+test(
+  'servers that are there join by dokploy.ts; one that was deleted by hand comes back, and its former node is forgotten',
+  async () => {
+    const place = await openPlace(estate(1))
+    expect((await place.run('provision apply --yes --json')).code).toBe(0)
+    expect(nodesOf(place)).toBeUndefined()
+    const joined = await place.run('dokploy prod --yes --json')
+    expect({ code: joined.code, errors: joined.errors() }).toEqual({ code: 0, errors: [] })
+    expect(nodesOf(place)).toEqual(['worker-1 active'])
+
+    const id = place.sandbox.controls.hetzner.dump().servers.find(each => each.name === 'worker-1')?.id
+    await callAs(place.sandbox, 'hetzner', 'DELETE', `/servers/${id}`)
+    await waitFor('worker-1 is gone', () => !namesOf(place).includes('worker-1'))
+    const doctor = await place.run('doctor')
+    expect(doctor.output).toContain('worker-1 in the swarm of prod is down')
+
+    const again = await place.run('setup --yes --json')
+    expect({ code: again.code, errors: again.errors() }).toEqual({ code: 0, errors: [] })
+    expect(nodesOf(place)).toEqual(['worker-1 active'])
+    expect(swarmOf(place, 'worker-1')).toMatchObject({ isMember: true, peers: [privateOf(place, 'prod')] })
+    expect((await place.run('doctor')).output).toContain('swarms: prod: 2 nodes are ready')
+    // The whole bill: two servers with an address each.
+    expect((await place.run('cost')).output).toContain('worker-1')
+    for (const file of Object.keys(filesBelow(`${place.cwd}/.landfall`)).filter(name => /ndjson|json$/.test(name)))
+      expect(await Bun.file(`${place.cwd}/.landfall/${file}`).text()).not.toContain('SWMTKN')
+  },
+  LIMIT,
+)
+
+test(
+  'a worker stays while its manager cannot say what runs on it',
+  async () => {
+    const place = await openPlace(estate(1))
+    expect((await place.run('setup --yes --json')).code).toBe(0)
+    place.writeConfig(estate(0))
+    place.sandbox.controls.machines.neverBoots('prod')
+    const refused = await place.run('provision apply --yes --confirm solo')
+    expect({ code: refused.code, names: namesOf(place) }).toEqual({ code: 3, names: ['prod', 'worker-1'] })
+    expect(refused.output.replace(/\s+/g, ' ')).toContain('worker-1 is to leave the swarm of prod, which does not answer')
+    place.sandbox.controls.machines.heal('prod')
+    expect((await place.run('provision apply --yes --confirm solo')).code).toBe(0)
+    expect({ names: namesOf(place), nodes: nodesOf(place) }).toEqual({ names: ['prod'], nodes: [] })
   },
   LIMIT,
 )
