@@ -60,7 +60,8 @@ export const PROGRAMS = {
   'leave-swarm': { timeoutMs: 90_000 },
   /** NODE, STATE (drain: no task any more, because it leaves; active; gone) → prints `ok=1`; on the manager */
   'set-swarm-node': { timeoutMs: 60_000 },
-  /** → one line per container/service of the platform: `service <name> <replicas> <image>`; and `cloud_init_error <base64>` where it failed */
+  /** → one line per container/service of the platform: `service <name> <replicas> <image>`, on a worker of a swarm
+   *    `task <service> <state> <image>`; and `cloud_init_error <base64>` where it failed */
   inspect: { timeoutMs: 20_000 },
   /** APP → the app's releases, newest last, each a line of base64; exit 4 when there is none yet */
   'read-app-history': { timeoutMs: 20_000 },

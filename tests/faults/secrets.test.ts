@@ -12,6 +12,7 @@ import { createDokploy } from '../../lib/providers/dokploy/dokploy.ts'
 import { createHetzner } from '../../lib/providers/hetzner/hetzner.ts'
 import { CHAOS } from '../../lib/sandbox/faults.ts'
 import type { FaultEffect } from '../../lib/sandbox/kit.ts'
+import { workerToken } from '../../lib/sandbox/machines/swarm-programs.ts'
 import { SANDBOX_PROJECT } from '../../lib/sandbox/sandbox.ts'
 import { Secret } from '../../lib/secret.ts'
 import { run, type Start, start } from './harness/product.ts'
@@ -31,6 +32,7 @@ const word = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(24)
 const HETZNER: Canary = { name: 'Hetzner token', value: `Hz${word()}Canary0Q`.slice(0, 64).padEnd(64, 'Z') }
 const CLOUDFLARE: Canary = { name: 'Cloudflare token', value: `cf-${word()}+/="&%\\<>` }
 const SETUP = scenarioNamed('setup in the empty world')
+const JOIN = scenarioNamed('setup in the worker to come world')
 const DESTROY = scenarioNamed('destroy in the full world')
 
 interface Watched {
@@ -53,7 +55,10 @@ const madeUp = ({ sandbox, cwd }: Theatre): Canary[] => {
   const lines = own.size > 0 ? readFileSync(join(cwd, '.landfall/example/id_ed25519'), 'utf8').split('\n') : []
   // The fourth line of the body holds the seed; those before it repeat the public half.
   const seed = lines.filter(line => line.length > 30 && !line.startsWith('-----'))[3]
-  return [...logins, ...(seed ? [{ name: 'SSH private key', value: seed }] : [])]
+  const tokens = sandbox.controls.hetzner
+    .serversForMachines()
+    .map(({ id }) => ({ name: 'token for workers', value: workerToken(String(id)) }))
+  return [...logins, ...tokens, ...(seed ? [{ name: 'SSH private key', value: seed }] : [])]
 }
 
 async function watched(
@@ -82,7 +87,7 @@ async function watched(
     inside: { DEADLINE_CAP_MS: '2500' },
   }
   const running = start(options)
-  const watch = watchProcesses(running.pid, [HETZNER, CLOUDFLARE])
+  const watch = watchProcesses(running.pid, [HETZNER, CLOUDFLARE, ...madeUp(theatre)])
   const ended = await running.ended
   const inProcesses = watch.stop()
   const all = [HETZNER, CLOUDFLARE, ...madeUp(theatre)]
@@ -115,6 +120,16 @@ describe('a whole life with unique secrets and every debug switch on', () => {
       }
       expect(madeUp(theatre).map(({ name }) => name)).toContain('Dokploy API key')
       expect(openToOthers(join(theatre.cwd, '.landfall'))).toEqual([])
+    } finally {
+      await theatre.close()
+    }
+  })
+
+  test('leaves no token of a swarm behind when a worker joins', async () => {
+    const theatre = await openTheatre({ from: await worlds.folder('worker to come') })
+    try {
+      expect(await watched(theatre, JOIN.command)).toMatchObject({ exitCode: 0, findings: [] })
+      expect(madeUp(theatre).map(({ name }) => name)).toContain('token for workers')
     } finally {
       await theatre.close()
     }

@@ -67,7 +67,8 @@ export const isPrepared = (machine: ProgramMachine): boolean => workerState(mach
 const managesSwarm = ({ server, moment }: ProgramMachine): boolean => isGolden(server) || hasReached(moment.install, 'secrets')
 
 const ownId = (serverId: string): string => `manager${serverId}`
-const tokenOf = (serverId: string): string => `SWMTKN-1-simulated-worker-token-of-${serverId}`
+/** What a worker joins the swarm of a server with. */
+export const workerToken = (serverId: string): string => `SWMTKN-1-simulated-worker-token-of-${serverId}`
 
 export const swarmFacts = (machine: ProgramMachine): Readonly<Record<string, string>> => {
   const { server, swarm } = machine
@@ -134,7 +135,7 @@ const join = (machine: ProgramMachine, { TOKEN, MANAGER = '', ADVERTISE_ADDR = '
   const manager = swarm.members.find(each => each.managesSwarm && each.isUp && each.server.privateIps?.includes(MANAGER))
   const areOpen = manager?.disk.peers?.includes(ADVERTISE_ADDR) && swarm.disk.peers?.includes(MANAGER)
   if (!manager || !areOpen) return fail(1, 'Docker refused to join: rpc error: code = Unavailable desc = connection error')
-  if (TOKEN !== tokenOf(manager.server.id))
+  if (TOKEN !== workerToken(manager.server.id))
     return fail(1, 'Docker refused to join: rpc error: a valid join token is necessary to join this cluster')
   const made = (manager.disk.made ?? 0) + 1
   const id = `node${manager.server.id}x${made}`
@@ -167,7 +168,7 @@ const setNode = (machine: ProgramMachine, { NODE: id = '', STATE: state }: Value
 
 const token = (machine: ProgramMachine): Outcome =>
   managesSwarm(machine)
-    ? { exitCode: 0, stdout: `TOKEN ${Buffer.from(tokenOf(machine.server.id)).toString('base64')}\n` }
+    ? { exitCode: 0, stdout: `TOKEN ${Buffer.from(workerToken(machine.server.id)).toString('base64')}\n` }
     : fail(1, 'The swarm gives no token for workers.')
 
 export const SWARM_PROGRAMS = {

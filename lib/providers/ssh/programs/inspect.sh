@@ -1,4 +1,7 @@
-timeout 8 docker service ls --format 'service {{.Name}} {{.Replicas}} {{.Image}}' 2>/dev/null || true
+# A worker knows no services, only its own tasks of them.
+timeout 8 docker service ls --format 'service {{.Name}} {{.Replicas}} {{.Image}}' 2>/dev/null ||
+  timeout 8 docker ps -a --filter label=com.docker.swarm.service.name \
+    --format 'task {{.Label "com.docker.swarm.service.name"}} {{.State}} {{.Image}}' 2>/dev/null || true
 # Plain containers only: tasks of a service are counted by their service.
 timeout 8 docker ps -a --format '{{.Label "com.docker.swarm.service.name"}}|{{.Names}} {{.State}} {{.Image}}' 2>/dev/null |
   sed -n -e 's/^|\([^ ]*\) running /service \1 1\/1 /p' -e 's/^|\([^ ]*\) \(created\|exited\|dead\|paused\|restarting\) /service \1 0\/1 /p' || true
