@@ -116,6 +116,7 @@ function oldServerStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
           live.update('servers', all => all.filter(each => each.id !== server.id))
           live.update('machines', ({ [spec.name]: _, ...others }) => others)
           live.update('panels', ({ [spec.name]: _, ...others }) => others)
+          if (spec.dokploy) live.update('swarms', ({ [spec.name]: _, ...others }) => others)
           if (deps.keeps.has('addresses'))
             live.update('primaryIps', all =>
               all.map(({ serverId, ...ip }) => (serverId === undefined || serverId === server.id ? ip : { ...ip, serverId })),
@@ -196,6 +197,7 @@ const withoutOld = (deps: RebuildDeps, world: WorldView<EstateWorld>): WorldView
         ...(slice === 'servers' ? { servers: world.get('servers').filter(each => !ids.has(each.id)) } : {}),
         ...(slice === 'machines' ? { machines: others(world.get('machines')) } : {}),
         ...(slice === 'panels' ? { panels: others(world.get('panels')) } : {}),
+        ...(slice === 'swarms' ? { swarms: others(world.get('swarms')) } : {}),
         ...(slice === 'services' ? { services: others(world.get('services')) } : {}),
         ...(slice === 'outside' ? { outside: others(world.get('outside')) } : {}),
       }

@@ -71,7 +71,8 @@ export function joinStep(deps: SwarmDeps, spec: WorkerServer): EstateStep {
       const facts = pinnedFacts(world, spec.name)
       const swarm = upSwarm(world, manager)
       const addresses = findServer(estate.name, manager, servers)?.privateIps.map(each => each.ip) ?? []
-      if (swarm && !addresses.includes(swarm.address)) return refused(...publicSwarm(manager, swarm.address))
+      if (swarm && addresses.length > 0 && !addresses.includes(swarm.address))
+        return refused(...publicSwarm(manager, swarm.address))
       if (pinnedFacts(world, manager)?.dokploy !== 'installed') return blocked(`Dokploy on ${manager}`, create)
       if (facts?.worker !== 'installed') return blocked(readyId(spec.name), create)
       const node = swarm?.nodes.find(each => each.id === facts.swarmNode)

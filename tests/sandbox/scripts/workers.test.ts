@@ -126,3 +126,31 @@ test(
   },
   LIMIT,
 )
+
+test(
+  'a swarm whose manager was deleted, or that is rebuilt whole, is made anew with the same workers',
+  async () => {
+    const place = await openPlace(estate(1))
+    expect((await place.run('setup --yes --json')).code).toBe(0)
+    const id = place.sandbox.controls.hetzner.dump().servers.find(each => each.name === 'prod')?.id
+    await callAs(place.sandbox, 'hetzner', 'DELETE', `/servers/${id}`)
+    await waitFor('prod is gone', () => !namesOf(place).includes('prod'))
+    const mutual = () => ({
+      nodes: nodesOf(place),
+      prod: swarmOf(place, 'prod')?.peers,
+      worker: swarmOf(place, 'worker-1')?.peers,
+    })
+    const wanted = () => ({
+      nodes: ['worker-1 active'],
+      prod: [privateOf(place, 'worker-1')],
+      worker: [privateOf(place, 'prod')],
+    })
+    for (const command of ['setup --yes --json', 'provision rebuild --yes --confirm solo --json']) {
+      const ran = await place.run(command)
+      expect({ command, code: ran.code, errors: ran.errors() }).toEqual({ command, code: 0, errors: [] })
+      expect(mutual()).toEqual(wanted())
+    }
+    expect((await place.run('setup --yes --json')).summary().applied).toBe(0)
+  },
+  LIMIT,
+)
