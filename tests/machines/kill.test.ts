@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import type { Sandbox } from '../../lib/sandbox/sandbox.ts'
-import { attemptsOf, oneServer, openContainers, openPlace, type Place } from './base/estate.ts'
+import { attemptsOf, oneServer, openContainers, openPlace, type Place, timelineOf } from './base/estate.ts'
 import { BUILD_TIMEOUT_MS, CLOSE_TIMEOUT_MS, until } from './base/world.ts'
 
 /** Installations that go on side by side: much of one is waiting. */
@@ -28,6 +28,7 @@ beforeAll(async () => {
   expect(undisturbed.map(({ code, errors }) => ({ code, errors }))).toEqual(places.map(() => ({ code: 0, errors: [] })))
   wholeMs = Math.min(...undisturbed.map(({ ms }) => ms))
   process.stderr.write(`undisturbed, ${LANES} side by side: ${(wholeMs / 1000).toFixed(1)} s\n`)
+  for (let lane = 1; lane <= LANES; lane++) process.stderr.write(`  ${await timelineOf(sandbox, `lane-${lane}`)}\n`)
 }, BUILD_TIMEOUT_MS + TRIAL_MS)
 
 afterAll(async () => {
