@@ -209,11 +209,14 @@ export function machineStep(deps: MachineDeps, spec: ServerSpec): EstateStep {
         summary: `reach ${spec.name} over SSH`,
         apply: ({ world: live, signal, log }) => connectAndTrust(deps, spec, live, signal, log),
       } satisfies Change<EstateWorld>
-      if (machine?.state === 'ready' && machine.trust === 'pinned') return todo(connect)
-      return todo({ ...trust, apply: connect.apply })
+      const isPinned = machine?.state === 'ready' ? machine.trust === 'pinned' : isLabelledPinned(server)
+      return todo(isPinned ? connect : { ...trust, apply: connect.apply })
     },
   }
 }
+
+const isLabelledPinned = ({ labels }: Server): boolean =>
+  labels[LABEL_KEYS.trust] === 'pinned' && labels[LABEL_KEYS.nextHostKey] === undefined
 
 type LiveWorld = World<EstateWorld>
 

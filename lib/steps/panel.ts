@@ -105,12 +105,13 @@ export const hasDokploy = (spec: ServerSpec): spec is DokployServer => spec.dokp
 export function dokployStep(deps: PanelDeps, spec: DokployServer): EstateStep {
   // A system that Landfall builds brings Dokploy itself.
   const stock = spec.image.kind === 'system' && !hasNixos(spec)
-  const later = stock
-    ? ({
-        kind: 'create',
-        summary: `install Dokploy ${spec.dokploy.version} on ${spec.name} over SSH (usually 3 to 6 minutes)`,
-      } as const)
-    : ({ kind: 'wait', summary: `wait until Dokploy on ${spec.name} is healthy` } as const)
+  const wait = { kind: 'wait', summary: `wait until Dokploy on ${spec.name} is healthy` } as const
+  // In the same words before and after the machine is known: what a plan announced is what a later look may do.
+  const install = {
+    kind: 'create',
+    summary: `install Dokploy ${spec.dokploy.version} on ${spec.name} over SSH (usually 3 to 6 minutes)`,
+  } as const
+  const later = stock ? install : wait
   return {
     id: `dokploy ${spec.name}`,
     noun: 'dokploy',
@@ -126,8 +127,7 @@ export function dokployStep(deps: PanelDeps, spec: DokployServer): EstateStep {
       if (panel?.state === 'up') return done(panel.version ? `version ${panel.version}` : 'healthy')
       const isMissing = !hasNixos(spec) && machine.facts.dokploy !== 'installed'
       return todo({
-        kind: isMissing ? 'create' : 'wait',
-        summary: isMissing ? `install Dokploy ${spec.dokploy.version} on ${spec.name} over SSH` : later.summary,
+        ...(isMissing ? install : wait),
         ...(isMissing ? { details: ['Docker from the distribution, one-node swarm, Postgres, Dokploy, Traefik'] } : {}),
         apply: async ({ world: live, signal, log }) => {
           const target = liveTarget(deps, spec, live)

@@ -38,7 +38,7 @@ export type Reachability =
   | { readonly state: 'key_refused'; readonly why: string }
 
 export interface Machines {
-  /** One quick attempt (seconds). Never throws for a machine that does not answer. */
+  /** One quick attempt (seconds), and more for a minute where it answered before. Never throws for a machine that does not answer. */
   look(target: Target): Promise<Reachability>
   /** Waits for a booting machine until `timeoutMs`. @throws timeout | host_key | forbidden */
   waitReady(target: Target, timeoutMs: number, signal: AbortSignal): Promise<void>

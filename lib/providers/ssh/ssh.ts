@@ -48,12 +48,14 @@ export function createMachines(options: MachinesOptions): Machines {
     return gate(work)
   }
 
-  const attempt = async (target: Target, timeoutMs: number, signal: AbortSignal): Promise<Reachability> => {
-    try {
-      await gated(target, () => {
+  const attempt = async (target: Target, timeoutMs: number, signal: AbortSignal, patienceMs = 0): Promise<Reachability> => {
+    const probe = () =>
+      gated(target, () => {
         context.meter.count('ssh', 'read')
         return client.probe(target, { timeoutMs, signal })
       })
+    try {
+      await askPatiently(probe, { patienceMs, clock: context.clock, signal })
       answered.add(target.address)
       return { state: 'ready' }
     } catch (error) {
@@ -67,7 +69,7 @@ export function createMachines(options: MachinesOptions): Machines {
   return {
     async look(target) {
       checkTarget(target)
-      return attempt(target, LOOK_TIMEOUT_MS, context.signal)
+      return attempt(target, LOOK_TIMEOUT_MS, context.signal, patienceWith(target))
     },
 
     async waitReady(target, timeoutMs, signal) {

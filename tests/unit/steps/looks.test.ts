@@ -1,15 +1,16 @@
 /** Each step's look as a table: nothing there, as wanted, changed by hand, somebody else's, not to be judged yet, not to be touched. */
 
 import { describe, expect, test } from 'bun:test'
-import { LABEL_KEYS } from '../../../lib/estate/labels.ts'
+import { encodeHostKey, LABEL_KEYS } from '../../../lib/estate/labels.ts'
 import { renderRecordMark } from '../../../lib/estate/naming.ts'
 import type { Deps, EstateStep } from '../../../lib/steps/deps.ts'
 import { destroySteps } from '../../../lib/steps/destroy.ts'
 import { ALL_STAGES, estateSteps } from '../../../lib/steps/estate.ts'
 import { desiredAdminRules } from '../../../lib/steps/firewall.ts'
 import { networkStep, placementGroupStep } from '../../../lib/steps/network.ts'
+import { dokployStep, hasDokploy } from '../../../lib/steps/panel.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
-import { fleet, KEY, load, OTHER_KEY } from '../estate/configs.ts'
+import { fleet, KEY, load, OTHER_KEY, twoServers } from '../estate/configs.ts'
 import {
   deps,
   estate,
@@ -334,12 +335,24 @@ describe('network and placement group', () => {
 describe('machine', () => {
   const on = (machine: EstateWorld['machines'][string]) => ({ servers: [prod], machines: { 'prod-dokploy': machine } })
   const trust = 'change replace the bootstrap SSH host key of prod-dokploy and pin the new one'
+  const silent = { state: 'unreachable', why: 'no answer' } as const
+  const { [LABEL_KEYS.trust]: _, ...untrusted } = prod.labels
+  const labelled = (nextKey: string | undefined) => ({
+    ...prod,
+    labels: nextKey === undefined ? untrusted : { ...prod.labels, [LABEL_KEYS.nextHostKey]: nextKey },
+  })
   table(
     () => stepOf('machine prod-dokploy'),
     [
       ['no server yet', {}, `blocked server prod-dokploy | ${trust}`],
       ['a server that is off', { servers: [{ ...prod, status: 'off' }] }, `blocked server prod-dokploy | ${trust}`],
-      ['not answering yet', on({ state: 'unreachable', why: 'no answer' }), `todo ${trust}`],
+      ['not answering yet', { ...on(silent), servers: [labelled(undefined)] }, `todo ${trust}`],
+      ['not answering, long pinned', on(silent), 'todo wait reach prod-dokploy over SSH'],
+      [
+        'not answering, its key about to be replaced',
+        { ...on(silent), servers: [labelled(encodeHostKey(OTHER_KEY))] },
+        `todo ${trust}`,
+      ],
       ['with the key that travelled in cloud-init', on({ state: 'ready', trust: 'bootstrap', facts }), `todo ${trust}`],
       ['pinned', on(ready), 'done nixos-26.05'],
       [
@@ -363,6 +376,22 @@ describe('machine', () => {
   )
 })
 
+test('what is announced for a server that does not answer is, word for word, what is done to it when it does', () => {
+  const stock = load(
+    { ...twoServers, hetzner: { ...twoServers.hetzner, image: 'debian-12' } },
+    [],
+    [{ name: 'alice', publicKey: KEY }],
+  )
+  const spec = stock.servers.find(each => each.name === 'prod-dokploy')
+  if (!spec || !hasDokploy(spec)) throw new Error('the estate has no such server')
+  const step = dokployStep({ ...deps, estate: stock }, spec)
+  const look = (machine: EstateWorld['machines'][string]) =>
+    say(lookAt(step, { servers: [prod], machines: { 'prod-dokploy': machine }, panels: {} }))
+  const install = 'create install Dokploy 0.30.2 on prod-dokploy over SSH (usually 3 to 6 minutes)'
+  expect(look({ state: 'unreachable', why: 'no answer' })).toBe(`blocked machine prod-dokploy | ${install}`)
+  expect(look({ ...ready, facts: { ...facts, dokploy: 'absent' } })).toBe(`todo ${install}`)
+})
+
 describe('dokploy', () => {
   const with_ = (
     state?: EstateWorld['panels'][string],
@@ -379,7 +408,11 @@ describe('dokploy', () => {
     [
       ['no machine yet', {}, 'blocked machine prod-dokploy | wait wait until Dokploy on prod-dokploy is healthy'],
       ['a machine that is not trusted', with_(undefined, bootstrap), /^blocked machine prod-dokploy/],
-      ['not installed', with_(undefined, absent), 'todo create install Dokploy 0.30.2 on prod-dokploy over SSH'],
+      [
+        'not installed',
+        with_(undefined, absent),
+        'todo create install Dokploy 0.30.2 on prod-dokploy over SSH (usually 3 to 6 minutes)',
+      ],
       ['starting', with_({ state: 'down', why: 'starting' }), 'todo wait wait until Dokploy on prod-dokploy is healthy'],
       ['healthy', with_(panel), 'done version v0.30.2'],
     ],
