@@ -55,6 +55,11 @@ const FOR_PROGRAMS = new Set([
   'NIX_REMOTE',
   'NIX_SSL_CERT_FILE',
   'SSH_AUTH_SOCK',
+  'DOCKER_HOST',
+  'DOCKER_CONTEXT',
+  'DOCKER_CERT_PATH',
+  'DOCKER_TLS_VERIFY',
+  'DOCKER_BUILDKIT',
 ])
 const isForPrograms = (name: string): boolean => FOR_PROGRAMS.has(name) || /^PACKER_[A-Z_]+$/.test(name)
 

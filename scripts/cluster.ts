@@ -1,12 +1,14 @@
 /** A cluster of Nomad, Consul and Caddy: set up in the right order, deployed to, kept, looked at. */
 
-import { applyCluster, deployApps, replaceMachine } from '../lib/cluster/actions/apply.ts'
+import { applyCluster, buildImages, deployApps, renewCertificates, replaceMachine } from '../lib/cluster/actions/apply.ts'
 import { openCluster } from '../lib/cluster/actions/open.ts'
 import { holdTunnels, showLogin, showLogs, showSecrets, showStatus } from '../lib/cluster/actions/status.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
 
 const EXAMPLE = '--config examples/nomad-previews.json'
+/** These work in a checkout without the apps' variables too. */
+const WITHOUT_FILES = ['status', 'logs', 'tunnel', 'login', 'renew', 'build']
 const LOOKS = ['plan', 'status', 'logs', 'secrets', 'tunnel', 'login']
 
 const cluster = defineScript({
@@ -17,12 +19,14 @@ const cluster = defineScript({
       { name: 'apply', about: 'make everything as config.json says: servers, programs, jobs; one machine after another' },
       { name: 'plan', about: 'show what apply would do; the same as --plan' },
       { name: 'deploy', about: 'roll out apps beside their old version; one that is not healthy is taken back' },
+      { name: 'build', about: 'build the apps’ images from their Dockerfiles and push them; deploy and apply do it too' },
+      { name: 'renew', about: 'order certificates anew that end soon, and nothing else; for a timer, which workflow.ts writes' },
       { name: 'status', about: 'machines, quorums and jobs; exit code 1 when something is not as wanted' },
       { name: 'logs', about: 'what an app has printed, or a machine’s programs' },
       { name: 'secrets', about: 'names of the apps’ variables and how they differ from their files; never a value' },
-      { name: 'replace', about: 'move the jobs off a machine, delete it, make it anew' },
-      { name: 'tunnel', about: 'open a way to the pages of Nomad and Consul until Ctrl-C' },
-      { name: 'login', about: 'show the tokens for those pages' },
+      { name: 'replace', about: 'move visitors and jobs off a machine, delete it, make it anew' },
+      { name: 'tunnel', about: 'open a way to the pages of Nomad, Consul and Grafana until Ctrl-C' },
+      { name: 'login', about: 'show the tokens and the password for those pages' },
     ],
     names: 'app|machine',
     flags: [
@@ -31,8 +35,8 @@ const cluster = defineScript({
     ],
     examples: [
       { command: `bun scripts/cluster.ts plan ${EXAMPLE}`, about: 'what would be made, and what it costs' },
-      { command: `bun scripts/cluster.ts deploy web --image web=ghcr.io/example/web:1.5 ${EXAMPLE} --yes`, about: 'in CI' },
-      { command: `bun scripts/cluster.ts replace node-2 ${EXAMPLE} --yes --confirm node-2`, about: 'a dead machine' },
+      { command: `bun scripts/cluster.ts deploy web --image web=ghcr.io/acme/web:1.5 ${EXAMPLE} --yes`, about: 'in CI' },
+      { command: `bun scripts/cluster.ts replace node-2 ${EXAMPLE} --yes --confirm node-2`, about: 'a machine, dead or alive' },
       { command: `bun scripts/cluster.ts logs node-1 --part consul ${EXAMPLE}`, about: 'why a machine does not join' },
     ],
   },
@@ -41,10 +45,12 @@ const cluster = defineScript({
 
   async run(session) {
     const { action, names } = session.args
-    const named = action === 'deploy' || action === 'secrets' ? names : []
-    const opened = await openCluster(session, named)
+    const named = action === 'build' || action === 'deploy' || action === 'secrets' ? names : []
+    const opened = await openCluster(session, named, WITHOUT_FILES.includes(action ?? '') ? 'no files' : 'files')
     try {
       if (action === 'deploy') return await deployApps(session, opened)
+      if (action === 'build') return await buildImages(session, opened)
+      if (action === 'renew') return await renewCertificates(session, opened)
       if (action === 'status') return await showStatus(session, opened)
       if (action === 'logs') return await showLogs(session, opened, names[0])
       if (action === 'secrets') return await showSecrets(session, opened)

@@ -69,13 +69,9 @@ export function renderJob(app: AppSpec, context: JobContext): WantedJob {
   for (const [name, value] of variables) values.update(`${name}\0${value.reveal()}\0`)
   const variablesHash = values.digest('hex').slice(0, 16)
   const task = {
-    Name: app.name,
-    Driver: 'docker',
+    ...renderTask(app.name, { image, cpuMhz: CPU_MHZ, memoryMb: app.memoryMb ?? DEFAULT_MEMORY_MB }),
     Config: { image, ports: ['http'], force_pull: false },
     Env: { PORT: String(app.port), LANDFALL_VARIABLES: variablesHash },
-    KillTimeout: ns(KILL_TIMEOUT_MS),
-    Resources: { CPU: CPU_MHZ, MemoryMB: app.memoryMb ?? DEFAULT_MEMORY_MB },
-    LogConfig: { MaxFiles: 5, MaxFileSizeMB: 10 },
     ...(variables.length === 0
       ? {}
       : {
@@ -139,11 +135,27 @@ export function renderJob(app: AppSpec, context: JobContext): WantedJob {
     },
     TaskGroups: [group],
   }
-  const hash = createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 32)
-  return {
-    id: app.name,
-    image,
-    hash,
-    body: { ...body, Meta: { [META.hash]: hash, [META.estate]: context.estate } },
-  }
+  return withHash(body, { id: app.name, image, estate: context.estate })
 }
+
+/** The job with the sum over itself in its Meta, which tells a changed one from one that runs already. */
+export function withHash(
+  body: Readonly<Record<string, unknown>>,
+  { id, image, estate }: { readonly id: string; readonly image: string; readonly estate: string },
+): WantedJob {
+  const hash = createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 32)
+  return { id, image, hash, body: { ...body, Meta: { [META.hash]: hash, [META.estate]: estate } } }
+}
+
+/** What every task has. */
+export const renderTask = (
+  name: string,
+  { image, cpuMhz, memoryMb }: { readonly image: string; readonly cpuMhz: number; readonly memoryMb: number },
+) => ({
+  Name: name,
+  Driver: 'docker',
+  Config: { image, force_pull: false },
+  KillTimeout: ns(KILL_TIMEOUT_MS),
+  Resources: { CPU: cpuMhz, MemoryMB: memoryMb },
+  LogConfig: { MaxFiles: 5, MaxFileSizeMB: 10 },
+})

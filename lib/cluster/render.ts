@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { basename, dirname } from 'node:path'
 import type { AppSpec } from '../estate/apps.ts'
 import type { ClusterSpec } from '../estate/cluster.ts'
+import type { RegistryLogin } from '../providers/ports/registry.ts'
 import { Secret } from '../secret.ts'
 import type { ClusterSecrets } from './secrets.ts'
 
@@ -23,9 +24,16 @@ export interface Node {
 export interface Files {
   readonly config: Secret
   readonly unit: string
+  /** Docker's file of logins, for Nomad. */
+  readonly logins?: Secret
 }
 
-export const hashOf = ({ config, unit }: Files): string => createHash('sha256').update(config.reveal()).update(unit).digest('hex')
+export const hashOf = ({ config, unit, logins }: Files): string =>
+  createHash('sha256')
+    .update(config.reveal())
+    .update(unit)
+    .update(logins?.reveal() ?? '')
+    .digest('hex')
 
 const json = (label: string, value: unknown): Secret => new Secret(label, `${JSON.stringify(value, null, 2)}\n`)
 
@@ -76,6 +84,7 @@ export function consulFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSe
       skip_leave_on_interrupt: true,
       rejoin_after_leave: true,
       performance: { raft_multiplier: 1 },
+      ...(cluster.monitoring ? { telemetry: { prometheus_retention_time: '60s', disable_hostname: true } } : {}),
       dns_config: { only_passing: true, service_ttl: { '*': '0s' }, node_ttl: '0s' },
       disable_update_check: true,
       log_level: 'INFO',
@@ -83,7 +92,14 @@ export function consulFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSe
   }
 }
 
-export function nomadFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSecrets): Files {
+/** Not in Nomad's own folder, all of which it takes for configuration. The programs for machines know it by this name too. */
+const LOGINS_FILE = '/etc/landfall/registries.json'
+
+const loginsOf = ({ url, username, password }: RegistryLogin): Secret =>
+  json('registry logins', { auths: { [url]: { auth: Buffer.from(`${username}:${password.reveal()}`).toString('base64') } } })
+
+/** @param login of the registry that the apps' images come from */
+export function nomadFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSecrets, login?: RegistryLogin): Files {
   const server = node.role === 'server'
   const tls = '/etc/nomad.d/tls'
   return {
@@ -96,6 +112,7 @@ export function nomadFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSec
       // Jobs outlive a restart of the agent.
       more: ['KillMode=process', 'Delegate=yes', 'TasksMax=infinity', 'OOMScoreAdjust=-1000'],
     }),
+    ...(login ? { logins: loginsOf(login) } : {}),
     config: json('nomad configuration', {
       name: node.name,
       region: 'global',
@@ -120,8 +137,18 @@ export function nomadFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSec
         enabled: true,
         network_interface: node.interface,
         reserved: { memory: cluster.reservedMemoryMb },
+        // For what is reached through a tunnel only.
+        ...(cluster.monitoring ? { host_network: { loopback: { cidr: '127.0.0.1/32' } } } : {}),
       },
-      plugin: { docker: { config: { allow_privileged: false, gc: { image: true, image_delay: '24h' } } } },
+      plugin: {
+        docker: {
+          config: {
+            allow_privileged: false,
+            gc: { image: true, image_delay: '24h' },
+            ...(login ? { auth: { config: LOGINS_FILE } } : {}),
+          },
+        },
+      },
       acl: { enabled: true },
       tls: {
         http: false,

@@ -16,6 +16,27 @@ export interface ProgramSpec {
   readonly sha256?: string
 }
 
+/** Where an app's image is built from; paths as config.json has them. */
+export interface BuildWish {
+  readonly context: string
+  /** From the context. */
+  readonly dockerfile: string
+  readonly stage?: string
+}
+
+/** Prometheus and Grafana in the cluster. */
+export interface MonitoringSpec {
+  readonly prometheusImage: string
+  readonly grafanaImage: string
+  readonly retentionDays: number
+}
+
+export interface ClusterRegistry {
+  readonly url: string
+  readonly username: string
+  readonly passwordVariable: string
+}
+
 export interface ClusterSpec {
   /** Names of the servers that vote; 1, 3 or 5. */
   readonly servers: readonly string[]
@@ -28,9 +49,16 @@ export interface ClusterSpec {
   readonly reservedMemoryMb: number
   readonly programs: Readonly<Record<'consul' | 'nomad' | 'caddy', ProgramSpec>>
   readonly apps: readonly AppSpec[]
+  readonly registry?: ClusterRegistry
+  readonly monitoring?: MonitoringSpec
+  /** By name of the app. */
+  readonly builds: Readonly<Record<string, BuildWish>>
   /** Names whose TLS its Caddys end with one certificate, sorted; none where each Caddy orders its own. */
   readonly certificateNames: readonly string[]
 }
+
+export const PROMETHEUS_IMAGE = 'prom/prometheus:v2.53.2'
+export const GRAFANA_IMAGE = 'grafana/grafana:11.1.4'
 
 const QUORUMS = [1, 3, 5]
 
@@ -46,6 +74,20 @@ const programOf = ({ version, url, sha256 }: { version?: string; url?: string; s
   ...(version === undefined ? {} : { version }),
   ...(url === undefined ? {} : { url: url.replaceAll('%VERSION%', version ?? '') }),
   ...(sha256 === undefined ? {} : { sha256 }),
+})
+
+const buildOf = ({
+  context = '.',
+  dockerfile = 'Dockerfile',
+  stage,
+}: {
+  context?: string
+  dockerfile?: string
+  stage?: string
+}): BuildWish => ({
+  context,
+  dockerfile,
+  ...(stage === undefined ? {} : { stage }),
 })
 
 export const clusterOf = (config: Config): ClusterSpec | undefined => {
@@ -66,6 +108,25 @@ export const clusterOf = (config: Config): ClusterSpec | undefined => {
     reservedMemoryMb: cluster.reserved_memory_mb ?? 512,
     programs: { consul: programOf(cluster.consul), nomad: programOf(cluster.nomad), caddy: programOf(cluster.caddy) },
     apps,
+    ...(cluster.registry === undefined
+      ? {}
+      : {
+          registry: {
+            url: cluster.registry.url ?? '',
+            username: cluster.registry.username ?? '',
+            passwordVariable: cluster.registry.password_env ?? '',
+          },
+        }),
+    ...(cluster.monitoring === undefined
+      ? {}
+      : {
+          monitoring: {
+            prometheusImage: cluster.monitoring.prometheus_image ?? PROMETHEUS_IMAGE,
+            grafanaImage: cluster.monitoring.grafana_image ?? GRAFANA_IMAGE,
+            retentionDays: cluster.monitoring.retention_days ?? 15,
+          },
+        }),
+    builds: Object.fromEntries(Object.entries(cluster.builds ?? {}).map(([name, build]) => [name, buildOf(build)])),
     certificateNames: front === 'load_balancer' ? [...new Set(secure)].sort() : [],
   }
 }
@@ -134,7 +195,14 @@ const checkClusterApps = (config: Config, say: Say) => {
     if (!isInCluster(config, app)) continue
     const path = ['apps', name]
     for (const key of ['compose', 'build', 'volumes', 'registry', 'post_deploy', 'deploy_on'] as const)
-      if (app[key] !== undefined) say([...path, key], 'is not known to the cluster, which runs finished images', [...path, key])
+      if (app[key] !== undefined)
+        say(
+          [...path, key],
+          key === 'build'
+            ? 'is not known to the cluster: name the folder under cluster.builds'
+            : 'is not known to the cluster, which runs finished images',
+          [...path, key],
+        )
     if (app.source?.image === undefined && app.compose === undefined)
       say([...path, 'source', 'image'], 'is missing: the cluster runs finished images', [...path, 'source'])
     if (app.health?.command !== undefined)
@@ -154,6 +222,37 @@ const checkClusterApps = (config: Config, say: Say) => {
   }
 }
 
+const checkImages = (config: Config, say: Say) => {
+  const { registry, builds = {} } = config.cluster ?? {}
+  for (const key of ['url', 'username', 'password_env'] as const)
+    if (registry !== undefined && registry[key] === undefined)
+      say(['cluster', 'registry', key], 'is missing', ['cluster', 'registry', key])
+  if (registry === undefined && Object.keys(builds).length > 0)
+    say(['cluster', 'registry'], 'is missing: what is built here has to be pushed somewhere', ['cluster', 'registry'])
+  for (const name of Object.keys(builds)) {
+    const path = ['cluster', 'builds', name]
+    const app = config.apps?.[name]
+    const image = app?.source?.image
+    if (app === undefined || !isInCluster(config, app))
+      say(path, `is no app of the cluster${didYouMean(name, Object.keys(config.apps ?? {}))}`, ['apps', name])
+    else if (image === undefined || registry?.url === undefined) continue
+    else if (!image.startsWith(`${registry.url}/`))
+      say(path, `is pushed to ${registry.url}, so apps.${name}.source.image must begin with "${registry.url}/"`, [
+        'apps',
+        name,
+        'source',
+        'image',
+      ])
+    else if (/[:@]/.test(image.slice(registry.url.length)))
+      say(path, `gives its image a version of its own: take the one out of apps.${name}.source.image`, [
+        'apps',
+        name,
+        'source',
+        'image',
+      ])
+  }
+}
+
 /** Every mistake about the cluster. */
 export const checkCluster = (config: Config, say: Say): void => {
   if (config.cluster === undefined) return
@@ -169,4 +268,5 @@ export const checkCluster = (config: Config, say: Say): void => {
       say([...path, 'version'], 'is missing: it says when the program has to be replaced', [...path, 'version'])
   }
   checkClusterApps(config, say)
+  checkImages(config, say)
 }

@@ -95,7 +95,7 @@ export const PROGRAMS = {
   'read-cluster-secrets': { timeoutMs: 20_000 },
   /** SECRETS → root-only file, prints `ok=1`; exit 5 when others are kept there */
   'write-cluster-secrets': { timeoutMs: 20_000 },
-  /** PART (consul|nomad|caddy), CONFIG, UNIT, VERSION, URL, SHA256 (empty: no matter), CA, CERT, KEY, JOIN (optional), BLIND_S (seconds in which
+  /** PART (consul|nomad|caddy), CONFIG, UNIT, VERSION, URL, SHA256 (empty: no matter), CA, CERT, KEY, JOIN, LOGINS (optional), BLIND_S (seconds in which
    *    visitors still come, 0: no matter) → installs, writes and (re)starts what differs, after the visitors have gone elsewhere; prints changed
    *    (words with spaces between). Exit 6 when the program cannot be had. Only with PART=caddy the visitors come back by it. */
   'set-cluster-part': { timeoutMs: 10 * 60_000 },

@@ -1,7 +1,7 @@
 /** The part of config.json's schema that is about the cluster: which servers form it, its programs, and what stands in front. */
 
 import * as v from 'valibot'
-import { integer, key, label, mustBe, section, text } from './schema-kit.ts'
+import { integer, key, label, mustBe, named, section, text } from './schema-kit.ts'
 
 const VERSION = 'a version like "1.20.1"'
 const version = text(VERSION, /^\d+\.\d+\.\d+$/)
@@ -9,6 +9,51 @@ const ARCHIVE = 'an https:// address'
 const archive = text(ARCHIVE, /^https:\/\/[^\s@?#]{1,500}$/)
 const SHA256 = 'a SHA-256 sum of 64 hexadecimal digits'
 const sha256 = text(SHA256, /^[0-9a-f]{64}$/)
+
+const LOCAL = 'the path of a folder or file below the folder of this file, without ".."'
+const localPath = v.pipe(
+  v.string(mustBe(LOCAL)),
+  v.check(input => /^[^\p{Cc}\\/][^\p{Cc}\\]{0,254}$/u.test(input) && !input.split('/').includes('..'), mustBe(LOCAL)),
+)
+
+const registry = section({
+  url: key(text('a registry like "ghcr.io"', /^[a-z0-9][a-z0-9.-]*(?::\d{1,5})?$/), 'text', '', 'Its host.'),
+  username: key(text('a user name', /^[\w.@+$/-]{1,100}$/), 'text', '', 'Who pushes here and pulls on the machines.'),
+  password_env: key(
+    text('the name of an environment variable, in capitals', /^[A-Z][A-Z0-9_]{1,63}$/),
+    'name',
+    '',
+    'Variable that holds the password.',
+  ),
+})
+
+const build = section({
+  context: key(localPath, 'path', '.', 'Folder that is built, beside this file.'),
+  dockerfile: key(localPath, 'path', 'Dockerfile', 'Dockerfile, from the folder.'),
+  stage: key(
+    text('a name of letters, digits, dots, hyphens and underscores', /^[A-Za-z0-9][\w.-]{0,62}$/),
+    'name',
+    'the last',
+    'Stage of the Dockerfile.',
+  ),
+})
+
+const image = (standard: string, about: string) =>
+  key(
+    text(
+      'an image with a version like "ghcr.io/acme/web:1.4"',
+      /^[a-z0-9][\w./-]{0,200}(?::\d{1,5}\/[\w./-]{1,200})?(?::[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})$/,
+    ),
+    'text',
+    standard,
+    about,
+  )
+
+const monitoring = section({
+  prometheus_image: image('prom/prometheus:v2.53.2', 'Image of Prometheus, with its version or digest.'),
+  grafana_image: image('grafana/grafana:11.1.4', 'Image of Grafana, with its version or digest.'),
+  retention_days: key(integer('days from 1 to 365', 1, 365), 'number', '15', 'How long figures are kept.'),
+})
 
 const program = (name: string) =>
   section({
@@ -49,6 +94,19 @@ export const clusterEntries = {
         'number',
         '512',
         'Memory of a server that jobs may not take from Consul, Nomad and the system.',
+      ),
+      monitoring: key(
+        monitoring,
+        'group',
+        'none',
+        'Prometheus and Grafana in the cluster; {} is enough. Reached by cluster.ts tunnel.',
+      ),
+      registry: key(registry, 'group', 'none', 'Registry that images are pushed to and pulled from with a password.'),
+      builds: key(
+        named(label, build),
+        'group',
+        'none',
+        'Apps whose image is built here from a Dockerfile and pushed as source.image, by name of the app.',
       ),
       consul: key(program('Consul'), 'group', '', 'Which Consul.'),
       nomad: key(program('Nomad'), 'group', '', 'Which Nomad.'),

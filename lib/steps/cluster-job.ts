@@ -9,17 +9,20 @@ import {
   variablesPath,
   type WantedJob,
 } from '../cluster/job.ts'
+import { MONITORING_JOBS } from '../cluster/monitoring.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
 import type { Allocation, Deployment, Job, Nomad } from '../providers/ports/cluster.ts'
+import type { Secret } from '../secret.ts'
+import { type ImageDeps, imageStep, imageStepId, pinned } from './cluster-image.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
-export interface JobDeps extends ClusterDeps {
+export interface JobDeps extends ClusterDeps, ImageDeps {
   /** The app's variables, from its file. */
   readonly variablesOf: (app: AppSpec) => Variables
   /** Images that a `deploy` named. */
@@ -33,7 +36,7 @@ const REVERT_BEGINS_MS = 5_000
 const MARGIN_MS = 60_000
 const LAST_LINES_BYTES = 2_000
 
-const nomadAt = async (deps: ClusterDeps, world: WorldView<EstateWorld>): Promise<Nomad> =>
+export const nomadAt = async (deps: ClusterDeps, world: WorldView<EstateWorld>): Promise<Nomad> =>
   deps.nomadOn(hostOf(deps, world, 'nomad'), secretsOf(world.get('clusterNodes'))?.nomadManagement)
 
 /** Names by what has to happen to them; values are compared and never shown. Pure. */
@@ -55,33 +58,50 @@ export function variableChanges(
 export const variablesStepId = (app: Pick<AppSpec, 'name'>): string => `variables ${app.name}`
 export const jobStepId = (app: Pick<AppSpec, 'name'>): string => `job ${app.name}`
 
-function variablesStep(deps: JobDeps, app: AppSpec): EstateStep {
+interface VariablesWish {
+  /** Of the job that reads them. */
+  readonly name: string
+  readonly title: string
+  /** @param have what Nomad keeps now */
+  readonly wanted: (world: WorldView<EstateWorld>, have: ReadonlyMap<string, Secret>) => Variables
+}
+
+/** The variables of a job are as wanted. */
+export function variablesStep(deps: ClusterDeps, { name, title, wanted: wantedIn }: VariablesWish): EstateStep {
   return {
-    id: variablesStepId(app),
+    id: variablesStepId({ name }),
     noun: 'app',
-    title: `the variables of ${app.name} are those of ${app.envFile}`,
+    title,
     needs: [NOMAD_READY_STEP],
     reads: ['servers', 'clusterNodes', 'nomad'],
     look(world) {
       const nomad = world.get('nomad')
-      const wanted = deps.variablesOf(app)
-      const later = { kind: 'change', summary: `set ${wanted.length} variables of ${app.name}` } as const
-      if (nomad.state !== 'up' || nomad.token !== 'known') return blocked('Nomad', later)
-      const have = nomad.variables[app.name]
-      const { added, changed, removed } = variableChanges(wanted, have?.items ?? new Map())
+      if (nomad.state !== 'up' || nomad.token !== 'known')
+        return blocked('Nomad', { kind: 'change', summary: `set the variables of ${name}` })
+      const have = nomad.variables[name]
+      const items = have?.items ?? new Map()
+      const wanted = wantedIn(world, items)
+      const { added, changed, removed } = variableChanges(wanted, items)
       if (added.length + changed.length + removed.length === 0) return done(`${wanted.length}, by name and value`)
       return todo({
         kind: 'change',
-        summary: `set the variables of ${app.name}`,
-        details: [...added.map(name => `+ ${name}`), ...changed.map(name => `~ ${name}`), ...removed.map(name => `- ${name}`)],
+        summary: `set the variables of ${name}`,
+        details: [...added.map(each => `+ ${each}`), ...changed.map(each => `~ ${each}`), ...removed.map(each => `- ${each}`)],
         async apply({ world: live }) {
-          await (await nomadAt(deps, live)).setVariables(variablesPath(app), wanted, have?.index ?? 0)
+          await (await nomadAt(deps, live)).setVariables(variablesPath({ name }), wanted, have?.index ?? 0)
           live.touch('nomad')
         },
       })
     },
   }
 }
+
+const appVariablesStep = (deps: JobDeps, app: AppSpec): EstateStep =>
+  variablesStep(deps, {
+    name: app.name,
+    title: `the variables of ${app.name} are those of ${app.envFile}`,
+    wanted: () => deps.variablesOf(app),
+  })
 
 /** Whether the last rollout of this job went well; one that Nomad took back has another hash by then. */
 const settled = (deployment: Deployment | undefined, revision: number): 'done' | 'running' | 'failed' =>
@@ -95,14 +115,23 @@ const settled = (deployment: Deployment | undefined, revision: number): 'done' |
           ? 'failed'
           : 'running'
 
+/** Whether the image is made here, unless the command names another. */
+const isBuilt = (deps: JobDeps, app: AppSpec): boolean =>
+  Object.hasOwn(deps.cluster.builds, app.name) && deps.images[app.name] === undefined
+
+/** Undefined while Nomad cannot be asked, or the image is still to be built. */
 function wantedJob(deps: JobDeps, app: AppSpec, world: WorldView<EstateWorld>): WantedJob | undefined {
   const nomad = world.get('nomad')
   const secrets = secretsOf(world.get('clusterNodes'))
   if (nomad.state !== 'up' || nomad.token !== 'known' || !secrets) return undefined
+  const built = isBuilt(deps, app) ? world.get('clusterImages')[app.name] : undefined
+  const running = nomad.jobs[app.name]?.job.image
+  const image = isBuilt(deps, app) ? built && pinned(app, built) : chooseJobImage(app, deps.images[app.name], running)
+  if (image === undefined) return undefined
   return renderJob(app, {
     estate: deps.estate.name,
     cluster: deps.cluster,
-    image: chooseJobImage(app, deps.images[app.name], nomad.jobs[app.name]?.job.image),
+    image,
     variables: deps.variablesOf(app),
     hashKey: secrets.nomadManagement,
   })
@@ -113,14 +142,22 @@ function jobStep(deps: JobDeps, app: AppSpec): EstateStep {
     id: jobStepId(app),
     noun: 'app',
     title: `${app.name} runs in the cluster`,
-    needs: [NOMAD_READY_STEP, ...(app.envFile === undefined ? [] : [variablesStepId(app)])],
-    reads: ['servers', 'clusterNodes', 'nomad'],
+    needs: [
+      NOMAD_READY_STEP,
+      ...(isBuilt(deps, app) ? [imageStepId(app)] : []),
+      ...(app.envFile === undefined ? [] : [variablesStepId(app)]),
+    ],
+    reads: ['servers', 'clusterNodes', 'nomad', 'clusterImages'],
     typicalMs: 45_000,
     look(world) {
       const nomad = world.get('nomad')
       const wanted = wantedJob(deps, app, world)
-      if (nomad.state !== 'up' || !wanted) return blocked('Nomad', { kind: 'create', summary: `run ${app.name}` })
-      const have = nomad.jobs[app.name]
+      const have = nomad.state === 'up' ? nomad.jobs[app.name] : undefined
+      if (nomad.state !== 'up' || !wanted)
+        return blocked(isBuilt(deps, app) ? `Nomad and the image of ${app.name}` : 'Nomad', {
+          kind: have ? 'change' : 'create',
+          summary: have ? `roll out ${app.name}` : `run ${app.name}`,
+        })
       if (have && have.job.meta[META.estate] !== deps.estate.name)
         return refused(
           `Nomad has a job ${app.name} that Landfall did not make.`,
@@ -252,8 +289,12 @@ function surplusJobsStep(deps: JobDeps): EstateStep {
     look(world) {
       const nomad = world.get('nomad')
       if (nomad.state !== 'up') return done('none')
+      const named: readonly string[] = [
+        ...deps.cluster.apps.map(app => app.name),
+        ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
+      ]
       const surplus = Object.values(nomad.jobs).filter(
-        ({ job }) => job.meta[META.estate] === deps.estate.name && !deps.cluster.apps.some(app => app.name === job.id),
+        ({ job }) => job.meta[META.estate] === deps.estate.name && !named.includes(job.id),
       )
       if (surplus.length === 0) return done('none')
       return todo(
@@ -274,6 +315,10 @@ function surplusJobsStep(deps: JobDeps): EstateStep {
 
 /** The jobs of these apps; with `all`, also that there are no others. */
 export const jobSteps = (deps: JobDeps, apps: readonly AppSpec[], which: 'all' | 'chosen'): EstateStep[] => [
-  ...apps.flatMap(app => [...(app.envFile === undefined ? [] : [variablesStep(deps, app)]), jobStep(deps, app)]),
+  ...apps.flatMap(app => [
+    ...(isBuilt(deps, app) ? [imageStep(deps, app)] : []),
+    ...(app.envFile === undefined ? [] : [appVariablesStep(deps, app)]),
+    jobStep(deps, app),
+  ]),
   ...(which === 'all' ? [surplusJobsStep(deps)] : []),
 ]

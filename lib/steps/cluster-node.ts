@@ -136,11 +136,15 @@ const needsCertificate = (part: Part): boolean => part !== 'caddy'
 /** Caddy finds the apps through its machine's Consul; jobs and their visitors outlive a restart of Nomad. */
 const meetsVisitors = (part: Part): boolean => part !== 'nomad'
 
+export type Keeps = 'everything' | 'certificates'
+
 export interface PartWish {
   readonly part: Part
   readonly name: string
   readonly role: 'server' | 'worker'
   readonly needs: readonly string[]
+  /** `certificates`: nothing else is a reason for a change. */
+  readonly keeps: Keeps
   /** Resolves when the machine does its part again, and what was healthy before is so again. */
   readonly settle: (live: Live, signal: AbortSignal) => Promise<void>
 }
@@ -149,29 +153,41 @@ const filesOf = (deps: ClusterDeps, part: Part, node: Node, secrets: ClusterSecr
   part === 'consul'
     ? consulFiles(deps.cluster, node, secrets)
     : part === 'nomad'
-      ? nomadFiles(deps.cluster, node, secrets)
+      ? nomadFiles(deps.cluster, node, secrets, deps.registryLogin?.())
       : caddyFiles(deps.cluster, deps.estate.dns ? `admin@${deps.estate.dns.zone}` : undefined)
 
-/** What of a part differs from the wanted, in words; empty when nothing does. Pure. */
-export function differences(
+interface Difference {
+  readonly what: 'program' | 'configuration' | 'certificate' | 'state'
+  readonly says: string
+}
+
+/** What of a part differs from the wanted; empty when nothing does. Pure. */
+function differences(
   part: Part,
   { parts: { [part]: have }, leaving }: Pick<OpenNode, 'parts' | 'leaving'>,
   files: Files,
   program: ProgramSpec,
   shared?: Pick<SharedCertificate, 'certificate'>,
-): readonly string[] {
+): readonly Difference[] {
   const wanted = program.version
+  const when = (is: boolean, what: Difference['what'], says: string): Difference[] => (is ? [{ what, says }] : [])
   return [
-    ...(have.version === undefined
-      ? [`install ${part}${wanted ? ` ${wanted}` : ''}`]
-      : wanted !== undefined && wanted !== have.version
-        ? [`${part} ${have.version} → ${wanted}`]
-        : []),
-    ...(have.files === 'none' ? ['configure it'] : have.files === hashOf(files) ? [] : ['its configuration']),
-    ...(needsCertificate(part) && have.certificate === 'bad' ? ['its certificate'] : []),
-    ...(shared && have.certificateHash !== certificateHashOf(shared.certificate) ? ['the certificate of its names'] : []),
-    ...(have.running ? [] : ['start it']),
-    ...(part === 'caddy' && leaving ? ['let visitors come again'] : []),
+    ...when(have.version === undefined, 'program', `install ${part}${wanted ? ` ${wanted}` : ''}`),
+    ...when(
+      have.version !== undefined && wanted !== undefined && wanted !== have.version,
+      'program',
+      `${part} ${have.version} → ${wanted}`,
+    ),
+    ...when(have.files === 'none', 'configuration', 'configure it'),
+    ...when(have.files !== 'none' && have.files !== hashOf(files), 'configuration', 'its configuration'),
+    ...when(needsCertificate(part) && have.certificate === 'bad', 'certificate', 'its certificate'),
+    ...when(
+      shared !== undefined && have.certificateHash !== certificateHashOf(shared.certificate),
+      'certificate',
+      'the certificate of its names',
+    ),
+    ...when(!have.running, 'state', 'start it'),
+    ...when(part === 'caddy' && leaving, 'state', 'let visitors come again'),
   ]
 }
 
@@ -196,11 +212,13 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
       const nomad = world.get('nomad')
       const shared = part === 'caddy' && nomad.state === 'up' ? nomad.certificate : undefined
       if (part === 'caddy' && deps.cluster.certificateNames.length > 0 && !shared) return blocked('the certificate', later)
-      const different = differences(part, node, files, deps.cluster.programs[part], shared)
+      const different = differences(part, node, files, deps.cluster.programs[part], shared).filter(
+        each => wish.keeps === 'everything' || each.what === 'certificate',
+      )
       if (different.length === 0) return done(`${part} ${have.version ?? ''}`.trim())
       return todo({
         kind: have.files === 'none' ? 'create' : 'change',
-        summary: `${verb(have)} ${part} on ${name} (${different.join(', ')})`,
+        summary: `${verb(have)} ${part} on ${name} (${different.map(each => each.says).join(', ')})`,
         async apply({ world: live, signal, log }) {
           const { version = '', url = '', sha256 = '' } = deps.cluster.programs[part]
           const member = { name, datacenter: deps.cluster.datacenter, role, privateIp: node.privateIp }
@@ -221,6 +239,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
               ...(issued ? { CA: secrets.caCertificate, CERT: issued.certificate, KEY: issued.key } : {}),
               ...(shared ? { CERT: shared.certificate, KEY: shared.privateKey } : {}),
               ...(part === 'consul' ? { JOIN: joinOf(deps, live) } : {}),
+              ...(files.logins ? { LOGINS: files.logins } : {}),
               BLIND_S: String(meetsVisitors(part) ? blindSecondsOf(deps.cluster) : 0),
             },
             signal,

@@ -1,11 +1,13 @@
 /** The order in which a cluster comes to life: Consul everywhere, its leader, its tokens; then Nomad everywhere, its leader, its token. */
 
+import { METRICS_POLICY, METRICS_RULES, metricsToken } from '../cluster/monitoring.ts'
 import type { ClusterSecrets } from '../cluster/secrets.ts'
 import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
+import type { ClusterSpec } from '../estate/cluster.ts'
 import type { Secret } from '../secret.ts'
-import { CERTIFICATE_STEP, openNode, partStep, partStepId, secretsStep, waitFor } from './cluster-node.ts'
+import { CERTIFICATE_STEP, type Keeps, openNode, partStep, partStepId, secretsStep, waitFor } from './cluster-node.ts'
 import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { targetOf } from './machine.ts'
@@ -100,7 +102,13 @@ const POLICIES = {
     'agent_prefix "" { policy = "read" }\nnode_prefix "" { policy = "read" }\nservice_prefix "" { policy = "write" }\n',
 } as const
 
-const tokensOf = (secrets: ClusterSecrets): readonly { policy: keyof typeof POLICIES; secret: Secret }[] => [
+const policiesOf = ({ monitoring }: ClusterSpec): Readonly<Record<string, string>> => ({
+  ...POLICIES,
+  ...(monitoring ? { [METRICS_POLICY]: METRICS_RULES } : {}),
+})
+
+const tokensOf = (secrets: ClusterSecrets): readonly { policy: string; secret: Secret }[] => [
+  { policy: METRICS_POLICY, secret: metricsToken(secrets) },
   { policy: 'landfall-agent', secret: secrets.consulAgent },
   { policy: 'landfall-reader', secret: secrets.consulReader },
   { policy: 'landfall-nomad', secret: secrets.consulNomad },
@@ -152,15 +160,16 @@ function consulTokensStep(deps: ClusterDeps): EstateStep {
       const consul = world.get('consul')
       const summary = 'give the agents and Nomad their rights in Consul'
       if (consul.state !== 'up' || !consul.leader) return blocked("Consul's leader", { kind: 'create', summary })
-      const policies = Object.keys(POLICIES).filter(name => !consul.policies.includes(name))
-      const tokens = Object.keys(POLICIES).filter(name => !consul.tokens.includes(name))
+      const wanted = policiesOf(deps.cluster)
+      const policies = Object.keys(wanted).filter(name => !consul.policies.includes(name))
+      const tokens = Object.keys(wanted).filter(name => !consul.tokens.includes(name))
       if (policies.length + tokens.length === 0) return done('default deny')
       return todo({
         kind: 'create',
         summary,
         async apply({ world: live }) {
           const api = await consulAt(deps, live)
-          for (const [name, rules] of Object.entries(POLICIES)) if (policies.includes(name)) await api.setPolicy({ name, rules })
+          for (const [name, rules] of Object.entries(wanted)) if (policies.includes(name)) await api.setPolicy({ name, rules })
           for (const { policy, secret } of tokensOf(knownSecrets(live)))
             if (tokens.includes(policy)) await api.createToken({ secret, description: policy, policy })
           live.touch('consul')
@@ -292,7 +301,7 @@ const chained = <T>(
   })
 
 /** Everything of the cluster below its jobs. */
-export function clusterSteps(deps: ClusterDeps): EstateStep[] {
+export function clusterSteps(deps: ClusterDeps, keeps: Keeps = 'everything'): EstateStep[] {
   const { servers, workers } = deps.cluster
   const roleOf = (name: string) => (servers.includes(name) ? 'server' : 'worker')
   const parts = (part: 'consul' | 'nomad', names: readonly string[], first: readonly string[]) =>
@@ -305,6 +314,7 @@ export function clusterSteps(deps: ClusterDeps): EstateStep[] {
           name,
           role: roleOf(name),
           needs,
+          keeps,
           settle: part === 'consul' ? settleConsul(deps, name) : settleNomad(deps, name),
         }),
       name => partStepId(part, name),
@@ -323,7 +333,7 @@ export function clusterSteps(deps: ClusterDeps): EstateStep[] {
     ...chained(
       servers,
       ['consul tokens', ...(deps.cluster.certificateNames.length > 0 ? [CERTIFICATE_STEP] : [])],
-      (name, needs) => partStep(deps, { part: 'caddy', name, role: 'server', needs, settle: async () => {} }),
+      (name, needs) => partStep(deps, { part: 'caddy', name, role: 'server', needs, keeps, settle: async () => {} }),
       name => partStepId('caddy', name),
     ),
   ]

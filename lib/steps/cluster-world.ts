@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { variablesPath } from '../cluster/job.ts'
+import { MONITORING_JOBS } from '../cluster/monitoring.ts'
 import { isGoodCertificate } from '../cluster/pki.ts'
 import type { Part } from '../cluster/render.ts'
 import { type ClusterSecrets, parseSecrets } from '../cluster/secrets.ts'
@@ -13,6 +14,7 @@ import type { ClusterSpec } from '../estate/cluster.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { Consul, Deployment, Job, Nomad, NomadNode, Quorum } from '../providers/ports/cluster.ts'
 import type { Target } from '../providers/ports/machine.ts'
+import type { RegistryLogin } from '../providers/ports/registry.ts'
 import { Secret } from '../secret.ts'
 import type { Deps } from './deps.ts'
 import { isLasting } from './dns-certificate.ts'
@@ -98,6 +100,8 @@ export interface ClusterDeps extends Pick<Deps, 'estate' | 'cloud' | 'machines' 
   /** The API on a machine, through a tunnel that stays open until the process ends. */
   readonly consulOn: (target: Target, token?: Secret) => Promise<Consul>
   readonly nomadOn: (target: Target, token?: Secret) => Promise<Nomad>
+  /** Who pulls images on the machines; absent where config.json names no registry. @throws LandfallError config without its password */
+  readonly registryLogin?: () => RegistryLogin
 }
 
 const isSimulated = (text: string): boolean => text.includes('not simulated')
@@ -268,12 +272,13 @@ export function readNomad(deps: ClusterDeps, servers: readonly Server[], nodes: 
         }),
       )
       const variables = await Promise.all(
-        deps.cluster.apps
-          .filter(app => app.envFile !== undefined)
-          .map(async app => {
-            const found = await nomad.findVariables(variablesPath(app))
-            return found ? [[app.name, found] as const] : []
-          }),
+        [
+          ...deps.cluster.apps.flatMap(app => (app.envFile === undefined ? [] : [app.name])),
+          ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
+        ].map(async name => {
+          const found = await nomad.findVariables(variablesPath({ name }))
+          return found ? [[name, found] as const] : []
+        }),
       )
       const shared = deps.cluster.certificateNames.length === 0 ? undefined : await nomad.findVariables(SHARED_CERTIFICATE_PATH)
       return {

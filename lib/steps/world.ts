@@ -8,6 +8,7 @@ import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
 import type { InstallerState, NixosAnywhere } from '../providers/ports/nixos-anywhere.ts'
 import type { Outside } from '../providers/ports/outside.ts'
 import type { AppsState, HooksState } from './app-world.ts'
+import type { BuiltImage } from './cluster-image.ts'
 import type { ConsulState, NodeState, NomadState } from './cluster-world.ts'
 import type { Arrival, CertificateFacts } from './cutover-world.ts'
 import type { MachineReader, MachineState } from './machine.ts'
@@ -65,6 +66,8 @@ export interface EstateWorld {
   clusterNodes: Readonly<Record<string, NodeState>>
   consul: ConsulState
   nomad: NomadState
+  /** By name of the app; empty except in the commands about the cluster. */
+  clusterImages: Readonly<Record<string, BuiltImage>>
 }
 
 export interface WorldPorts {
@@ -142,5 +145,6 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     clusterNodes: async () => ({}),
     consul: async () => ({ state: 'away', why: 'nobody asked' }),
     nomad: async () => ({ state: 'away', why: 'nobody asked' }),
+    clusterImages: async () => ({}),
   }
 }

@@ -9,7 +9,7 @@ import type { Estate } from '../estate/estate.ts'
 export type Workflows = Readonly<Record<string, string>>
 
 export interface WorkflowInput {
-  readonly estate: Pick<Estate, 'name' | 'cloud' | 'servers' | 'dns'>
+  readonly estate: Pick<Estate, 'name' | 'cloud' | 'servers' | 'dns' | 'cluster'>
   /** From the repository's root. */
   readonly configPath: string
   readonly bunVersion: string
@@ -19,6 +19,7 @@ export interface WorkflowInput {
 export const MADE_BY = '# Made by Landfall: bun scripts/workflow.ts makes it anew. Change config.json, not this file.'
 
 const IMAGE_FILE = '.github/workflows/infra-image.yml'
+const RENEW_FILE = '.github/workflows/infra-renew.yml'
 const PROVISION_FILE = '.github/workflows/infra-provision.yml'
 const IMAGE_NAME = 'Build Infrastructure Image'
 
@@ -43,12 +44,16 @@ const secretsOf = ({ cloud, dns }: WorkflowInput['estate']): readonly string[] =
   TOKENS[cloud],
   ...(dns ? ['CLOUDFLARE_API_TOKEN'] : []),
 ]
+/** The registry's password is part of what the machines of a cluster have. */
+const registryOf = ({ cluster }: WorkflowInput['estate']): readonly string[] =>
+  cluster?.registry ? [cluster.registry.passwordVariable] : []
 const secretLines = (names: readonly string[]): readonly string[] =>
   names.map(name => `${name}: ${expression(`secrets.${name}`)}`)
 
 /** Names of repository secrets that the workflows need, with where each comes from. Pure. */
 export const neededSecrets = (estate: WorkflowInput['estate']): readonly string[] => [
   ...secretsOf(estate),
+  ...registryOf(estate),
   'LANDFALL_SSH_PRIVATE_KEY',
 ]
 
@@ -67,6 +72,15 @@ ${ref === undefined ? '' : `          ref: ${ref}\n`}      - uses: ${ACTIONS.bun
         with:
           bun-version: ${input.bunVersion}
 ${withNix ? `      - uses: ${ACTIONS.nix}\n` : ''}      - run: bun install --frozen-lockfile
+`
+
+const sshKey = `      - name: Write the SSH key down
+        env:
+          KEY: ${expression('secrets.LANDFALL_SSH_PRIVATE_KEY')}
+        run: |
+          umask 077
+          printf '%s\\n' "$KEY" >"$RUNNER_TEMP/landfall_key"
+          ssh-keygen -y -f "$RUNNER_TEMP/landfall_key" >"$RUNNER_TEMP/landfall_key.pub"
 `
 
 const renderImage = (input: WorkflowInput): string => {
@@ -143,14 +157,7 @@ ${head(input)}jobs:
 ${condition}    runs-on: ubuntu-24.04
     timeout-minutes: 120
     steps:
-${setUp(input, withNix, ref)}      - name: Write the SSH key down
-        env:
-          KEY: ${expression('secrets.LANDFALL_SSH_PRIVATE_KEY')}
-        run: |
-          umask 077
-          printf '%s\\n' "$KEY" >"$RUNNER_TEMP/landfall_key"
-          ssh-keygen -y -f "$RUNNER_TEMP/landfall_key" >"$RUNNER_TEMP/landfall_key.pub"
-      - name: Plan, apply or destroy
+${setUp(input, withNix, ref)}${sshKey}      - name: Plan, apply or destroy
         env:
           ACTION: ${expression("inputs.action || 'apply'")}
           CONFIRM: ${expression('inputs.confirm')}
@@ -165,8 +172,27 @@ ${indented(secretLines(secretsOf(estate)), 10)}        run: |
 `
 }
 
+/** A certificate is ordered anew a month before its end, so a week without a run costs nothing. */
+const renderRenew = (input: WorkflowInput): string => `${MADE_BY}
+name: Renew Certificates
+on:
+  schedule:
+    - cron: '17 4 * * *'
+  workflow_dispatch:
+${head(input)}jobs:
+  renew:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 30
+    steps:
+${setUp(input, false)}${sshKey}      - name: Order certificates anew that end soon
+        env:
+          LANDFALL_SSH_KEY: ${expression('runner.temp')}/landfall_key
+${indented(secretLines([...secretsOf(input.estate), ...registryOf(input.estate)]), 10)}        run: bun scripts/cluster.ts renew --config ${input.configPath} --yes --json
+`
+
 /** The workflows that an estate's repository needs. */
 export const desiredWorkflows = (input: WorkflowInput): Workflows => ({
   ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input) } : {}),
+  ...(input.estate.cluster && input.estate.cluster.certificateNames.length > 0 ? { [RENEW_FILE]: renderRenew(input) } : {}),
   [PROVISION_FILE]: renderProvision(input),
 })

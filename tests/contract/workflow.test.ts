@@ -20,6 +20,8 @@ if (!actionlint) {
 const NIXOS: unknown = JSON.parse(readFileSync(join(ROOT, 'examples/nixos-anywhere.json'), 'utf8'))
 const IMAGE = '.github/workflows/infra-image.yml'
 const PROVISION = '.github/workflows/infra-provision.yml'
+const RENEW = '.github/workflows/infra-renew.yml'
+const CLUSTER = JSON.parse(readFileSync(join(ROOT, 'examples/nomad-previews.json'), 'utf8')) as Readonly<Record<string, unknown>>
 
 const written = async (config: unknown): Promise<Place> => {
   const place = await openPlace(config)
@@ -47,6 +49,7 @@ describe.skipIf(!actionlint)('actionlint', () => {
   for (const [name, config, files] of [
     ['two servers from the golden image', TWO_SERVERS, [IMAGE, PROVISION]],
     ['a droplet with NixOS', NIXOS, [PROVISION]],
+    ['a cluster', CLUSTER, [PROVISION, RENEW]],
   ] as const)
     test(`finds nothing in the workflows of ${name}`, async () => {
       const place = await written(config)
@@ -94,6 +97,25 @@ describe('the workflows', () => {
       workflow_run: { workflows: ['Build Infrastructure Image'], types: ['completed'] },
       workflow_dispatch: { inputs: { action: { options: ['plan', 'apply', 'destroy'], default: 'plan' } } },
     })
+  }, 60_000)
+
+  test('renew the certificate of a cluster each day, with the registry’s password where machines have it', async () => {
+    const registry = { url: 'ghcr.io', username: 'ci', password_env: 'REGISTRY_PASSWORD' }
+    const place = await written({ ...CLUSTER, cluster: { ...(CLUSTER.cluster as object), registry } })
+    const workflow = parse(place, RENEW)
+    expect(workflow.on).toEqual({ schedule: [{ cron: '17 4 * * *' }], workflow_dispatch: null })
+    expect(workflow.permissions).toEqual({ contents: 'read' })
+    expect(workflow.concurrency).toEqual({ group: 'landfall-acme', 'cancel-in-progress': false })
+    const step = stepsOf(workflow).at(-1)
+    expect(step?.run).toBe('bun scripts/cluster.ts renew --config config.json --yes --json')
+    expect(Object.keys(step?.env ?? {})).toEqual([
+      'LANDFALL_SSH_KEY',
+      'HCLOUD_TOKEN',
+      'CLOUDFLARE_API_TOKEN',
+      'REGISTRY_PASSWORD',
+    ])
+    const without = await written(TWO_SERVERS)
+    expect(existsSync(join(without.cwd, RENEW))).toBe(false)
   }, 60_000)
 
   test('are written once; changed by somebody they are put back, and one of another hand is left alone', async () => {

@@ -45,6 +45,7 @@ const MAY_IMPORT = {
   'lib/providers/cloudflare/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
   'lib/providers/dokploy/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
   'lib/providers/cluster/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
+  'lib/providers/registry/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/rest.ts': ['lib/providers/context.ts', 'lib/engine/'],
   'lib/providers/github/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/providers/rest.ts', 'lib/engine/'],
   'lib/providers/vercel/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/providers/rest.ts', 'lib/engine/'],

@@ -6,12 +6,13 @@ import { World } from '../../engine/world.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Session } from '../../script.ts'
 import { findBalancer } from '../../steps/balancer.ts'
+import { imageStep, pinned } from '../../steps/cluster-image.ts'
 import { jobSteps } from '../../steps/cluster-job.ts'
 import { afterReplacing, replaceStep } from '../../steps/cluster-replace.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
 import type { Summary } from '../../ui/types.ts'
-import { CONSUL_PORT, everyClusterStep, NOMAD_PORT, type OpenedCluster } from './open.ts'
+import { CONSUL_PORT, certificateSteps, everyClusterStep, NOMAD_PORT, type OpenedCluster } from './open.ts'
 
 /** URLs of the cluster; its pages listen on loopback only, so theirs are the tunnel's. */
 function reportOf({ deps }: OpenedCluster) {
@@ -51,6 +52,16 @@ export const applyCluster = (session: Session, cluster: OpenedCluster): Promise<
     report: reportOf(cluster),
   })
 
+/** For a timer: the visitors' certificate and those of the members among each other. */
+export const renewCertificates = (session: Session, cluster: OpenedCluster): Promise<number> =>
+  converge(session, cluster.opened, {
+    deps: cluster.deps,
+    steps: () => certificateSteps(cluster),
+    partial: true,
+    confirmName: cluster.deps.estate.name,
+    report: () => ({ next: 'bun scripts/cluster.ts status' }),
+  })
+
 /** Only the jobs, so that a deploy works while a machine is away. */
 export const deployApps = (session: Session, cluster: OpenedCluster): Promise<number> =>
   converge(session, cluster.opened, {
@@ -60,6 +71,32 @@ export const deployApps = (session: Session, cluster: OpenedCluster): Promise<nu
     confirmName: cluster.deps.estate.name,
     report: reportOf(cluster),
   })
+
+/** Only the images, for a CI that builds in one job and deploys in another. */
+export function buildImages(session: Session, cluster: OpenedCluster): Promise<number> {
+  const { builds } = cluster.deps.cluster
+  const built = cluster.apps.filter(app => Object.hasOwn(builds, app.name))
+  if (built.length === 0)
+    throw new LandfallError('usage', 'None of these apps is built here.', {
+      hint: 'Say from what, in config.json: "cluster": {"builds": {"web": {"context": "web"}}}',
+    })
+  return converge(session, cluster.opened, {
+    deps: cluster.deps,
+    steps: () => built.map(app => imageStep(cluster.deps, app)),
+    partial: true,
+    confirmName: cluster.deps.estate.name,
+    report: world => ({
+      outputs: Object.fromEntries(
+        built.flatMap(app => {
+          const image = world.has('clusterImages') ? world.get('clusterImages')[app.name] : undefined
+          const reference = image && pinned(app, image)
+          return reference === undefined ? [] : [[`${app.name}_image`, reference]]
+        }),
+      ),
+      next: `bun scripts/cluster.ts deploy ${built.map(app => app.name).join(' ')}`,
+    }),
+  })
+}
 
 export async function replaceMachine(session: Session, cluster: OpenedCluster, name: string | undefined): Promise<number> {
   const { deps, opened } = cluster

@@ -1,17 +1,20 @@
 /** Opens an estate for commands about its cluster: tunnels to Consul and Nomad, the three slices of their own given their readers. */
 
-import { readInputs } from '../../apps/inputs.ts'
+import { readInputs, secretsFrom } from '../../apps/inputs.ts'
 import { chooseApps } from '../../apps/open.ts'
 import { orderingOf } from '../../certificates.ts'
 import type { Readers } from '../../engine/world.ts'
 import { LandfallError } from '../../errors.ts'
 import type { AppSpec } from '../../estate/apps.ts'
 import type { Target } from '../../providers/ports/machine.ts'
+import type { Images, RegistryLogin } from '../../providers/ports/registry.ts'
 import { flagValues, type Opened, type Session } from '../../script.ts'
 import type { Secret } from '../../secret.ts'
 import { balancerStep } from '../../steps/balancer.ts'
 import { sharedCertificateStep } from '../../steps/cluster-certificate.ts'
+import { type ImageDeps, readImages } from '../../steps/cluster-image.ts'
 import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
+import { monitoringSteps } from '../../steps/cluster-monitoring.ts'
 import { clusterSteps } from '../../steps/cluster-quorum.ts'
 import { readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
 import type { Deps, EstateStep } from '../../steps/deps.ts'
@@ -20,6 +23,7 @@ import type { CertificateDeps } from '../../steps/dns-certificate.ts'
 import { estateSteps } from '../../steps/estate.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
+import { type BuildContext, readContext } from '../context.ts'
 import { META, type Variables } from '../job.ts'
 
 export const CONSUL_PORT = 8500
@@ -52,7 +56,12 @@ function imagesIn(session: Session, apps: readonly AppSpec[]): Readonly<Record<s
   )
 }
 
-export async function openCluster(session: Session, names: readonly string[]): Promise<OpenedCluster> {
+/** @param reads whether the apps' files of variables are read at once, so that nothing is sent when one of them is wrong */
+export async function openCluster(
+  session: Session,
+  names: readonly string[],
+  reads: 'files' | 'no files',
+): Promise<OpenedCluster> {
   const opened = await session.open()
   const { composition, estate } = opened
   const { cluster } = estate
@@ -61,7 +70,12 @@ export async function openCluster(session: Session, names: readonly string[]): P
       hint: 'Add one: "cluster": {"servers": "node"}; examples/nomad-previews.json shows a whole one.',
     })
   const apps = chooseApps(cluster.apps, names)
-  const inputOf = readInputs(opened.configPath, { apps: cluster.apps })
+  let inputs: ReturnType<typeof readInputs> | undefined
+  const inputOf = (name: string) => {
+    inputs ??= readInputs(opened.configPath, { apps: cluster.apps })
+    return inputs(name)
+  }
+  if (reads === 'files') for (const app of cluster.apps) inputOf(app.name)
   const { deps: base, parts } = composition
 
   const tunnels = new Map<string, Promise<{ url: string; close(): Promise<void> }>>()
@@ -93,6 +107,7 @@ export async function openCluster(session: Session, names: readonly string[]): P
     },
     variablesOf: (app): Variables => inputOf(app.name).env ?? [],
     images: imagesIn(session, cluster.apps),
+    ...imageDeps(opened),
   }
   const readers: Readers<EstateWorld> = {
     ...composition.readers,
@@ -106,6 +121,11 @@ export async function openCluster(session: Session, names: readonly string[]): P
       return Object.fromEntries(await Promise.all(entries))
     },
     consul: async get => readConsul(deps, await get('servers'), await get('clusterNodes')),
+    clusterImages: () =>
+      readImages(
+        deps,
+        apps.filter(app => app.name in cluster.builds && !(app.name in deps.images)),
+      ),
     nomad: async get => readNomad(deps, await get('servers'), await get('clusterNodes'), META.estate),
   }
   return {
@@ -119,6 +139,41 @@ export async function openCluster(session: Session, names: readonly string[]): P
   }
 }
 
+/** Each loads, and asks for the password, only when a command needs it. */
+function imageDeps({ composition, configPath, estate }: Opened): ImageDeps & Pick<JobDeps, 'registryLogin'> {
+  const { context, environment } = composition.parts
+  const { registry, builds = {} } = estate.cluster ?? {}
+  const login = (): RegistryLogin => {
+    if (!registry) throw new Error('bug: an image is built for a cluster without a registry')
+    const { url, username, passwordVariable } = registry
+    return { url, username, password: secretsFrom(environment.lookup)(passwordVariable) }
+  }
+  let images: Promise<Images> | undefined
+  const contexts = new Map<string, BuildContext>()
+  return {
+    ...(registry ? { registryLogin: login } : {}),
+    imagesIn: () => {
+      images ??= import('../../providers/registry/builder.ts').then(({ createImages }) =>
+        createImages({ login: login(), context, variables: environment.programs }),
+      )
+      return images
+    },
+    contextOf({ name }) {
+      const wish = builds[name]
+      if (!wish) throw new Error(`bug: ${name} is not built here`)
+      const found = contexts.get(name) ?? readContext(configPath, name, wish)
+      contexts.set(name, found)
+      return found
+    },
+  }
+}
+
+/** What a timer does: certificates that end soon are made anew, and nothing else changes. */
+export const certificateSteps = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateStep[] => [
+  ...clusterSteps(deps, 'certificates'),
+  ...(deps.cluster.certificateNames.length > 0 ? [sharedCertificateStep(deps)] : []),
+]
+
 /** Servers, machines, the cluster and its jobs. */
 export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateStep[] => {
   const names = [...deps.cluster.servers, ...deps.cluster.workers]
@@ -130,6 +185,7 @@ export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateS
     ...(records.length > 0 ? [zoneStep(deps), ...records.map(record => recordStep(deps, record))] : []),
     ...clusterSteps(deps),
     ...(deps.cluster.certificateNames.length > 0 ? [sharedCertificateStep(deps)] : []),
+    ...(deps.cluster.monitoring ? monitoringSteps(deps, deps.cluster.monitoring) : []),
     ...jobSteps(deps, deps.cluster.apps, 'all'),
   ]
 }

@@ -9,6 +9,7 @@ import { runProgram, targetOf } from '../../steps/machine.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
 import { hasTag, imageOf } from '../job.ts'
+import { GRAFANA_PORT, grafanaPassword, MONITORING_JOB } from '../monitoring.ts'
 import { PARTS } from '../render.ts'
 import type { OpenedCluster } from './open.ts'
 import { CONSUL_PORT, NOMAD_PORT } from './open.ts'
@@ -164,20 +165,33 @@ export async function showSecrets(session: Session, cluster: OpenedCluster): Pro
   return EXIT.done
 }
 
+/** Grafana's own machine is the one to ask; undefined where it does not run. */
+async function grafanaTunnel(cluster: OpenedCluster, world: World<EstateWorld>): Promise<string | undefined> {
+  const { deps } = cluster
+  if (!deps.cluster.monitoring) return undefined
+  const all = await (await nomadOf(cluster, world)).listAllocations(MONITORING_JOB)
+  const [running] = all.filter(each => each.wanted && each.state === 'running')
+  const server = running && findServer(deps.estate.name, running.node, world.get('servers'))
+  const target = server && targetOf(deps.estate.name, server)
+  return target && cluster.tunnelTo(target, GRAFANA_PORT)
+}
+
 /** Tunnels to the pages of Nomad and Consul, open until interrupted. */
 export async function holdTunnels(session: Session, cluster: OpenedCluster): Promise<number> {
   const world = await lookAt(cluster)
   const host = hostOf(cluster.deps, world, 'nomad')
   const [nomad, consul] = await Promise.all([cluster.tunnelTo(host, NOMAD_PORT), cluster.tunnelTo(host, CONSUL_PORT)])
+  const grafana = await grafanaTunnel(cluster, world)
   session.reporter.page(
     [
       `Nomad   ${nomad}/ui`,
       `Consul  ${consul}/ui`,
+      ...(grafana === undefined ? [] : [`Grafana ${grafana}`]),
       '',
-      'Both ask for a token: bun scripts/cluster.ts login',
+      'What they ask for: bun scripts/cluster.ts login',
       'The tunnel ends with Ctrl-C.',
     ].join('\n'),
-    { nomad_ui_url: `${nomad}/ui`, consul_ui_url: `${consul}/ui` },
+    { nomad_ui_url: `${nomad}/ui`, consul_ui_url: `${consul}/ui`, ...(grafana === undefined ? {} : { grafana_url: grafana }) },
   )
   await new Promise<void>(resolve => {
     if (session.signal.aborted) resolve()
@@ -186,7 +200,7 @@ export async function holdTunnels(session: Session, cluster: OpenedCluster): Pro
   return EXIT.done
 }
 
-/** The two management tokens, for who asks to see them. */
+/** The two management tokens, and Grafana's password, for who asks to see them. */
 export async function showLogin(session: Session, cluster: OpenedCluster): Promise<number> {
   const world = await lookAt(cluster)
   const secrets = secretsOf(world.get('clusterNodes'))
@@ -196,5 +210,6 @@ export async function showLogin(session: Session, cluster: OpenedCluster): Promi
     })
   session.reveal('Nomad token', secrets.nomadManagement)
   session.reveal('Consul token', secrets.consulManagement)
+  if (cluster.deps.cluster.monitoring) session.reveal('Grafana password of admin', grafanaPassword(secrets))
   return EXIT.done
 }

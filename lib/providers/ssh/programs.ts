@@ -174,7 +174,7 @@ const PARTS = {
   'read-cluster-secrets': { accepts: [], effect: 'read', text: readClusterSecretsText },
   'write-cluster-secrets': { accepts: ['SECRETS'], effect: 'write', text: writeClusterSecretsText },
   'set-cluster-part': {
-    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'BLIND_S'],
+    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'LOGINS', 'BLIND_S'],
     effect: 'write',
     text: clusterText + setClusterPartText,
   },

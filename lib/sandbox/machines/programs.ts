@@ -196,7 +196,7 @@ const EMULATIONS = {
   'read-cluster-secrets': { accepts: [], run: () => ({ exitCode: 4 }) },
   'write-cluster-secrets': { accepts: ['SECRETS'], run: () => noCluster },
   'set-cluster-part': {
-    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'BLIND_S'],
+    accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'LOGINS', 'BLIND_S'],
     run: () => noCluster,
   },
   'set-cluster-visitors': { accepts: ['VISITORS', 'BLIND_S'], run: () => noCluster },

@@ -4,7 +4,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run } from '../../../lib/sandbox/containers/commands.ts'
-import { openEngine } from '../../../lib/sandbox/containers/engine.ts'
+import { type Engine, openEngine } from '../../../lib/sandbox/containers/engine.ts'
 import { type Sandbox, startSandbox } from '../../../lib/sandbox/sandbox.ts'
 import { BASE_IMAGE, buildBase, machinesDirectory } from '../base/build.ts'
 import type { BalancerReport } from './balancer.ts'
@@ -18,6 +18,9 @@ const APP_ARCHIVE = '/var/lib/cluster-test/app.tar'
 /** Visitors of a test, each second. */
 export const RATE_PER_S = 100
 
+/** Debian's Prometheus as an image. */
+export const PROMETHEUS = 'test/prometheus:1'
+
 export const APP_VERSIONS = ['1', '2', '3'] as const
 
 export interface Line {
@@ -29,6 +32,8 @@ export interface ClusterRig {
   readonly sandbox: Sandbox
   readonly cwd: string
   readonly containers: NonNullable<Sandbox['controls']['containers']>
+  /** Further variables of the scripts. */
+  readonly variables: Record<string, string>
   /** Runs `scripts/<words>` in the estate's folder. */
   script(...words: string[]): Promise<{ code: number; lines: Line[]; text: string }>
   /** What a command printed on a machine. Fails when the command does. */
@@ -41,21 +46,29 @@ export interface ClusterRig {
   ask(
     url: string,
   ): Promise<readonly { readonly machine: string; readonly status: string; readonly location: string; readonly text: string }[]>
+  /** Puts a file or folder from here into a folder of a machine's. */
+  copyTo(machine: string, from: string, folder: string): Promise<void>
   /** Cuts a machine's power: it ends at once, and tells nobody. */
   kill(machine: string): Promise<void>
   close(): Promise<void>
 }
 
-/**
- * One program with its libraries as an image without anything else: `caddy respond`, a web server whose answer is in its command line.
- * `broken` ends at once.
- */
-async function buildApp(docker: (words: readonly string[]) => Promise<string>, work: string): Promise<string> {
-  const root = join(work, 'app')
+/** One program with its libraries, for an image without anything else: `caddy respond`, a web server whose answer is in its command line. */
+export async function writeApp(root: string, program = '/usr/bin/caddy'): Promise<void> {
   mkdirSync(join(root, 'tmp'), { recursive: true })
-  const linked = await run(['ldd', '/usr/bin/caddy'])
-  for (const file of ['/usr/bin/caddy', ...[...linked.matchAll(/(\/\S+) \(0x/g)].map(match => match[1] ?? '')])
+  const linked = await run(['ldd', program])
+  for (const file of [program, ...[...linked.matchAll(/(\/\S+) \(0x/g)].map(match => match[1] ?? '')])
     await run(['cp', '--parents', '--dereference', file, root])
+}
+
+/** `broken` ends at once. */
+async function buildApp(
+  docker: (words: readonly string[]) => Promise<string>,
+  work: string,
+  prometheus: string,
+): Promise<string> {
+  const root = join(work, 'app')
+  await writeApp(root)
   const tar = join(work, 'app.tar')
   await run(['tar', '-C', root, '-cf', tar, '.'])
   const entry = (...words: string[]) => `ENTRYPOINT ${JSON.stringify(['/usr/bin/caddy', ...words])}`
@@ -68,18 +81,29 @@ async function buildApp(docker: (words: readonly string[]) => Promise<string>, w
       `test/app:${version}`,
     ])
   await docker(['import', '--change', entry('broken'), tar, 'test/app:broken'])
+  const watcher = join(work, 'watcher')
+  await writeApp(watcher, prometheus)
+  await run(['tar', '-C', watcher, '-cf', `${watcher}.tar`, '.'])
+  await docker(['import', '--change', `ENTRYPOINT ${JSON.stringify([prometheus])}`, `${watcher}.tar`, PROMETHEUS])
   const archive = join(work, 'images.tar')
-  await docker(['save', '--output', archive, ...APP_VERSIONS.map(version => `test/app:${version}`), 'test/app:broken'])
+  await docker([
+    'save',
+    '--output',
+    archive,
+    ...APP_VERSIONS.map(version => `test/app:${version}`),
+    'test/app:broken',
+    PROMETHEUS,
+  ])
   return archive
 }
 
 export async function buildImage(directory: string): Promise<void> {
-  const tools = await findTools()
+  const { prometheus, ...tools } = await findTools()
   await buildBase(directory)
   const engine = await openEngine(directory)
   const work = mkdtempSync(join(tmpdir(), 'landfall-cluster-'))
   try {
-    const archive = await buildApp(words => engine.docker(words, { timeoutMs: 120_000 }), work)
+    const archive = await buildApp(words => engine.docker(words, { timeoutMs: 120_000 }), work, prometheus)
     const root = join(work, 'machine')
     for (const folder of ['usr/local/bin', 'var/lib/cluster-test']) mkdirSync(join(root, folder), { recursive: true })
     for (const [name, file] of Object.entries({ ...tools, caddy: '/usr/bin/caddy' })) {
@@ -96,6 +120,9 @@ export async function buildImage(directory: string): Promise<void> {
     await engine.close()
   }
 }
+
+const containerOf = (engine: Engine, machine: string): Promise<string> =>
+  engine.docker(['ps', '--quiet', '--filter', `label=landfall.server=${machine}`])
 
 export async function openRig(config: Readonly<Record<string, unknown>>): Promise<ClusterRig> {
   const directory = machinesDirectory()
@@ -122,9 +149,11 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
     const address = `${balancers[0]?.privateNets[0]?.ip}/16`
     await run(['ip', '-netns', router, 'address', 'replace', address, 'dev', `n${networks[0]?.id}`])
   }
+  const variables: Record<string, string> = {}
   return {
     sandbox,
     cwd,
+    variables,
     containers,
     inside,
     async ask(url) {
@@ -158,7 +187,7 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
       const [name = '', ...rest] = words
       const child = Bun.spawn([process.execPath, join(ROOT, `scripts/${name}.ts`), ...rest, '--json'], {
         cwd,
-        env: { PATH: process.env.PATH ?? '', HOME: cwd, ...sandbox.environment },
+        env: { PATH: process.env.PATH ?? '', HOME: cwd, ...sandbox.environment, ...variables },
         stdout: 'pipe',
         stderr: 'pipe',
       })
@@ -201,10 +230,14 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
         },
       }
     },
+    async copyTo(machine, from, folder) {
+      await inside(machine, `mkdir -p ${folder}`)
+      const engine = await openEngine(directory)
+      await engine.docker(['cp', from, `${await containerOf(engine, machine)}:${folder}`], { timeoutMs: 120_000 })
+    },
     async kill(machine) {
       const engine = await openEngine(directory)
-      const container = await engine.docker(['ps', '--quiet', '--filter', `label=landfall.server=${machine}`])
-      await engine.docker(['kill', '--signal', 'KILL', container])
+      await engine.docker(['kill', '--signal', 'KILL', await containerOf(engine, machine)])
     },
     async close() {
       await sandbox.close()

@@ -1,24 +1,44 @@
 /**
- * Real Consul and Nomad for the tests, built from their Go modules: no package of Debian's has Nomad. The versions are the last that are
- * under the MPL and served by the module proxy. Built once into $LANDFALL_TOOLS_DIR (default /var/tmp/landfall-tools), outside of the
+ * Real Consul, Nomad and a registry for the tests, built from their Go modules: no package of Debian's has Nomad. The versions of the two are
+ * the last that are under the MPL and served by the module proxy. Built once into $LANDFALL_TOOLS_DIR (default /var/tmp/landfall-tools), outside of the
  * checkout; nothing of them is part of Landfall. `bun tests/machines/cluster/tools.ts`; needs Go and a C compiler.
  */
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { env, stdout } from 'node:process'
 
 interface Tool {
-  readonly name: 'consul' | 'nomad'
+  readonly name: 'consul' | 'nomad' | 'registry'
+  readonly module: string
+  /** Below the module. */
+  readonly folder: string
   readonly version: string
   /** Modules that the tool's own go.mod takes from its neighbouring folder, which the proxy has as modules of their own. */
   readonly replace: Readonly<Record<string, string>>
 }
 
 export const TOOLS = [
-  { name: 'consul', version: '1.14.0', replace: {} },
-  { name: 'nomad', version: '1.6.1', replace: { './api': 'github.com/hashicorp/nomad/api v0.0.0-20230718173136-3a687930bd3e' } },
+  { name: 'consul', module: 'github.com/hashicorp/consul', folder: '', version: '1.14.0', replace: {} },
+  {
+    name: 'nomad',
+    module: 'github.com/hashicorp/nomad',
+    folder: '',
+    version: '1.6.1',
+    replace: { './api': 'github.com/hashicorp/nomad/api v0.0.0-20230718173136-3a687930bd3e' },
+  },
+  { name: 'registry', module: 'github.com/distribution/distribution/v3', folder: '/cmd/registry', version: '3.0.0', replace: {} },
 ] as const satisfies readonly Tool[]
 
 const toolsDirectory = (): string => env.LANDFALL_TOOLS_DIR ?? '/var/tmp/landfall-tools'
@@ -37,8 +57,7 @@ const run = async (words: readonly string[], cwd: string): Promise<string> => {
 }
 
 /** `go install` refuses a module that replaces others, so it is built as a requirement of a module with the same replacements. */
-async function build({ name, version, replace }: Tool, file: string): Promise<void> {
-  const path = `github.com/hashicorp/${name}`
+async function build({ name, module: path, folder, version, replace }: Tool, file: string): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), `landfall-${name}-`))
   try {
     writeFileSync(join(work, 'go.mod'), 'module landfall/tools\n')
@@ -48,18 +67,35 @@ async function build({ name, version, replace }: Tool, file: string): Promise<vo
     writeFileSync(join(work, 'go.mod'), `${goMod}\nrequire ${path} v${version}\n`)
     writeFileSync(join(work, 'go.sum'), readFileSync(join(module.Dir, 'go.sum')))
     // Older packages reach into the runtime's internals, which newer linkers forbid unless told otherwise.
-    await run(['go', 'build', '-trimpath', '-ldflags=-s -w -checklinkname=0', '-o', `${file}.new`, path], work)
+    await run(['go', 'build', '-trimpath', '-ldflags=-s -w -checklinkname=0', '-o', `${file}.new`, `${path}${folder}`], work)
     renameSync(`${file}.new`, file)
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
 }
 
-/** Paths of the programs; builds what is missing. */
-export async function findTools(say: (line: string) => void = () => undefined): Promise<Readonly<Record<Tool['name'], string>>> {
+/** Debian's own Prometheus, without an installation, which would start it here. */
+async function unpackPrometheus(file: string): Promise<void> {
+  const work = mkdtempSync(join(tmpdir(), 'landfall-prometheus-'))
+  try {
+    await run(['apt-get', '-o', 'APT::Sandbox::User=root', 'download', 'prometheus'], work)
+    const [archive = ''] = readdirSync(work).filter(name => name.endsWith('.deb'))
+    await run(['dpkg', '-x', archive, 'root'], work)
+    copyFileSync(join(work, 'root/usr/bin/prometheus'), `${file}.new`)
+    renameSync(`${file}.new`, file)
+  } finally {
+    rmSync(work, { recursive: true, force: true })
+  }
+}
+
+/** Paths of the programs; makes what is missing. */
+export async function findTools(
+  say: (line: string) => void = () => undefined,
+): Promise<Readonly<Record<Tool['name'] | 'prometheus', string>>> {
   const directory = toolsDirectory()
   mkdirSync(directory, { recursive: true })
-  const paths = { consul: '', nomad: '' }
+  const paths = { consul: '', nomad: '', registry: '', prometheus: join(directory, 'prometheus') }
+  if (!existsSync(paths.prometheus)) await unpackPrometheus(paths.prometheus)
   for (const tool of TOOLS) {
     const file = join(directory, `${tool.name}-${tool.version}`)
     if (!existsSync(file)) {

@@ -96,6 +96,10 @@ async function rollOut(before: Job | undefined, states: readonly { job: Job; dep
     nomadOn: async () => nomad,
     variablesOf: () => [['NAME', new Secret('NAME', 'value')]],
     images: {},
+    imagesIn: () => Promise.reject(new Error('a rollout asked the registry')),
+    contextOf: () => {
+      throw new Error('a rollout read a folder')
+    },
   }
   const state: NomadState = {
     state: 'up',

@@ -5,9 +5,9 @@ part_version() {
   echo "${version:-none}"
 }
 
-# part_files CONFIG UNIT: one hash over both
+# part_files CONFIG UNIT [MORE]: one hash over all
 part_files() {
-  if [ -f "$1" ] && [ -f "$2" ]; then cat "$1" "$2" | sha256sum | cut -d ' ' -f 1; else echo none; fi
+  if [ -f "$1" ] && [ -f "$2" ]; then cat "$@" | sha256sum | cut -d ' ' -f 1; else echo none; fi
 }
 
 part_certificate() {
@@ -17,7 +17,9 @@ part_certificate() {
 part() {
   printf '%s_version=%s\n' "$1" "$(part_version "$1")"
   printf '%s_state=%s\n' "$1" "$(systemctl is-active "$1.service" 2>/dev/null || true)"
-  printf '%s_files=%s\n' "$1" "$(part_files "$2" "/etc/systemd/system/$1.service")"
+  more=
+  if [ "$1" = nomad ] && [ -f "$LOGINS_FILE" ]; then more=$LOGINS_FILE; fi
+  printf '%s_files=%s\n' "$1" "$(part_files "$2" "/etc/systemd/system/$1.service" ${more:+"$more"})"
   printf '%s_certificate=%s\n' "$1" "$(part_certificate "${2%/*}/tls/cert.pem")"
 }
 

@@ -1,5 +1,7 @@
 # While this file exists, Caddy's answer to a health check is that visitors shall go elsewhere. It does not outlive a reboot.
 LEAVING=/run/landfall/leaving
+# What Docker logs in to registries with when Nomad pulls.
+LOGINS_FILE=/etc/landfall/registries.json
 
 # leave SECONDS: visitors go elsewhere; nothing when none are there, or when they have nowhere to go (0)
 leave() {

@@ -92,9 +92,15 @@ if [ -n "${CERT-}" ]; then
   put "${config_file%/*}/tls/cert.pem" "$CERT"
   put "${config_file%/*}/tls/key.pem" "$KEY"
 fi
-# Whom to ask on the first start; a member that knows the others needs it no more, so it is no reason for a restart.
+# Whom to ask on the first start, which a member that knows the others needs no more, and logins, read at each pull: no reason for a restart.
 before=$changed
 if [ -n "${JOIN-}" ]; then put "${config_file%/*}/join.json" "$JOIN"; fi
+if [ -n "${LOGINS-}" ]; then
+  mkdir -p "${LOGINS_FILE%/*}"
+  put "$LOGINS_FILE" "$LOGINS"
+elif [ "$PART" = nomad ]; then
+  rm -f "$LOGINS_FILE"
+fi
 changed=$before
 put "$config_file" "$CONFIG"
 before=$changed
