@@ -1,6 +1,6 @@
 /** The load balancer in front of a cluster: its targets are found by label, so a replaced server needs no change here. */
 
-import { CADDY_HEALTH_PATH } from '../cluster/render.ts'
+import { CADDY_HEALTH_PATH } from '../cluster/caddy.ts'
 import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'

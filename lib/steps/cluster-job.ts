@@ -9,16 +9,17 @@ import {
   variablesPath,
   type WantedJob,
 } from '../cluster/job.ts'
-import { MONITORING_JOBS } from '../cluster/monitoring.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
 import type { Allocation, Deployment, Job, Nomad } from '../providers/ports/cluster.ts'
 import type { Secret } from '../secret.ts'
+import { nomadAt } from './cluster-api.ts'
 import { type ImageDeps, imageStep, imageStepId, pinned } from './cluster-image.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
-import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
+import { surplusJobsStep } from './cluster-surplus.ts'
+import { type ClusterDeps, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -35,9 +36,6 @@ const REVERT_BEGINS_MS = 5_000
 /** From one instance's deadline to Nomad's word about the rollout. */
 const MARGIN_MS = 60_000
 const LAST_LINES_BYTES = 2_000
-
-export const nomadAt = async (deps: ClusterDeps, world: WorldView<EstateWorld>): Promise<Nomad> =>
-  deps.nomadOn(hostOf(deps, world, 'nomad'), secretsOf(world.get('clusterNodes'))?.nomadManagement)
 
 /** Names by what has to happen to them; values are compared and never shown. Pure. */
 export function variableChanges(
@@ -277,41 +275,6 @@ async function failure(nomad: Nomad, app: AppSpec, revision: number, before: Job
 }
 
 const isBad = (each: Allocation): boolean => each.healthy === false || each.state === 'failed' || each.state === 'pending'
-
-/** Jobs that we made and config.json no longer names. */
-function surplusJobsStep(deps: JobDeps): EstateStep {
-  return {
-    id: 'surplus jobs',
-    noun: 'app',
-    title: 'no job runs that config.json no longer names',
-    needs: [NOMAD_READY_STEP],
-    reads: ['servers', 'clusterNodes', 'nomad'],
-    look(world) {
-      const nomad = world.get('nomad')
-      if (nomad.state !== 'up') return done('none')
-      const named: readonly string[] = [
-        ...deps.cluster.apps.map(app => app.name),
-        ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
-      ]
-      const surplus = Object.values(nomad.jobs).filter(
-        ({ job }) => job.meta[META.estate] === deps.estate.name && !named.includes(job.id),
-      )
-      if (surplus.length === 0) return done('none')
-      return todo(
-        ...surplus.map(
-          ({ job }): Change<EstateWorld> => ({
-            kind: 'destroy',
-            summary: `stop ${job.id}, which config.json no longer names`,
-            async apply({ world: live }) {
-              await (await nomadAt(deps, live)).deleteJob(job.id)
-              live.touch('nomad')
-            },
-          }),
-        ),
-      )
-    },
-  }
-}
 
 /** The jobs of these apps; with `all`, also that there are no others. */
 export const jobSteps = (deps: JobDeps, apps: readonly AppSpec[], which: 'all' | 'chosen'): EstateStep[] => [

@@ -1,7 +1,8 @@
 /** The machines of a cluster: their common secrets, then Consul, Nomad and Caddy on each, one machine after another. */
 
+import { caddyFiles } from '../cluster/caddy.ts'
 import { createAuthority, issue } from '../cluster/pki.ts'
-import { caddyFiles, consulFiles, type Files, hashOf, type Node, nomadFiles, type Part } from '../cluster/render.ts'
+import { consulFiles, type Files, hashOf, type Node, nomadFiles, type Part } from '../cluster/render.ts'
 import { type ClusterSecrets, generateSecrets, renderSecrets } from '../cluster/secrets.ts'
 import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'

@@ -2,8 +2,9 @@
 
 import { describe, expect, test } from 'bun:test'
 import { X509Certificate } from 'node:crypto'
+import { caddyFiles } from '../../../lib/cluster/caddy.ts'
 import { createAuthority, isGoodCertificate, issue } from '../../../lib/cluster/pki.ts'
-import { caddyFiles, consulFiles, hashOf, nomadFiles } from '../../../lib/cluster/render.ts'
+import { consulFiles, hashOf, nomadFiles } from '../../../lib/cluster/render.ts'
 import { generateSecrets, parseSecrets, renderSecrets } from '../../../lib/cluster/secrets.ts'
 import type { ClusterSpec } from '../../../lib/estate/cluster.ts'
 import { parseConfig, resolveEstate } from '../../../lib/estate/load.ts'

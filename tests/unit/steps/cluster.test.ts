@@ -1,8 +1,9 @@
 /** The cluster's looks: everything as wanted, a worker added, a setting drifted, a newer program, a certificate that has to go round. */
 
 import { describe, expect, test } from 'bun:test'
+import { caddyFiles } from '../../../lib/cluster/caddy.ts'
 import { createAuthority } from '../../../lib/cluster/pki.ts'
-import { caddyFiles, consulFiles, hashOf, nomadFiles, type Part } from '../../../lib/cluster/render.ts'
+import { consulFiles, hashOf, nomadFiles, type Part } from '../../../lib/cluster/render.ts'
 import { generateSecrets } from '../../../lib/cluster/secrets.ts'
 import { isEmpty, makePlan, type Plan } from '../../../lib/engine/plan.ts'
 import type { ClusterSpec } from '../../../lib/estate/cluster.ts'
