@@ -127,6 +127,8 @@ export function nomadFiles(cluster: ClusterSpec, node: Node, secrets: ClusterSec
               bootstrap_expect: cluster.servers.length,
               encrypt: secrets.nomadGossip.reveal(),
               heartbeat_grace: '10s',
+              // A new leader gives every machine this long before it misses one; five minutes, unless told, if the leader was the one that died.
+              failover_heartbeat_ttl: '30s',
               raft_multiplier: 1,
             },
             ui: { enabled: true },

@@ -46,7 +46,10 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
           'Bring back another server first: bun scripts/cluster.ts status',
         )
       const nomad = world.get('nomad')
-      const node = nomad.state === 'up' ? nomad.nodes.find(each => each.name === name && each.status === 'ready') : undefined
+      const known = nomad.state === 'up' ? nomad.nodes.filter(each => each.name === name) : []
+      // A machine that has just died is still alive for Nomad, and would never give its jobs away.
+      const isAlive = openNode(world, name) !== undefined
+      const node = isAlive ? known.find(each => each.status === 'ready') : undefined
       const target = targetOf(deps.estate.name, old)
       const serves = openNode(world, name)?.parts.caddy.running === true
       return todo({
@@ -86,7 +89,10 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
           live.update('servers', all => all.filter(each => each.id !== serverId))
           live.touch('machines')
           live.touch('clusterNodes')
-          if (api) await forget(deps, api, name, signal)
+          if (api) {
+            for (const { id } of known) await api.nomad.forgetNode(id)
+            await forget(deps, api, name, signal)
+          }
           live.touch('consul')
           live.touch('nomad')
         },

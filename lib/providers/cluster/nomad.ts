@@ -113,6 +113,9 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
     async releaseNode(node) {
       await exchange('POST', `/v1/node/${id(node)}/drain`, { DrainSpec: null, MarkEligible: true })
     },
+    async forgetNode(node) {
+      await orUndefined(exchange('POST', `/v1/node/${id(node)}/purge`))
+    },
     async forgetMember(name) {
       await exchange('PUT', `/v1/agent/force-leave?node=${id(`${name}.global`)}`)
     },

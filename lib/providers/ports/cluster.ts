@@ -102,6 +102,8 @@ export interface Nomad {
   releaseNode(id: string): Promise<void>
   /** Tells the others that a member that is gone will not come back. */
   forgetMember(name: string): Promise<void>
+  /** Gives up a machine that is gone, and runs its jobs elsewhere at once. */
+  forgetNode(id: string): Promise<void>
   listAllocationsOn(node: string): Promise<readonly Allocation[]>
   /** Undefined when there are none. `index` for `setVariables`. */
   findVariables(path: string): Promise<{ readonly items: ReadonlyMap<string, Secret>; readonly index: number } | undefined>

@@ -22,12 +22,13 @@ const estate = load({
 const NODES = ['node-1', 'node-2', 'node-3'] as const
 
 /** Replaces node-2 of three, and tells what was done to the world, in order. */
-async function replaced(isAlive: boolean): Promise<{ did: string[]; summary: string }> {
+async function replaced(isAlive: boolean, isKnownDead = true): Promise<{ did: string[]; summary: string }> {
   const did: string[] = []
   if (!estate.cluster) throw new Error('the test config has no cluster')
   const nomad = {
     drainNode: async (id: string) => void did.push(`drain ${id}`),
     listAllocationsOn: async () => [],
+    forgetNode: async (id: string) => void did.push(`nomad gives up ${id}`),
     forgetMember: async (name: string) => void did.push(`nomad forgets ${name}`),
   } as unknown as Nomad
   const consul = {
@@ -78,7 +79,7 @@ async function replaced(isAlive: boolean): Promise<{ did: string[]; summary: str
       nodes: NODES.map(name => ({
         id: `id of ${name}`,
         name,
-        status: isThere(name) ? 'ready' : 'down',
+        status: isThere(name) || !isKnownDead ? 'ready' : 'down',
         eligible: true,
         draining: false,
         version: '1.0.0',
@@ -105,6 +106,7 @@ test('one that is alive: its visitors, its jobs, then the machine', async () => 
       'set-cluster-visitors on node-2: leave 9',
       'drain id of node-2',
       'delete node-2',
+      'nomad gives up id of node-2',
       'consul forgets node-2',
       'nomad forgets node-2',
     ],
@@ -114,6 +116,10 @@ test('one that is alive: its visitors, its jobs, then the machine', async () => 
 test('one that does not answer: nobody asks it for anything', async () => {
   expect(await replaced(false)).toEqual({
     summary: 'delete server node-2, which is made anew',
-    did: ['delete node-2', 'consul forgets node-2', 'nomad forgets node-2'],
+    did: ['delete node-2', 'nomad gives up id of node-2', 'consul forgets node-2', 'nomad forgets node-2'],
   })
+})
+
+test('one that has just died, which Nomad does not know yet: its jobs are not waited for', async () => {
+  expect(await replaced(false, false)).toEqual(await replaced(false))
 })
