@@ -16,7 +16,6 @@ import { userName } from './operator-keys.ts'
 import type { ProviderContext, Route } from './providers/context.ts'
 import type { Cloud, CloudLocks } from './providers/ports/cloud.ts'
 import type { Dns } from './providers/ports/dns.ts'
-import type { Dokploy } from './providers/ports/dokploy.ts'
 import type { DokployApps } from './providers/ports/dokploy-apps.ts'
 import type { Machines, Target } from './providers/ports/machine.ts'
 import type { NixosAnywhere } from './providers/ports/nixos-anywhere.ts'
@@ -25,6 +24,7 @@ import type { Identity } from './providers/ssh/identity.ts'
 import type { Secret } from './secret.ts'
 import type { Deps } from './steps/deps.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
+import { createTunnels } from './tunnels.ts'
 
 export interface ComposeOptions {
   readonly estate: Estate
@@ -109,28 +109,20 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
   const machines = composeMachines(options.identities, directory, route, context)
   const outside = composeOutside(environment, route, context)
 
-  const tunnels = new Map<string, Promise<{ panel: Dokploy; url: string; close(): Promise<void> }>>()
-  const tunnelTo = async (target: Target) => {
-    const key = `${target.hostKeyAlias} ${target.hostKey}`
-    const open =
-      tunnels.get(key) ??
-      machines.forward(target, DOKPLOY_PORT).then(async ({ url, close }) => {
-        const { createDokploy } = await import('./providers/dokploy/dokploy.ts')
-        return { panel: createDokploy({ baseUrl: url, context }), url, close }
-      })
-    tunnels.set(key, open)
-    try {
-      return await open
-    } catch (error) {
-      tunnels.delete(key)
-      throw error
-    }
+  const tunnels = createTunnels(machines)
+  const panelOn: Deps['panelOn'] = async target => {
+    const [baseUrl, { createDokploy }] = await Promise.all([
+      tunnels.to(target, DOKPLOY_PORT),
+      import('./providers/dokploy/dokploy.ts'),
+    ])
+    return createDokploy({ baseUrl, context })
   }
-
-  const panelOn: Deps['panelOn'] = async target => (await tunnelTo(target)).panel
   const appsOn: Composition['appsOn'] = async (target, apiKey) => {
-    const [{ url }, { createDokployApps }] = await Promise.all([tunnelTo(target), import('./providers/dokploy/apps.ts')])
-    return createDokployApps({ baseUrl: url, apiKey, context })
+    const [baseUrl, { createDokployApps }] = await Promise.all([
+      tunnels.to(target, DOKPLOY_PORT),
+      import('./providers/dokploy/apps.ts'),
+    ])
+    return createDokployApps({ baseUrl, apiKey, context })
   }
 
   const deps: Deps = {
@@ -196,7 +188,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     },
     async close() {
       await keepRequestsLeft(directory, requestsLeft?.(), context.clock.nowMs())
-      await Promise.allSettled([...tunnels.values()].map(async tunnel => (await tunnel).close()))
+      await tunnels.close()
     },
   }
 }

@@ -94,13 +94,7 @@ const stageSteps = {
       ),
   names: (deps, servers) =>
     servers.filter(hasDokploy).flatMap(spec => (spec.dokploy.host ? [panelNameStep(deps, spec, spec.dokploy.host)] : [])),
-  outside: (deps, servers) => [
-    ...servers.map(spec => outsideStep(deps, spec)),
-    ...tagSteps(
-      deps,
-      servers.map(spec => `outside ${spec.name}`),
-    ),
-  ],
+  outside: (deps, servers) => servers.map(spec => outsideStep(deps, spec)),
 } satisfies Record<Stage, (deps: Deps, servers: readonly ServerSpec[]) => EstateStep[]>
 
 /** Servers as they are sold, and the NixOS that some of them get over that. */
@@ -120,11 +114,21 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
   const shrinks = names === undefined && stages.includes('servers')
   const members = stages.includes('workers') ? swarmMembers(servers) : []
-  return [
+  const steps = [
     ...stages.flatMap(stage => stageSteps[stage](deps, servers)),
     ...(shrinks ? shrinkSteps(deps, servers.some(hasDokploy)) : []),
     ...(shrinks && members.length > 0 ? [swarmShutStep(deps, members)] : []),
   ]
+  // Firewalls and servers carry tags; whatever takes one off or puts one on comes first.
+  return stages.includes('firewall')
+    ? [
+        ...steps,
+        ...tagSteps(
+          deps,
+          steps.map(step => step.id),
+        ),
+      ]
+    : steps
 }
 
 /** What is too much goes; out of its swarm first, where there is one. */

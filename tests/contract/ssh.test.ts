@@ -318,6 +318,57 @@ describe('connections', () => {
     }
   })
 
+  test('a tunnel whose port somebody else took meanwhile is not theirs, but another', async () => {
+    const thief = createServer(socket => socket.end('stolen'))
+    const { machines, target, directory } = given()
+    await machines.look(target)
+    // Goes before ssh once: it says which port is wanted, and waits until that is taken.
+    const bin = join(directory, 'bin')
+    mkdirSync(bin)
+    writeFileSync(
+      join(bin, 'ssh'),
+      `#!/bin/sh
+PATH=\${PATH#*:}
+case " $* " in
+*' -L '*)
+  if [ ! -e '${bin}/wanted' ]; then
+    for word; do case $word in 127.0.0.1:*) echo "$word" >'${bin}/wanted' ;; esac; done
+    until [ -e '${bin}/taken' ]; do sleep 0.05; done
+  fi
+  ;;
+esac
+exec ssh "$@"
+`,
+      { mode: 0o755 },
+    )
+    const path = process.env.PATH
+    process.env.PATH = `${bin}:${path}`
+    const web = Bun.serve({ port: 0, hostname: '127.0.0.1', fetch: () => new Response('ours') })
+    try {
+      const opening = machines.forward(target, web.port ?? 0)
+      while (!existsSync(join(bin, 'wanted'))) await Bun.sleep(20)
+      const wanted = Number(readFileSync(join(bin, 'wanted'), 'utf8').split(':')[1])
+      await new Promise<void>(resolve => thief.listen(wanted, '127.0.0.1', resolve))
+      writeFileSync(join(bin, 'taken'), '')
+      const tunnel = await opening
+      expect(new URL(tunnel.url).port).not.toBe(String(wanted))
+      expect(await (await fetch(tunnel.url, { keepalive: false })).text()).toBe('ours')
+      await tunnel.close()
+    } finally {
+      process.env.PATH = path
+      thief.close()
+      web.stop(true)
+    }
+  })
+
+  test('a tunnel that breaks says so', async () => {
+    const { machines, target } = given()
+    const tunnel = await machines.forward(target, sshd.port)
+    for (const session of descendants(sshd.pid())) process.kill(session, 'SIGKILL')
+    await tunnel.ended
+    expect(await accepts(Number(new URL(tunnel.url).port))).toBe(false)
+  })
+
   test('after a shared connection was killed, the next program makes its own', async () => {
     const { machines, target } = given()
     await machines.look(target)

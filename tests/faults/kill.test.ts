@@ -43,6 +43,11 @@ const REGRESSIONS: readonly (readonly [scenario: string, boundary: RegExp, once:
     /^api digitalocean DELETE \/tags\/landfall-trust:bootstrap\/resources#1:before$/,
     'two host keys and two words of trust on one droplet',
   ],
+  [
+    'firewall apply in the other ports world',
+    /^api digitalocean DELETE \/tags\/landfall-why:port_443#1:before$/,
+    'a tag that had been the reason of a rule',
+  ],
   ['setup in the empty world', /^program \S+ rotate-host-key#1:effect$/, 'a host key that no label names'],
 ]
 

@@ -23,6 +23,7 @@ import type { CertificateDeps } from '../../steps/dns-certificate.ts'
 import { estateSteps } from '../../steps/estate.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
+import { createTunnels } from '../../tunnels.ts'
 import { type BuildContext, readContext } from '../context.ts'
 import { META, type Variables } from '../job.ts'
 
@@ -78,20 +79,9 @@ export async function openCluster(
   if (reads === 'files') for (const app of cluster.apps) inputOf(app.name)
   const { deps: base, parts } = composition
 
-  const tunnels = new Map<string, Promise<{ url: string; close(): Promise<void> }>>()
-  const tunnelTo = async (target: Target, port: number): Promise<string> => {
-    const key = `${target.hostKeyAlias} ${target.hostKey} ${port}`
-    const open = tunnels.get(key) ?? base.machines.forward(target, port)
-    tunnels.set(key, open)
-    try {
-      return (await open).url
-    } catch (error) {
-      tunnels.delete(key)
-      throw error
-    }
-  }
+  const tunnels = createTunnels(base.machines)
   const through = (target: Target, port: number, token: Secret | undefined) =>
-    tunnelTo(target, port).then(baseUrl => ({ baseUrl, context: parts.context, ...(token ? { token } : {}) }))
+    tunnels.to(target, port).then(baseUrl => ({ baseUrl, context: parts.context, ...(token ? { token } : {}) }))
 
   const deps: JobDeps & CertificateDeps & Deps = {
     ...base,
@@ -132,10 +122,8 @@ export async function openCluster(
     opened: { ...opened, composition: { ...composition, readers } },
     deps,
     apps,
-    tunnelTo,
-    async close() {
-      await Promise.allSettled([...tunnels.values()].map(async tunnel => (await tunnel).close()))
-    },
+    tunnelTo: tunnels.to,
+    close: tunnels.close,
   }
 }
 

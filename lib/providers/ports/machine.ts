@@ -37,6 +37,13 @@ export type Reachability =
   | { readonly state: 'impostor'; readonly why: string }
   | { readonly state: 'key_refused'; readonly why: string }
 
+export interface Tunnel {
+  readonly url: string
+  /** Resolves when it has ended, by `close` or because the connection broke: the port may be somebody else's from then on. */
+  readonly ended: Promise<void>
+  close(): Promise<void>
+}
+
 export interface Machines {
   /** One quick attempt (seconds), and more for a minute where it answered before. Never throws for a machine that does not answer. */
   look(target: Target): Promise<Reachability>
@@ -45,7 +52,7 @@ export interface Machines {
   /** Runs a program to its end. A non-zero exit is a result, not an error. @throws timeout | network | host_key */
   run(target: Target, program: Program, input?: ProgramInput, signal?: AbortSignal): Promise<ProgramResult>
   /** Opens a loopback port here that ends at `remotePort` on the machine's loopback; close it when done. */
-  forward(target: Target, remotePort: number): Promise<{ readonly url: string; close(): Promise<void> }>
+  forward(target: Target, remotePort: number): Promise<Tunnel>
   /** Ends shared connections to it (after a key change, before a delete). */
   disconnect(target: Target): Promise<void>
   /** A new ed25519 pair: OpenSSH private key text and `ssh-ed25519 AAAA…` public line without a comment. */

@@ -99,6 +99,7 @@ export function createBuiltinClient(options: BuiltinClientOptions): SshClient {
       const address = server.address()
       return {
         localPort: typeof address === 'object' && address !== null ? address.port : 0,
+        ended: new Promise<void>(resolve => client.once('close', resolve)),
         async close() {
           for (const socket of sockets) socket.destroy()
           client.end()

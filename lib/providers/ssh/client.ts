@@ -12,12 +12,19 @@ export interface Patience {
   readonly patienceMs: number
 }
 
+export interface Forward {
+  readonly localPort: number
+  /** Resolves when it has ended, by `close` or because the connection broke. */
+  readonly ended: Promise<void>
+  close(): Promise<void>
+}
+
 export interface SshClient {
   /** Logs in and runs the probe. @throws host_key | forbidden | timeout | network | cancelled */
   probe(target: Target, limits: ConnectionLimits): Promise<void>
   /** Feeds `request` to the remote command. @throws as `probe` */
   exec(target: Target, request: Uint8Array, limits: ConnectionLimits & Patience): Promise<ProgramResult>
-  forward(target: Target, remotePort: number, limits: Patience): Promise<{ readonly localPort: number; close(): Promise<void> }>
+  forward(target: Target, remotePort: number, limits: Patience): Promise<Forward>
   disconnect(target: Target): Promise<void>
 }
 

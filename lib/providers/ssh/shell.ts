@@ -24,6 +24,8 @@ export interface LocalOutcome {
 }
 
 export interface HeldProgram {
+  /** Resolves when the program has written to its output; never for one that does not. */
+  readonly spoken: Promise<void>
   /** Settles when the program has ended, by itself or by `close`. */
   readonly ended: Promise<LocalOutcome>
   close(): Promise<void>
@@ -69,6 +71,7 @@ export async function runLocal(run: LocalRun): Promise<LocalOutcome> {
 export async function holdLocal(words: readonly string[], directory: string): Promise<HeldProgram> {
   const program = await start(['sh', '-c', HOLDER, 'hold', ...words], directory, words[0])
   return {
+    spoken: program.spoken,
     ended: program.ended,
     async close() {
       program.stdin.end()
@@ -114,6 +117,7 @@ async function start(words: readonly string[], directory: string, program = word
   const ended = outcome()
   return {
     stdin,
+    spoken: new Promise<void>(resolve => child.stdout?.once('data', () => resolve())),
     ended,
     /** The pipes are closed here too: a shared connection's own process holds their other ends until the far side is done. */
     kill() {

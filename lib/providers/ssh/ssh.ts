@@ -105,10 +105,10 @@ export function createMachines(options: MachinesOptions): Machines {
     async forward(target, remotePort) {
       checkTarget(target)
       if (!isPort(remotePort)) throw new LandfallError('usage', `${remotePort} is not a port.`)
-      const { localPort, close } = await gated(target, () =>
+      const { localPort, ended, close } = await gated(target, () =>
         client.forward(target, remotePort, { patienceMs: patienceWith(target) }),
       )
-      return { url: `http://127.0.0.1:${localPort}`, close }
+      return { url: `http://127.0.0.1:${localPort}`, ended, close }
     },
 
     disconnect: target => client.disconnect(target),

@@ -9,7 +9,7 @@ import type { Clock } from '../../engine/clock.ts'
 import { LandfallError } from '../../errors.ts'
 import type { Route } from '../context.ts'
 import type { Target } from '../ports/machine.ts'
-import { CONNECT_TIMEOUT_MS, KEEP_ALIVE, type SshClient } from './client.ts'
+import { CONNECT_TIMEOUT_MS, type Forward, KEEP_ALIVE, type SshClient } from './client.ts'
 import { classifyStderr, connectionError } from './failures.ts'
 import { agentKeysOf, describeIdentities, filesOf, type Identity } from './identity.ts'
 import { PROBE, REMOTE_COMMAND, renderRequest } from './protocol.ts'
@@ -31,6 +31,8 @@ const SSH_FAILED = 255
 /** A shared connection lasts this long after its last use, also when we were killed. */
 const PERSIST_S = 60
 const FORWARD_TRIES = 3
+/** ssh runs this when its forwards are listening, and without them it has ended before (ssh_config: LocalCommand, ExitOnForwardFailure). */
+const SAY_WHEN_BOUND = ['PermitLocalCommand=yes', 'LocalCommand=echo bound']
 /** ssh ends its own try earlier, and says why. */
 const LOGIN_TIMEOUT_MS = CONNECT_TIMEOUT_MS + 5_000
 
@@ -157,14 +159,14 @@ export function createSystemClient(options: SystemClientOptions): SshClient {
     await pending
   }
 
-  const forward = async (target: Target, remotePort: number) => {
+  const forward = async (target: Target, remotePort: number): Promise<Forward> => {
     const id = prepare(target)
     for (let tries = 1; ; tries++) {
       const localPort = await freePort()
-      const [ssh = 'ssh', ...rest] = words(target, id, ['ControlPath=none', 'ExitOnForwardFailure=yes'])
+      const [ssh = 'ssh', ...rest] = words(target, id, ['ControlPath=none', 'ExitOnForwardFailure=yes', ...SAY_WHEN_BOUND])
       const held = await holdLocal([ssh, '-N', '-L', `127.0.0.1:${localPort}:127.0.0.1:${remotePort}`, ...rest], directory)
-      const said = await acceptedOrEnded(held, localPort, clock)
-      if (said === undefined) return { localPort, close: () => held.close() }
+      const said = await boundOrEnded(held, clock)
+      if (said === undefined) return { localPort, ended: held.ended.then(() => undefined), close: held.close }
       // Another program may have taken the port in between; nothing else is worth another try at once.
       if (tries >= FORWARD_TRIES || !(await isTaken(localPort))) throw failure(target, said)
     }
@@ -203,22 +205,21 @@ function proxyOption(route: Route, target: Target): string[] {
   return [`ProxyCommand=${command.map(quoteForSh).join(' ').replaceAll('%', '%%')}`]
 }
 
-/** Undefined as soon as the local end accepts; what ssh said when it ended before that. */
-async function acceptedOrEnded(held: HeldProgram, port: number, clock: Clock): Promise<string | undefined> {
-  let ended: LocalOutcome | undefined
-  const ending = held.ended.then(outcome => {
-    ended = outcome
-  })
-  const deadlineMs = clock.monotonicMs() + LOGIN_TIMEOUT_MS
-  for (;;) {
-    await Promise.race([ending, clock.sleep(20)])
-    if (ended !== undefined) return ended.stderr
-    if (await isTaken(port)) return undefined
-    if (clock.monotonicMs() > deadlineMs) {
-      await held.close()
-      return 'The connection timed out.'
-    }
-  }
+/**
+ * Undefined as soon as the local end is ours; what ssh said when it ended before that. That something accepts there proves nothing: it may
+ * be somebody else's listener, and what goes through a tunnel is passwords.
+ */
+async function boundOrEnded(held: HeldProgram, clock: Clock): Promise<string | undefined> {
+  const settled = new AbortController()
+  const late = clock.sleep(LOGIN_TIMEOUT_MS, settled.signal).then(
+    () => 'The connection timed out.',
+    // Ended early, because one of the others was first.
+    () => undefined,
+  )
+  const said = await Promise.race([held.spoken.then(() => undefined), held.ended.then(({ stderr }) => stderr), late])
+  settled.abort()
+  if (said !== undefined) await held.close()
+  return said
 }
 
 const freePort = (): Promise<number> =>
