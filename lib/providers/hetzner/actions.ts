@@ -54,7 +54,7 @@ interface Group {
   againAtMs: number
 }
 
-/** A page without a word on its size holds 25 (facts/cloud-apis 1.1), and this list has no parameter for it. */
+/** A page without a word on its size holds 25 (facts/cloud-apis 1.2, 1.4), and this list has no parameter for it. */
 const IDS_PER_REQUEST = 25
 /** Of a round trip; a little less than the whole, because an early poll costs another one. */
 const LEAD = 0.85
