@@ -20,6 +20,7 @@ export const aheadOfServers = (estate: Estate, named: boolean): Slices => [
   ...(estate.network ? (['networks', 'locations'] as const) : []),
   ...(estate.placementGroups.length > 0 ? (['placementGroups'] as const) : []),
   ...(estate.servers.some(spec => spec.nixos) ? (['machines', 'installer'] as const) : []),
+  ...(estate.cloud === 'digitalocean' ? (['idleTags'] as const) : []),
   ...(named ? (['records'] as const) : []),
 ]
 

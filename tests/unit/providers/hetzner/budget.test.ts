@@ -41,7 +41,7 @@ test('nothing is refused, and no second of the limit is lost', async () => {
     expect(refused()).toBe(0)
     expect(on.clock.monotonicMs() / 1000).toBeLessThan((on.sent.length - 30) * 1.05 + 5)
     // A question for actions comes full, with 25 ids, or last.
-    expect(on.sent.filter(each => each.startsWith('GET /actions')).length).toBeLessThanOrEqual(200 / 25 + 2)
+    expect(on.sent.filter(each => each.startsWith('GET /actions')).length).toBeLessThanOrEqual(1.5 * (200 / 25))
     expect(on.log.filter(line => line.includes('wait for the rate limit')).length).toBeGreaterThan(0)
   }
 })
