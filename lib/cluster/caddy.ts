@@ -53,6 +53,8 @@ export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Fil
     '\tadmin 127.0.0.1:2019',
     // Requests that are under way when the configuration changes get this long.
     '\tgrace_period 20s',
+    // Else Caddy counts no requests.
+    ...(cluster.monitoring ? ['\tservers {', '\t\tmetrics', '\t}'] : []),
     ...(email === undefined ? [] : [`\temail ${email}`]),
     '}',
     '',

@@ -35,7 +35,7 @@ export const DASHBOARD = {
       'percentunit',
       { x: 12, y: 0 },
       {
-        '{{node}}': '1 - nomad_client_host_memory_available / nomad_client_host_memory_total',
+        '{{node}}': '1 - max by (node) (nomad_client_host_memory_available) / max by (node) (nomad_client_host_memory_total)',
       },
     ),
     panel(
@@ -45,7 +45,13 @@ export const DASHBOARD = {
       { x: 0, y: 8 },
       { '{{node}}': 'avg by (node) (nomad_client_host_cpu_total_percent)' },
     ),
-    panel(4, 'Disk in use', 'percent', { x: 12, y: 8 }, { '{{node}} {{disk}}': 'nomad_client_host_disk_used_percent' }),
+    panel(
+      4,
+      'Disk in use',
+      'percent',
+      { x: 12, y: 8 },
+      { '{{node}} {{disk}}': 'max by (node, disk) (nomad_client_host_disk_used_percent)' },
+    ),
     panel(5, 'Instances', 'short', { x: 0, y: 16 }, { '{{node}}': 'sum by (node) (nomad_client_allocations_running)' }),
     panel(
       6,

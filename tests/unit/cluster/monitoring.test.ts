@@ -1,6 +1,7 @@
 /** Monitoring as Nomad jobs: figures are read on loopback, kept behind a password, looked at through a tunnel; no secret stands in a job. */
 
 import { describe, expect, test } from 'bun:test'
+import { caddyFiles } from '../../../lib/cluster/caddy.ts'
 import {
   METRICS_JOB,
   MONITORING_JOB,
@@ -155,5 +156,6 @@ test('the machines show their figures only where they are asked for', () => {
   ] as const) {
     expect(consulFiles(cluster, node, secrets).config.reveal().includes('prometheus_retention_time')).toBe(shown)
     expect(nomadFiles(cluster, node, secrets).config.reveal().includes('host_network')).toBe(shown)
+    expect(caddyFiles(cluster, undefined).config.reveal().includes('\tservers {\n\t\tmetrics\n')).toBe(shown)
   }
 })
