@@ -9,7 +9,7 @@ import { runProgram, targetOf } from '../../steps/machine.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
 import { hasTag, imageOf } from '../job.ts'
-import { GRAFANA_PORT, grafanaPassword, MONITORING_JOB } from '../monitoring.ts'
+import { GRAFANA_PORT, grafanaPassword, MONITORING_JOB, MONITORING_JOBS } from '../monitoring.ts'
 import { PARTS } from '../render.ts'
 import type { OpenedCluster } from './open.ts'
 import { CONSUL_PORT, NOMAD_PORT } from './open.ts'
@@ -74,6 +74,8 @@ export async function showStatus(session: Session, cluster: OpenedCluster): Prom
       return { name: app.name, instances: `${running} of ${app.replicas}`, rollout, image: state?.job.image ?? '-' }
     }),
   )
+  if (deps.cluster.monitoring && nomad.state === 'up')
+    for (const id of MONITORING_JOBS) if (nomad.jobs[id]?.job.status !== 'running') problems.push(`${id} does not run`)
   const text = [
     table([
       ['machine', 'role', 'address', 'consul', 'nomad'],
