@@ -1,15 +1,16 @@
 /**
  * The programs about a swarm on two real Docker Engines, each in a network namespace of its own, with a cable between them: a join whose token
- * no process shows, containers on both nodes that speak with each other, and a node that is drained and leaves. What is left out here is
- * SSH, the guard and the cloud (tests/machines/workers.test.ts).
+ * no process shows, through guards that shut everybody else out, containers on both nodes that speak with each other, and a node that is
+ * drained and leaves. What is left out here is SSH and the cloud (tests/machines/workers.test.ts).
  */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ProgramName } from '../../../lib/estate/programs.ts'
 import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { REMOTE_COMMAND, renderRequest } from '../../../lib/providers/ssh/protocol.ts'
+import { moved } from '../../unit/providers/ssh/stage.ts'
 import { until } from '../base/world.ts'
 import { loadBaseImage, must, startDocker, type TestDocker } from '../docker.ts'
 
@@ -17,6 +18,8 @@ setDefaultTimeout(180_000)
 
 const MANAGER = '172.30.99.2'
 const WORKER = '172.30.99.3'
+/** On the same network, in no swarm. */
+const NEIGHBOUR = '172.30.99.9'
 const SERVER =
   "import http.server as h, socket\\nclass A(h.BaseHTTPRequestHandler):\\n  def do_GET(s): s.send_response(200); s.end_headers(); s.wfile.write(socket.gethostname().encode())\\nh.HTTPServer(('', 8000), A).serve_forever()"
 
@@ -33,7 +36,12 @@ beforeAll(async () => {
     must([...docker.inside, 'ip', 'address', 'add', `${address}/24`, 'dev', 'cable'])
     must([...docker.inside, 'ip', 'link', 'set', 'cable', 'up'])
     loadBaseImage(docker)
+    const bin = join(docker.directory, 'bin')
+    mkdirSync(bin)
+    const guard = join(docker.directory, 'usr/local/lib/landfall/guard')
+    writeFileSync(join(bin, 'systemctl'), `#!/bin/sh\ncase $1 in restart) exec ${guard} ;; esac\n`, { mode: 0o755 })
   }
+  must([...worker.inside, 'ip', 'address', 'add', `${NEIGHBOUR}/32`, 'dev', 'cable'])
   const init = ['swarm', 'init', '--advertise-addr', MANAGER, '--default-addr-pool', '172.29.0.0/16']
   must(['docker', ...init, '--default-addr-pool-mask-length', '24'], { env: manager.environment })
 })
@@ -50,9 +58,12 @@ interface Ended {
 }
 
 const start = (docker: TestDocker, name: ProgramName, values: Readonly<Record<string, string>> = {}) => {
-  const text = PROGRAM_TEXTS[name].text.replaceAll('/var/run/docker.sock', join(docker.directory, 'docker.sock'))
+  const text = moved(PROGRAM_TEXTS[name].text, docker.directory).replaceAll(
+    '/var/run/docker.sock',
+    join(docker.directory, 'docker.sock'),
+  )
   const child = Bun.spawn([...docker.inside, 'sh', '-c', REMOTE_COMMAND], {
-    env: docker.environment,
+    env: { ...docker.environment, PATH: `${join(docker.directory, 'bin')}:${docker.environment.PATH}` },
     stdin: renderRequest({ ...PROGRAM_TEXTS[name], text }, values),
     stdout: 'pipe',
     stderr: 'pipe',
@@ -84,6 +95,29 @@ const readProcesses = (): string =>
       }),
     )
     .join('\n')
+
+/** Whether a connection from an address of the worker's to a port of the manager is taken up. */
+const reaches = (from: string, port: number): boolean => {
+  const words = ['curl', '-s', '-o', '/dev/null', '--connect-timeout', '2', '-m', '3', '--interface', from]
+  const { exitCode } = Bun.spawnSync([...worker.inside, ...words, `http://${MANAGER}:${port}/`])
+  // A connection that was not taken up times out; one that was ends in words that are no HTTP.
+  return exitCode !== 28
+}
+
+test('the guards let members in, and nobody else', async () => {
+  expect([reaches(WORKER, 2377), reaches(NEIGHBOUR, 2377)]).toEqual([true, true])
+  expect(await start(manager, 'set-swarm-peers', { PEERS: '' })).toEqual(OK)
+  expect([reaches(WORKER, 2377), reaches(NEIGHBOUR, 2377)]).toEqual([false, false])
+  expect(await start(manager, 'set-swarm-peers', { PEERS: WORKER })).toEqual(OK)
+  expect(await start(worker, 'set-swarm-peers', { PEERS: MANAGER })).toEqual(OK)
+  expect([reaches(WORKER, 2377), reaches(WORKER, 7946), reaches(NEIGHBOUR, 2377), reaches(NEIGHBOUR, 7946)]).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ])
+  expect(readFileSync(join(manager.directory, 'run/landfall/swarm-peers'), 'utf8').trim()).toBe(WORKER)
+})
 
 test('a worker joins over its own address, once, with a token that no process shows', async () => {
   expect(await start(worker, 'swarm-nodes')).toMatchObject({ code: 4, stderr: 'It manages no swarm.\n' })

@@ -1,21 +1,18 @@
 /** Workers of a Dokploy server's swarm: from nothing, one more, one less, and none; what is refused. */
 
 import { afterAll, expect, test } from 'bun:test'
-import { callAs, closePlaces, filesBelow, mutationsIn, openPlace, type Place, waitFor } from './run.ts'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { callAs, closePlaces, filesBelow, mutationsIn, openPlace, type Place, ROOT, waitFor } from './run.ts'
 
 afterAll(closePlaces)
 
 const LIMIT = 120_000
-const estate = (count: number, more: Readonly<Record<string, unknown>> = {}) => ({
-  project: 'solo',
-  hetzner: { location: 'nbg1', image: 'debian-12' },
-  network: {},
-  dokploy: { admin_email: 'admin@example.com' },
-  servers: {
-    prod: { type: 'cx33', dokploy: true },
-    ...(count === 0 ? {} : { worker: { type: 'cx23', count, joins: 'prod', ...more } }),
-  },
-})
+const EXAMPLE = JSON.parse(readFileSync(join(ROOT, 'examples/swarm.json'), 'utf8'))
+const estate = (count: number) => {
+  const { prod, worker } = EXAMPLE.servers
+  return { ...EXAMPLE, project: 'solo', servers: { prod, ...(count === 0 ? {} : { worker: { ...worker, count } }) } }
+}
 
 interface Machine {
   readonly name: string
