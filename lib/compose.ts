@@ -214,6 +214,7 @@ async function composeCloud(
   const hetzner = createHetzner({
     token,
     context,
+    likelyServers: estate.servers.length,
     ...(requestsLeft === undefined ? {} : { requestsLeft }),
     ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
   })

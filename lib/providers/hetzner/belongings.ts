@@ -24,7 +24,7 @@ type Belongings = Pick<
 >
 
 export function createBelongings(deps: Deps): Belongings {
-  const { calls } = deps
+  const { calls, likelyServers } = deps
   const remove = async (what: string, path: string, id: string): Promise<void> => {
     await calls.remove({ what: `delete ${what} ${id}`, path: `${path}/${encodeURIComponent(id)}` }, () => undefined)
   }
@@ -74,7 +74,9 @@ export function createBelongings(deps: Deps): Belongings {
     deleteNetwork: id => remove('network', '/networks', id),
 
     async listPrimaryIps() {
-      const { value } = await calls.list<WirePrimaryIp>({ what: 'list primary IPs', path: '/primary_ips' }, 'primary_ips')
+      const request = { what: 'list primary IPs', path: '/primary_ips' } as const
+      // A server has one of each family.
+      const { value } = await calls.list<WirePrimaryIp>(request, 'primary_ips', 2 * likelyServers)
       return value.map(primaryIpFromWire)
     },
     async createPrimaryIp({ name, type, location, labels }) {

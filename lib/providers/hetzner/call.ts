@@ -40,8 +40,15 @@ export interface Calls {
    * @throws LandfallError with the vendor's code, or a code of the retry table, as its `vendorCode`
    */
   call<T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>>
-  /** Everything under `key` at `path`: one request up to 50 objects, the pages after the first together. */
-  list<T extends { readonly id: WireId }>(request: Omit<Request, 'method' | 'body'>, key: string): Promise<Answer<readonly T[]>>
+  /**
+   * Everything under `key` at `path`: one request up to 50 objects, the pages after the first together. Of as many as are likely the pages
+   * are asked for without waiting for the first to tell.
+   */
+  list<T extends { readonly id: WireId }>(
+    request: Omit<Request, 'method' | 'body'>,
+    key: string,
+    likely?: number,
+  ): Promise<Answer<readonly T[]>>
   /** DELETE; what is gone is no error. `read` sees the answer, or is not called when there was nothing to delete. */
   remove<T>(request: Omit<Request, 'method' | 'body'>, read: (json: unknown) => T): Promise<Answer<T> | undefined>
   /** Resolves when no request of this rank or above waits for the rate limit. */
@@ -64,6 +71,9 @@ const TELL_AFTER_MS = 10_000
 const PER_PAGE = 50
 /** What the vendor may be asked for without ever reaching the end; 50,000 objects. */
 const MAX_PAGES = 1000
+const MAX_GUESSED_PAGES = 4
+/** Of 3600: with fewer left, a request may cost a second. */
+const SCARCE = 500
 /** A 429 without a word on how long: one request's worth of refill, and a little. */
 const RATE_PAUSE_MS = 1500
 /** For so long after a request was sent, its answer's date and this machine's clocks tell the vendor's time. */
@@ -203,6 +213,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   const list: Calls['list'] = async <T extends { readonly id: WireId }>(
     request: Omit<Request, 'method' | 'body'>,
     key: string,
+    likely = 0,
   ) => {
     const readPage = (page: number) =>
       call(
@@ -217,12 +228,14 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
           return { items: objectsIn<T>(json, key), ...pagination }
         },
       )
-    const first = await readPage(1)
-    const pages = [first.value]
-    if (first.value.next !== undefined && first.value.last !== undefined) {
-      const rest = Array.from({ length: Math.min(first.value.last, MAX_PAGES) - 1 }, (_, index) => readPage(index + 2))
-      for (const page of await Promise.all(rest)) pages.push(page.value)
-    }
+    const readPages = (from: number, to: number) =>
+      Promise.all(Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => readPage(from + index)))
+    // While requests are scarce, none is spent on a guess.
+    const guessed = pacer.left < SCARCE ? 1 : Math.max(1, Math.min(MAX_GUESSED_PAGES, Math.ceil(likely / PER_PAGE)))
+    const [first = await readPage(1), ...others] = await readPages(1, guessed)
+    const pages = [first, ...others].map(page => page.value)
+    if (first.value.next !== undefined && first.value.last !== undefined)
+      pages.push(...(await readPages(guessed + 1, Math.min(first.value.last, MAX_PAGES))).map(page => page.value))
     // Where the vendor does not say how many pages there are, or has more by now.
     for (let next = pages.at(-1)?.next; next !== undefined; next = pages.at(-1)?.next) {
       if (pages.length >= MAX_PAGES) throw endless(request.what)

@@ -15,6 +15,8 @@ export interface Deps {
   readonly actions: ActionPoller
   readonly context: ProviderContext
   readonly token: Secret
+  /** About how many servers the project has; see `HetznerOptions`. */
+  readonly likelyServers: number
 }
 
 export interface CreateNamed<T> {

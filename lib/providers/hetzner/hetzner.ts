@@ -42,6 +42,8 @@ export interface HetznerOptions {
   readonly timeoutMs?: number
   /** How many requests may be sent before the vendor's limit is felt, where that is known. */
   readonly requestsLeft?: number
+  /** About how many servers the project has or will have. It only decides how many pages are asked for at once. */
+  readonly likelyServers?: number
 }
 
 /** Every request of it counts as `hetzner` in the meter. The transport's library starts to load at once, and delays nothing. */
@@ -52,7 +54,7 @@ export function createHetzner({ endpoint = ENDPOINT, timeoutMs = TIMEOUT_MS, ...
 /** The same over any transport. */
 export function createHetznerOver(
   transport: Transport,
-  { token, context, requestsLeft }: Pick<HetznerOptions, 'token' | 'context' | 'requestsLeft'>,
+  { token, context, requestsLeft, likelyServers = 0 }: Omit<HetznerOptions, 'endpoint' | 'timeoutMs'>,
 ): Hetzner {
   const calls = createCalls(transport, token, context, requestsLeft)
   const actions = createActionPoller({
@@ -62,7 +64,7 @@ export function createHetznerOver(
     roundTripMs: calls.roundTripMs,
     idle: signal => calls.idle('normal', signal),
     list: async ids => {
-      // No page size: this list is not paged, and holds every action that was asked for.
+      // The reference has no page size for this list.
       const request = {
         what: 'follow running actions',
         method: 'GET',
@@ -73,7 +75,7 @@ export function createHetznerOver(
       return (await calls.call(request, json => objectsIn<WireAction>(json, 'actions'))).value
     },
   })
-  const deps: Deps = { calls, actions, context, token }
+  const deps: Deps = { calls, actions, context, token, likelyServers }
   const { listedLocks, ...firewalls } = createFirewalls(deps)
   return {
     vendor: 'hetzner',

@@ -27,7 +27,7 @@ const ADDRESSES_WITHIN_MS = 60_000
 const SHUTDOWN_WITHIN_MS = 60_000
 
 export function createServers(deps: Deps): Servers {
-  const { calls, context } = deps
+  const { calls, context, likelyServers } = deps
   const { clock } = context
   /** What is still going on for the servers that this process made. */
   const creates = new Map<string, Pick<Created<WireServer>, 'actions' | 'receivedAtMs'> & { readonly server: Server }>()
@@ -150,7 +150,7 @@ export function createServers(deps: Deps): Servers {
 
   return {
     async listServers() {
-      const { value } = await calls.list<WireServer>({ what: 'list servers', path: '/servers' }, 'servers')
+      const { value } = await calls.list<WireServer>({ what: 'list servers', path: '/servers' }, 'servers', likelyServers)
       return value.map(serverFromWire)
     },
 

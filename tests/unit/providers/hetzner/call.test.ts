@@ -32,6 +32,41 @@ describe('a list', () => {
     expect(on.clock.monotonicMs()).toBe(160)
   })
 
+  const addresses = (there: number) => (request: { readonly query?: readonly (readonly [string, string])[] | undefined }) => {
+    const n = Number(request.query?.find(([name]) => name === 'page')?.[1])
+    const last = Math.max(1, Math.ceil(there / 50))
+    const items = Array.from({ length: Math.max(0, Math.min(50, there - (n - 1) * 50)) }, (_, at) => ({
+      id: n * 100 + at,
+      name: `ip${n}-${at}`,
+      type: 'ipv4',
+      ip: '192.0.2.1',
+      assignee_id: null,
+      assignee_type: 'server',
+      auto_delete: true,
+      labels: {},
+    }))
+    return page('primary_ips', items, { page: n, next_page: n < last ? n + 1 : null, last_page: last })
+  }
+
+  test('of as many as are likely is read in one go, and of more in two', async () => {
+    for (const [there, requests, tookMs] of [
+      [0, 3, 80],
+      [140, 3, 80],
+      [150, 3, 80],
+      [330, 7, 160],
+    ] as const) {
+      const on = rig(addresses(there), { latencyMs: 80, likelyServers: 70 })
+      expect(await on.hetzner.listPrimaryIps()).toHaveLength(there)
+      expect([on.sent.length, on.clock.monotonicMs()]).toEqual([requests, tookMs])
+    }
+  })
+
+  test('is not guessed at while requests are scarce', async () => {
+    const on = rig(addresses(0), { likelyServers: 70, requestsLeft: 60 })
+    await on.hetzner.listPrimaryIps()
+    expect(on.sent).toHaveLength(1)
+  })
+
   test('of unknown length follows next_page alone', async () => {
     const on = rig(({ query = [] }) => {
       const n = Number(query.find(([name]) => name === 'page')?.[1])

@@ -79,7 +79,12 @@ export const TOKEN = 'tok3n-tok3n-tok3n'
 
 export function rig(
   answer: Answering,
-  options: { readonly latencyMs?: number; readonly beforeWrite?: () => Promise<void> } = {},
+  options: {
+    readonly latencyMs?: number
+    readonly beforeWrite?: () => Promise<void>
+    readonly likelyServers?: number
+    readonly requestsLeft?: number
+  } = {},
 ): Rig {
   const clock = virtualClock()
   const meter = createMeter()
@@ -110,6 +115,8 @@ export function rig(
     { send },
     {
       token: new Secret('HCLOUD_TOKEN', TOKEN),
+      ...(options.likelyServers === undefined ? {} : { likelyServers: options.likelyServers }),
+      ...(options.requestsLeft === undefined ? {} : { requestsLeft: options.requestsLeft }),
       context: {
         clock,
         meter,
