@@ -237,6 +237,7 @@ const toMachineServer = (row: DropletRow, nowMs: number): MachineServer => {
     name: row.name,
     status,
     ...(nowMs >= row.activeAtMs ? { ipv4: row.ipv4, ...(row.ipv6 === null ? {} : { ipv6: row.ipv6 }) } : {}),
+    privateIps: [row.privateIp],
     userData: row.userData,
     sshKeys: row.publicKeys,
     // "debian-12-x64" is what the machines know as "debian-12".

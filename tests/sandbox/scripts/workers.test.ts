@@ -151,3 +151,25 @@ test(
   },
   LIMIT,
 )
+
+test(
+  'droplets work for a swarm as well',
+  async () => {
+    const place = await openPlace({
+      project: 'solo',
+      digitalocean: { region: 'fra1', size: 's-1vcpu-2gb' },
+      network: { range: '172.30.0.0/16', subnet: '172.30.0.0/16' },
+      dokploy: { admin_email: 'admin@example.com' },
+      servers: { prod: { dokploy: true }, worker: { joins: 'prod' } },
+    })
+    const first = await place.run('setup --yes --json')
+    expect({ code: first.code, errors: first.errors(), nodes: nodesOf(place) }).toEqual({
+      code: 0,
+      errors: [],
+      nodes: ['worker-1 active'],
+    })
+    const second = await place.run('setup --yes --json')
+    expect({ code: second.code, writes: mutationsIn(second.requests) }).toEqual({ code: 0, writes: [] })
+  },
+  LIMIT,
+)
