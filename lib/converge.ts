@@ -88,10 +88,7 @@ export async function converge(session: Session, opened: Opened, convergence: Co
       const agreed = current.plan
       current = await read()
       // A machine that booted meanwhile leaves less to do; anything more was not agreed to.
-      if (!isCoveredBy(current.plan, agreed))
-        throw new LandfallError('refused', 'Nothing was changed: the world is no longer as it was when the plan was shown.', {
-          hint: 'Run the same command again: it shows the new plan.',
-        })
+      if (!isCoveredBy(current.plan, agreed)) agreeAgain(session, opened, current, agreed)
     }
     ended = await act(session, opened, convergence, current, lock)
   } finally {
@@ -99,6 +96,22 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   }
   // After the lock is gone: its release is one of the requests that the summary counts.
   return finish(session, opened, convergence, current, ended, ended.code)
+}
+
+/**
+ * Whoever said `--yes` agreed to whatever is needed but destroys nothing, so the new plan is shown and carried out.
+ * @throws LandfallError refused, when somebody read the old one, or the new one refuses or destroys something else; over_cap
+ */
+function agreeAgain({ args, reporter }: Session, opened: Opened, now: Looked, agreed: Plan<EstateWorld>): void {
+  const known = new Set(agreed.destructive.map(each => `${each.stepId} ${each.summary}`))
+  const isSafe = now.plan.refusals.length === 0 && now.plan.destructive.every(each => known.has(`${each.stepId} ${each.summary}`))
+  if (!args.yes || !isSafe)
+    throw new LandfallError('refused', 'Nothing was changed: the world is no longer as it was when the plan was shown.', {
+      hint: 'Run the same command again: it shows the new plan.',
+    })
+  reporter.warning('The world has changed since the plan was made. The new plan is carried out:')
+  reporter.plan(viewOf(opened, now.plan, now.world))
+  checkCap(opened.estate, now)
 }
 
 interface Ended {
