@@ -9,10 +9,10 @@ import type { World, WorldView } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { ProgramSpec } from '../estate/cluster.ts'
 import { blindSecondsOf } from './balancer.ts'
+import { targetOn } from './cluster-api.ts'
 import { type ClusterDeps, certificateHashOf, type NodeState, type SharedCertificate, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
-import { runProgram, targetOf } from './machine.ts'
-import { findServer } from './server.ts'
+import { runProgram } from './machine.ts'
 import type { EstateWorld } from './world.ts'
 
 type Live = World<EstateWorld>
@@ -111,20 +111,13 @@ export function secretsStep(deps: ClusterDeps): EstateStep {
           const secrets = secretsOf(live.get('clusterNodes')) ?? generateSecrets(await createAuthority(cluster.datacenter, nowMs))
           // One after another: after a kill the first that has them is the one to copy from.
           for (const name of lacking) {
-            await runProgram(deps, targetFor(deps, live, name), 'write-cluster-secrets', { SECRETS: renderSecrets(secrets) })
+            await runProgram(deps, targetOn(deps, live, name), 'write-cluster-secrets', { SECRETS: renderSecrets(secrets) })
             setNode(live, name, node => ({ ...node, secrets }))
           }
         },
       })
     },
   }
-}
-
-const targetFor = (deps: Pick<ClusterDeps, 'estate'>, world: WorldView<EstateWorld>, name: string) => {
-  const server = findServer(deps.estate.name, name, world.get('servers'))
-  const target = server && targetOf(deps.estate.name, server)
-  if (target) return target
-  throw new LandfallError('not_found', `${name} has no address or no recorded host key.`)
 }
 
 const setNode = (live: Live, name: string, change: (node: OpenNode) => OpenNode): void =>
@@ -228,7 +221,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
           log(`${part} is being installed and started`)
           await runProgram(
             deps,
-            targetFor(deps, live, name),
+            targetOn(deps, live, name),
             'set-cluster-part',
             {
               PART: part,
@@ -264,7 +257,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
           if (version === '' && have.version === undefined) live.touch('clusterNodes')
           await wish.settle(live, signal)
           if (part === 'consul' && node.parts.caddy.running)
-            await runProgram(deps, targetFor(deps, live, name), 'set-cluster-visitors', { VISITORS: 'come' })
+            await runProgram(deps, targetOn(deps, live, name), 'set-cluster-visitors', { VISITORS: 'come' })
         },
       })
     },

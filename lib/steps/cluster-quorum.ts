@@ -1,17 +1,12 @@
 /** The order in which a cluster comes to life: Consul everywhere, its leader, its tokens; then Nomad everywhere, its leader, its token. */
 
-import { METRICS_POLICY, METRICS_RULES, metricsToken } from '../cluster/monitoring.ts'
-import type { ClusterSecrets } from '../cluster/secrets.ts'
 import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
-import { LandfallError } from '../errors.ts'
-import type { ClusterSpec } from '../estate/cluster.ts'
-import type { Secret } from '../secret.ts'
+import { consulTokensStep, nomadTokenStep } from './cluster-access.ts'
+import { consulAt, nomadAt } from './cluster-api.ts'
 import { CERTIFICATE_STEP, type Keeps, openNode, partStep, partStepId, secretsStep, waitFor } from './cluster-node.ts'
-import { type ClusterDeps, hostOf, secretsOf } from './cluster-world.ts'
+import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
-import { targetOf } from './machine.ts'
-import { findServer } from './server.ts'
 import type { EstateWorld } from './world.ts'
 
 type Live = World<EstateWorld>
@@ -19,29 +14,6 @@ type Live = World<EstateWorld>
 export const NOMAD_READY_STEP = 'nomad ready'
 
 const LOGS = (part: string, name: string) => `See why: bun scripts/cluster.ts logs ${name} --part ${part}`
-
-const knownSecrets = (world: WorldView<EstateWorld>): ClusterSecrets => {
-  const secrets = secretsOf(world.get('clusterNodes'))
-  if (secrets) return secrets
-  throw new Error('bug: a step of the cluster runs before its secrets are there')
-}
-
-/** A tunnel to this very machine, not to any that answers. */
-const targetOn = (deps: ClusterDeps, world: WorldView<EstateWorld>, name: string) => {
-  const server = findServer(deps.estate.name, name, world.get('servers'))
-  const target = server && targetOf(deps.estate.name, server)
-  if (target) return target
-  throw new LandfallError('not_found', `${name} has no address or no recorded host key.`)
-}
-
-const consulAt = async (deps: ClusterDeps, live: Live, name?: string) =>
-  deps.consulOn(
-    name === undefined ? hostOf(deps, live, 'consul') : targetOn(deps, live, name),
-    knownSecrets(live).consulManagement,
-  )
-
-const nomadAt = async (deps: ClusterDeps, live: Live, name?: string) =>
-  deps.nomadOn(name === undefined ? hostOf(deps, live, 'nomad') : targetOn(deps, live, name), knownSecrets(live).nomadManagement)
 
 /** Whether this part had a leader when the world was looked at: then a change waits until all is as healthy as before. */
 const wasFormed = (world: WorldView<EstateWorld>, part: 'consul' | 'nomad'): boolean => {
@@ -94,26 +66,6 @@ const settleNomad = (deps: ClusterDeps, name: string) => async (live: Live, sign
   )
 }
 
-const POLICIES = {
-  'landfall-agent':
-    'node_prefix "" { policy = "write" }\nservice_prefix "" { policy = "read" }\nagent_prefix "" { policy = "read" }\n',
-  'landfall-reader': 'node_prefix "" { policy = "read" }\nservice_prefix "" { policy = "read" }\n',
-  'landfall-nomad':
-    'agent_prefix "" { policy = "read" }\nnode_prefix "" { policy = "read" }\nservice_prefix "" { policy = "write" }\n',
-} as const
-
-const policiesOf = ({ monitoring }: ClusterSpec): Readonly<Record<string, string>> => ({
-  ...POLICIES,
-  ...(monitoring ? { [METRICS_POLICY]: METRICS_RULES } : {}),
-})
-
-const tokensOf = (secrets: ClusterSecrets): readonly { policy: string; secret: Secret }[] => [
-  { policy: METRICS_POLICY, secret: metricsToken(secrets) },
-  { policy: 'landfall-agent', secret: secrets.consulAgent },
-  { policy: 'landfall-reader', secret: secrets.consulReader },
-  { policy: 'landfall-nomad', secret: secrets.consulNomad },
-]
-
 function consulLeaderStep(deps: ClusterDeps): EstateStep {
   const count = deps.cluster.servers.length
   return {
@@ -149,36 +101,6 @@ function consulLeaderStep(deps: ClusterDeps): EstateStep {
   }
 }
 
-function consulTokensStep(deps: ClusterDeps): EstateStep {
-  return {
-    id: 'consul tokens',
-    noun: 'cluster',
-    title: 'Consul knows the tokens of its agents and of Nomad',
-    needs: ['consul leader'],
-    reads: ['servers', 'clusterNodes', 'consul'],
-    look(world) {
-      const consul = world.get('consul')
-      const summary = 'give the agents and Nomad their rights in Consul'
-      if (consul.state !== 'up' || !consul.leader) return blocked("Consul's leader", { kind: 'create', summary })
-      const wanted = policiesOf(deps.cluster)
-      const policies = Object.keys(wanted).filter(name => !consul.policies.includes(name))
-      const tokens = Object.keys(wanted).filter(name => !consul.tokens.includes(name))
-      if (policies.length + tokens.length === 0) return done('default deny')
-      return todo({
-        kind: 'create',
-        summary,
-        async apply({ world: live }) {
-          const api = await consulAt(deps, live)
-          for (const [name, rules] of Object.entries(wanted)) if (policies.includes(name)) await api.setPolicy({ name, rules })
-          for (const { policy, secret } of tokensOf(knownSecrets(live)))
-            if (tokens.includes(policy)) await api.createToken({ secret, description: policy, policy })
-          live.touch('consul')
-        },
-      })
-    },
-  }
-}
-
 function nomadLeaderStep(deps: ClusterDeps): EstateStep {
   return {
     id: 'nomad leader',
@@ -199,39 +121,6 @@ function nomadLeaderStep(deps: ClusterDeps): EstateStep {
             signal,
             hint: 'bun scripts/cluster.ts status',
           })
-          live.touch('nomad')
-        },
-      })
-    },
-  }
-}
-
-function nomadTokenStep(deps: ClusterDeps): EstateStep {
-  return {
-    id: 'nomad token',
-    noun: 'cluster',
-    title: "Nomad's access rules are in force, and its first token is ours",
-    needs: ['nomad leader'],
-    reads: ['servers', 'clusterNodes', 'nomad'],
-    look(world) {
-      const nomad = world.get('nomad')
-      const summary = "give Nomad's first token its value"
-      if (nomad.state !== 'up' || !nomad.leader) return blocked("Nomad's leader", { kind: 'create', summary })
-      if (nomad.token === 'known') return done('known')
-      return todo({
-        kind: 'create',
-        summary,
-        async apply({ world: live }) {
-          const api = await nomadAt(deps, live)
-          const answer = await api.bootstrapAcl(knownSecrets(live).nomadManagement)
-          if (answer === 'taken' && !(await api.knowsToken()))
-            throw new LandfallError(
-              'refused',
-              "Nomad's first token was made by somebody else, so this cluster is not ours to steer.",
-              {
-                hint: 'Reset it as Nomad\'s documentation says under "Re-bootstrap ACL system", then run the same command again.',
-              },
-            )
           live.touch('nomad')
         },
       })
