@@ -90,7 +90,7 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
           live.touch('machines')
           live.touch('clusterNodes')
           if (api) {
-            for (const { id } of known) await api.nomad.forgetNode(id)
+            for (const { id } of known) await unlessUnknown(api.nomad.forgetNode(id))
             await forget(deps, api, name, signal)
           }
           live.touch('consul')
@@ -120,12 +120,14 @@ async function forget(
     },
     { signal, timeoutMs: 90_000, hint: 'bun scripts/cluster.ts status' },
   )
-  for (const member of [consul, nomad])
-    await member.forgetMember(name).catch((error: unknown) => {
-      // One that nobody remembers need not be forgotten.
-      if (!(error instanceof LandfallError && (error.status ?? 0) >= 400)) throw error
-    })
+  for (const member of [consul, nomad]) await unlessUnknown(member.forgetMember(name))
 }
+
+/** One that nobody remembers need not be forgotten; the answer for it is a 400, 404 or 500, by whom is asked for what. */
+const unlessUnknown = (work: Promise<void>): Promise<void> =>
+  work.catch((error: unknown) => {
+    if (!(error instanceof LandfallError && (error.status ?? 0) >= 400)) throw error
+  })
 
 /** The estate's steps, of which those of `name` wait until the old one is gone. */
 export const afterReplacing = (steps: readonly EstateStep[], name: string, serverId: string): EstateStep[] =>

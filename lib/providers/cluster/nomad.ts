@@ -114,7 +114,7 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
       await exchange('POST', `/v1/node/${id(node)}/drain`, { DrainSpec: null, MarkEligible: true })
     },
     async forgetNode(node) {
-      await orUndefined(exchange('POST', `/v1/node/${id(node)}/purge`))
+      await exchange('POST', `/v1/node/${id(node)}/purge`)
     },
     async forgetMember(name) {
       await exchange('PUT', `/v1/agent/force-leave?node=${id(`${name}.global`)}`)
