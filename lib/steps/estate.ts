@@ -113,11 +113,11 @@ export function serviceSteps(deps: Deps): EstateStep[] {
 export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readonly string[]): EstateStep[] {
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
   const shrinks = names === undefined && stages.includes('servers')
-  const members = stages.includes('workers') ? swarmMembers(servers) : []
+  const members = names === undefined && stages.includes('workers') ? swarmMembers(servers) : []
   const steps = [
     ...stages.flatMap(stage => stageSteps[stage](deps, servers)),
     ...(shrinks ? shrinkSteps(deps, servers.some(hasDokploy)) : []),
-    ...(shrinks && members.length > 0 ? [swarmShutStep(deps, members)] : []),
+    ...(members.length > 0 ? [swarmShutStep(deps, members, shrinks)] : []),
   ]
   // Firewalls and servers carry tags; whatever takes one off or puts one on comes first.
   return stages.includes('firewall')
@@ -141,6 +141,6 @@ export const withWorkers = ({ servers }: Deps['estate'], names: readonly string[
   ...servers.filter(spec => spec.joins !== undefined && names.includes(spec.joins)).map(spec => spec.name),
 ]
 
-/** Workers, and the servers that they work for. */
+/** Workers, and the servers that have some, or had: what Landfall builds itself never does. */
 const swarmMembers = (servers: readonly ServerSpec[]): ServerSpec[] =>
-  servers.filter(spec => isWorker(spec) || servers.some(each => each.joins === spec.name))
+  servers.filter(spec => isWorker(spec) || (hasDokploy(spec) && spec.image.kind === 'system' && !hasNixos(spec)))

@@ -59,15 +59,19 @@ async function setPeers(
   setFacts(live, spec.name, await readFacts(deps, target, signal))
 }
 
-/** Nobody reaches the ports of a swarm who is not, or no longer, in it. */
-export function swarmShutStep(deps: SwarmDeps, specs: readonly ServerSpec[]): EstateStep {
+/**
+ * Nobody reaches the ports of a swarm who is not, or no longer, in it.
+ * @param shrinks whether the workers that leave go in the same run
+ */
+export function swarmShutStep(deps: SwarmDeps, specs: readonly ServerSpec[], shrinks: boolean): EstateStep {
   const { estate } = deps
+  const opened = specs.filter(spec => spec.joins !== undefined || specs.some(each => each.joins === spec.name))
   const managerOf = (spec: ServerSpec) => spec.joins ?? spec.name
   return {
     id: 'swarm ports shut',
     noun: 'firewall',
     title: 'nobody but its members reaches a swarm',
-    needs: ['surplus servers', ...specs.map(spec => portsId(spec.name))],
+    needs: [...(shrinks ? ['surplus servers'] : []), ...opened.map(spec => portsId(spec.name))],
     reads: ['servers', 'machines'],
     look(world) {
       const servers = world.get('servers')
@@ -79,7 +83,7 @@ export function swarmShutStep(deps: SwarmDeps, specs: readonly ServerSpec[]): Es
       })
       const summaryOf = (name: string) => `shut the swarm’s ports of ${name} to those who left`
       const leaving = leavingServers(estate, servers)
-      if (due.length === 0 && leaving.length > 0)
+      if (due.length === 0 && shrinks && leaving.length > 0)
         return blocked(
           'the workers that leave',
           ...specs

@@ -73,6 +73,8 @@ test(
     const ended = await place.run('provision apply --yes --confirm solo --json')
     expect({ code: ended.code, errors: ended.errors() }).toEqual({ code: 0, errors: [] })
     expect({ nodes: nodesOf(place), servers: namesOf(place) }).toEqual({ nodes: [], servers: ['prod'] })
+    const shut = await place.run('setup --yes --json')
+    expect({ code: shut.code, peers: swarmOf(place, 'prod')?.peers }).toEqual({ code: 0, peers: [] })
     for (const { output } of place.history) expect(output).not.toContain('SWMTKN')
   },
   LIMIT,
