@@ -11,6 +11,7 @@ import { renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
 import { findForeignProject } from './identity.ts'
 import type { Opened, Session } from './script.ts'
+import { shownIn } from './shown.ts'
 import type { Deps, EstateStep } from './steps/deps.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { Summary } from './ui/types.ts'
@@ -133,7 +134,7 @@ async function act(
   { world, steps, plan }: Looked,
   lock: HeldLock | undefined,
 ): Promise<Ended> {
-  const { reporter, terminal, interactive } = session
+  const { reporter } = session
   const { composition } = opened
   composition.guardWrites(async () => {
     if (session.signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
@@ -141,7 +142,6 @@ async function act(
   })
   const journal = await openJournalOf(session, opened)
   const { runSteps } = await import('./engine/runner.ts')
-  const drawn = interactive && terminal !== undefined
   // From the second look on nothing is written any more, so others need not wait for it. A failed release is tried again at the end.
   const releaseEarly = (state: 'started' | 'done' | 'failed') => {
     if (state === 'started') lock?.release().catch(() => undefined)
@@ -153,27 +153,7 @@ async function act(
       plan,
       partial: convergence.partial ?? false,
       clock: composition.deps.clock,
-      signal: session.signal,
-      journal,
-      display: drawn ? 'list' : 'silent',
-      ...(terminal ? { terminal } : {}),
-      clean: session.clean,
-      typical: journal.typicalMs,
-      events: drawn
-        ? { onVerify: ({ state }) => releaseEarly(state) }
-        : {
-            onStep: event => reporter.step(event),
-            onVerify: ({ state, elapsedMs }) => {
-              releaseEarly(state)
-              reporter.step({
-                id: 'verification',
-                noun: 'estate',
-                title: 'the second look finds everything as wanted',
-                state,
-                elapsedMs,
-              })
-            },
-          },
+      ...shownIn(session, journal, 'estate', { onVerify: ({ state }) => releaseEarly(state) }),
     })
     const { outcome, applied } = result
     const failures = [result.error, ...result.others].filter(error => error !== undefined)

@@ -10,6 +10,7 @@ import { exitCodeOfRun, LandfallError } from '../../errors.ts'
 import { didYouMean, listed, quoted } from '../../estate/words.ts'
 import type { HeldStack } from '../../providers/ports/docker.ts'
 import { flagValues, hasFlag, type Session } from '../../script.ts'
+import { shownIn } from '../../shown.ts'
 import { stackSteps } from '../../steps/stack.ts'
 import { type StackWorld, stackReaders, type Wish } from '../../steps/stack-world.ts'
 import type { PlanView } from '../../ui/types.ts'
@@ -181,7 +182,7 @@ async function act(
   runId: string,
   { world, steps, plan }: { world: World<StackWorld>; steps: ReturnType<typeof stackSteps>; plan: Plan<StackWorld> },
 ) {
-  const { reporter, terminal, interactive, signal } = session
+  const { reporter } = session
   const journal = await openJournal(stackDirectory(opened), {
     clock: systemClock,
     runId,
@@ -190,33 +191,13 @@ async function act(
     version: session.version,
     clean: session.clean,
   })
-  const drawn = interactive && terminal !== undefined
   try {
     const result = await runSteps({
       steps,
       world,
       plan,
       clock: systemClock,
-      signal,
-      journal,
-      display: drawn ? 'list' : 'silent',
-      ...(terminal ? { terminal } : {}),
-      clean: session.clean,
-      typical: journal.typicalMs,
-      events: drawn
-        ? {}
-        : {
-            onStep: event => reporter.step(event),
-            onLog: ({ line }) => reporter.log(line),
-            onVerify: ({ state, elapsedMs }) =>
-              reporter.step({
-                id: 'verification',
-                noun: 'stack',
-                title: 'the second look finds everything as wanted',
-                state,
-                elapsedMs,
-              }),
-          },
+      ...shownIn(session, journal, 'stack', { onLog: ({ line }) => reporter.log(line) }),
     })
     for (const error of [result.error, ...result.others]) if (error !== undefined) reporter.error(error)
     if (result.outcome === 'interrupted')
