@@ -12,6 +12,8 @@ export interface ResolvedService {
   readonly hasHealthCheck: boolean
   readonly stopGraceS: number
   readonly dependsOn: readonly string[]
+  /** Those of `dependsOn` that have to be more than started before it starts. */
+  readonly awaits: readonly string[]
   readonly pullPolicy: string
   /** Why two containers of it cannot run side by side: "it has a fixed container_name". */
   readonly obstacles: readonly string[]
@@ -56,6 +58,9 @@ export function parseResolved(json: string, project: string): Resolved {
       hasHealthCheck: test.length > 0 && test[0] !== 'NONE' && check.disable !== true,
       stopGraceS: parseSeconds(service.stop_grace_period) ?? DEFAULT_GRACE_S,
       dependsOn: Object.keys(group(service.depends_on)),
+      awaits: Object.entries(group(service.depends_on))
+        .filter(([, how]) => (group(how).condition ?? 'service_started') !== 'service_started')
+        .map(([other]) => other),
       obstacles: findObstacles(service),
       pullPolicy: typeof service.pull_policy === 'string' ? service.pull_policy : '',
     }

@@ -5,7 +5,7 @@
 
 import type { Clock } from '../engine/clock.ts'
 import { hasCode, LandfallError } from '../errors.ts'
-import type { DockerHost, HealthResult } from '../providers/ports/docker.ts'
+import type { DockerHost, ReleaseText, StateText } from '../providers/ports/docker.ts'
 import {
   type FileText,
   type HistoryEntry,
@@ -15,8 +15,9 @@ import {
   withoutRollout,
   withRelease,
 } from '../stack/model.ts'
-import { addressesFor, dependencies, filesDigest, freshOf, oldOf, type Roles, type SeenContainer } from '../stack/rollout.ts'
+import { addressesFor, filesDigest, freshOf, oldOf, type Roles, type SeenContainer } from '../stack/rollout.ts'
 import { renderUpstreams, servicesServed } from '../stack/upstream.ts'
+import { createBeside, idsOf, othersOf, refuseUnhealthy, startAll } from './stack-start.ts'
 import { type HostView, lookWith } from './stack-world.ts'
 
 export interface RolloutTools {
@@ -47,16 +48,22 @@ export const manifestOf = (view: HostView, id: string, { clock, who }: Pick<Roll
   ),
 })
 
-/** Writes the release to the host; it is not yet what runs. */
-export async function recordRelease(view: HostView, id: string, tools: RolloutTools): Promise<void> {
-  await tools.docker.record(id, JSON.stringify(view.resolved.value), JSON.stringify(manifestOf(view, id, tools)))
-}
+const releaseText = (view: HostView, id: string, tools: Pick<RolloutTools, 'clock' | 'who'>): ReleaseText => ({
+  id,
+  config: JSON.stringify(view.resolved.value),
+  manifest: JSON.stringify(manifestOf(view, id, tools)),
+})
 
-const save = ({ docker }: RolloutTools, state: StackState): Promise<void> =>
-  docker.setState(JSON.stringify(state), [
-    ...state.history.map(({ id }) => id),
-    ...(state.rollout ? [state.rollout.release] : []),
-  ])
+/** Writes the release to the host; it is not yet what runs. */
+export const recordRelease = (view: HostView, id: string, tools: RolloutTools): Promise<void> =>
+  tools.docker.record(releaseText(view, id, tools))
+
+const stateText = (state: StackState): StateText => ({
+  text: JSON.stringify(state),
+  keep: [...state.history.map(({ id }) => id), ...(state.rollout ? [state.rollout.release] : [])],
+})
+
+const save = ({ docker }: RolloutTools, state: StackState): Promise<void> => docker.setState(stateText(state))
 
 export const entryOf = (view: HostView, id: string, { clock }: Pick<RolloutTools, 'clock'>): HistoryEntry => ({
   id,
@@ -72,7 +79,7 @@ export const saveRelease = (view: HostView, id: string, tools: RolloutTools): Pr
 export async function rollOut(view: HostView, id: string, services: readonly string[], tools: RolloutTools): Promise<void> {
   const { docker, log } = tools
   const old = Object.fromEntries(services.map(service => [service, idsOf(view, service)]))
-  const begun: Rollout = {
+  let rollout: Rollout = {
     release: id,
     run: tools.runId,
     phase: 'starting',
@@ -80,21 +87,17 @@ export async function rollOut(view: HostView, id: string, services: readonly str
     rest: view.wantedNginxFiles,
     restBefore: view.nginxFiles,
   }
-  await recordRelease(view, id, tools)
-  await save(tools, { ...view.state, rollout: begun })
-  let rollout = begun
-  const enter = async (phase: Rollout['phase']) => {
-    rollout = { ...rollout, phase }
-    await save(tools, { ...view.state, rollout })
-  }
+  /** The state with the rollout in its next phase, for the action that brings it there. */
+  const stateAt = (phase: Rollout['phase']): StateText => stateText({ ...view.state, rollout: { ...rollout, phase } })
   try {
-    const made = await createBeside(view, id, services, tools)
+    const made = await createBeside(view, services, releaseText(view, id, tools), stateAt('starting'), tools)
     const idsMadeFor = (service: string) => made.filter(each => each.service === service).map(each => each.id)
     await startAll(services, idsMadeFor, view, tools)
-    await enter('switching')
+    rollout = { ...rollout, phase: 'switching' }
     log('giving the new containers their names')
     const named = made.map(each => ({ id: each.id, aliases: view.resolved.services[each.service]?.aliases ?? {} }))
-    const healths = await docker.publish(named, tools.startMs)
+    const proxies = idsOf(view, tools.roles.nginx)
+    const { healths, containers } = await docker.publish(named, stateAt('switching'), proxies, tools.startMs)
     for (const service of services) {
       const ids = idsMadeFor(service)
       refuseUnhealthy(
@@ -103,9 +106,8 @@ export async function rollOut(view: HostView, id: string, services: readonly str
         ids.length,
       )
     }
-    const seen = await docker.inspect([...made.map(each => each.id), ...idsOf(view, tools.roles.nginx)])
-    const workers = await turnTo(freshOf(rollout, seen), seen, rollout.rest, rollout, tools)
-    await enter('draining')
+    const workers = await turnTo(freshOf(rollout, containers), containers, rollout.rest, rollout, stateAt('draining'), tools)
+    rollout = { ...rollout, phase: 'draining' }
     await drain(workers, tools)
   } catch (error) {
     if (rollout.phase === 'draining' || hasCode(error, 'locked')) throw error
@@ -119,9 +121,7 @@ export async function rollOut(view: HostView, id: string, services: readonly str
     })
     throw error
   }
-  await removeOld(rollout, view, tools)
-  await restoreNames(rollout.rest, tools)
-  await save(tools, withRelease(view.state, entryOf(view, id, tools)))
+  await leaveOld(rollout, view, stateText(withRelease(view.state, entryOf(view, id, tools))), tools)
 }
 
 /** Ends what an earlier run left: forward when the new containers served already, back otherwise. */
@@ -134,10 +134,8 @@ export async function finishRollout(rollout: Rollout, view: HostView, tools: Rol
   for (const service of lost)
     await docker.up(rollout.release, { service, others: othersOf(view, service), recreate: false, alone: false }, tools.startMs)
   const containers = await containersNow(view, docker)
-  const workers = await turnTo(freshOf(rollout, containers), containers, rollout.rest, rollout, tools)
+  const workers = await turnTo(freshOf(rollout, containers), containers, rollout.rest, rollout, undefined, tools)
   await drain(workers, tools)
-  await removeOld(rollout, view, tools)
-  await restoreNames(rollout.rest, tools)
   const known = view.manifests.some(({ id }) => id === rollout.release)
   const entry: HistoryEntry = {
     id: rollout.release,
@@ -145,7 +143,7 @@ export async function finishRollout(rollout: Rollout, view: HostView, tools: Rol
     kind: view.state.history.some(({ id }) => id === rollout.release) ? 'rollback' : 'deploy',
     nginx: filesDigest(rollout.rest),
   }
-  await save(tools, known ? withRelease(view.state, entry) : withoutRollout(view.state))
+  await leaveOld(rollout, view, stateText(known ? withRelease(view.state, entry) : withoutRollout(view.state)), tools)
 }
 
 /** Back to the old containers. Before the switch nothing refers to the new ones, so they just go. */
@@ -155,15 +153,16 @@ export async function takeBack(rollout: Rollout, view: HostView, tools: RolloutT
   const fresh = freshOf(rollout, containers)
   if (rollout.phase !== 'starting') {
     await save(tools, { ...view.state, rollout: { ...rollout, phase: 'reverting' } })
-    const workers = await turnTo(oldOf(rollout, containers), containers, rollout.restBefore, rollout, tools)
+    const workers = await turnTo(oldOf(rollout, containers), containers, rollout.restBefore, rollout, undefined, tools)
     await drain(workers, tools)
   }
   await docker.remove(
     fresh.map(({ id }) => id),
     graceOf(view, Object.keys(rollout.old)),
   )
-  if (rollout.phase !== 'starting') await restoreNames(rollout.restBefore, tools)
-  await save(tools, withoutRollout(view.state))
+  const settled = stateText(withoutRollout(view.state))
+  if (rollout.phase === 'starting') await docker.setState(settled)
+  else await restoreNames(rollout.restBefore, [], settled, tools)
 }
 
 /** What was begun on a host is ended or taken back there, also after Ctrl-C. */
@@ -172,110 +171,37 @@ const NEVER = new AbortController().signal
 const containersNow = async (view: HostView, docker: DockerHost): Promise<readonly SeenContainer[]> =>
   (await lookWith(docker, view.resolved, [], NEVER)).containers
 
-async function createBeside(view: HostView, id: string, services: readonly string[], { docker, log }: RolloutTools) {
-  const replicas = (service: string) => view.resolved.services[service]?.replicas ?? 1
-  log(`making new containers beside the old: ${services.join(', ')}`)
-  const made = await docker.createDark(id, {
-    services: Object.fromEntries(services.map(service => [service, replicas(service)])),
-    others: [...new Set(services.flatMap(service => othersOf(view, service)))].filter(name => !services.includes(name)),
-    known: services.flatMap(service => idsOf(view, service)),
-  })
-  for (const service of services) {
-    const count = made.filter(each => each.service === service).length
-    if (count !== replicas(service))
-      throw new LandfallError(
-        'unhealthy',
-        `Compose made ${count} new containers of ${service} instead of ${replicas(service)}.`,
-        {
-          hint: 'Run the same command again; look at the containers with: docker ps -a',
-        },
-      )
-  }
-  return made
-}
-
 /**
- * Starts the new containers in the list's order. A service waits until those that it depends on are healthy; services that do not
- * depend on each other start side by side, which takes the time of the slowest instead of the sum.
- * @throws the first failure, when all have ended
+ * Turns the proxy to exactly the `wanted`, by address, and writes `state` once it is turned. Answers with the workers that still
+ * finish requests elsewhere.
  */
-async function startAll(
-  services: readonly string[],
-  idsMadeFor: (service: string) => readonly string[],
-  view: HostView,
-  tools: RolloutTools,
-): Promise<void> {
-  const failed = new AbortController()
-  const signal = AbortSignal.any([tools.signal, failed.signal])
-  const starting = new Map<string, Promise<void>>()
-  const errors: unknown[] = []
-  for (const service of services) {
-    const needed = othersOf(view, service).flatMap(other => starting.get(other) ?? [])
-    const started = Promise.all(needed).then(() => startService(service, idsMadeFor(service), { ...tools, signal }))
-    starting.set(
-      service,
-      started.catch(error => {
-        errors.push(error)
-        failed.abort()
-        throw error
-      }),
-    )
-  }
-  await Promise.allSettled(starting.values())
-  if (errors.length > 0) throw errors[0]
-}
-
-async function startService(
-  service: string,
-  ids: readonly string[],
-  { docker, log, startMs, signal }: RolloutTools,
-): Promise<void> {
-  if (signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
-  log(`${service}: starting`)
-  await docker.start(ids)
-  log(`${service}: waiting until it is healthy`)
-  refuseUnhealthy(service, await docker.waitHealthy(ids, startMs, signal), ids.length)
-}
-
-function refuseUnhealthy(service: string, results: readonly HealthResult[], expected: number): void {
-  const bad = results.find(({ state }) => state !== 'healthy')
-  if (!bad && results.length >= expected) return
-  const how = {
-    healthy: 'is missing',
-    starting: 'did not become healthy in time',
-    unhealthy: 'is unhealthy',
-    exited: 'ended or was restarted',
-    gone: 'vanished',
-  }
-  const said = bad?.said.trim() ? ` Its last words: ${bad.said.trim().slice(-1500)}` : ''
-  throw new LandfallError(
-    'unhealthy',
-    `The new ${service} ${how[bad?.state ?? 'healthy']}; the old one goes on serving.${said}`,
-    {
-      hint: `Correct the image or its configuration and deploy again. Its health check is in the Compose file, below ${service}.`,
-    },
-  )
-}
-
-/** Turns the proxy to exactly the `wanted`, by address. Answers with the workers that still finish requests elsewhere. */
 async function turnTo(
   wanted: readonly SeenContainer[],
   seen: readonly SeenContainer[],
   rest: readonly FileText[],
   rollout: Rollout,
-  tools: RolloutTools,
+  state: StateText | undefined,
+  { docker, roles, log }: RolloutTools,
 ): Promise<readonly string[]> {
   const services = Object.keys(rollout.old).filter(service => wanted.some(container => container.service === service))
-  if (servicesServed(rest, services).size === 0) return []
-  const proxies = seen.filter(({ service }) => service === tools.roles.nginx)
-  const networks = proxies.flatMap(container => container.networks.map(({ network }) => network))
+  if (servicesServed(rest, services).size === 0) {
+    if (state) await docker.setState(state)
+    return []
+  }
+  const attachments = seen.filter(({ service }) => service === roles.nginx).flatMap(({ networks }) => networks)
+  const networks = attachments.map(({ network }) => network)
   const rendered = renderUpstreams(rest, addressesFor(services, wanted, networks), rollout.release)
   const files = rest.map(file => rendered.files.find(({ path }) => path === file.path) ?? file)
-  tools.log(`${tools.roles.nginx}: switching ${services.join(', ')}`)
-  const result = await tools.docker.switchNginx({ files, proof: rendered.proof })
+  log(`${roles.nginx}: switching ${services.join(', ')}`)
+  const result = await docker.switchNginx({
+    files,
+    // A proxy in the host's own network has no address of its own.
+    proof: { ...rendered.proof, address: attachments.find(({ address }) => address !== '')?.address ?? '127.0.0.1' },
+    ...(state ? { state } : {}),
+  })
   if (result.state === 'switched') return result.workers
   const why = result.state === 'refused' ? 'did not accept its new configuration' : 'did not take its new configuration up'
-  throw new LandfallError('unhealthy', `${tools.roles.nginx} ${why}, so the old release goes on serving: ${result.said.trim()}`, {
+  throw new LandfallError('unhealthy', `${roles.nginx} ${why}, so the old release goes on serving: ${result.said.trim()}`, {
     hint: 'Correct its configuration; check it with: bun scripts/stack.ts audit',
   })
 }
@@ -287,28 +213,35 @@ async function drain(workers: readonly string[], { docker, drainMs, log }: Rollo
     log(`some requests lasted longer than ${Math.round(drainMs / 1000)} s; they are cut`)
 }
 
-async function removeOld(rollout: Rollout, view: HostView, { docker, log }: RolloutTools): Promise<void> {
+/** Stops the old containers, removes them, puts the names back, and writes `state`, with which the rollout is over. */
+async function leaveOld(rollout: Rollout, view: HostView, state: StateText, tools: RolloutTools): Promise<void> {
+  const { docker, log } = tools
   const ids = Object.values(rollout.old).flat()
-  if (ids.length === 0) return
-  log('stopping the old containers')
-  await docker.remove(ids, graceOf(view, Object.keys(rollout.old)))
+  if (ids.length > 0) {
+    log('stopping the old containers')
+    await docker.stop(ids, graceOf(view, Object.keys(rollout.old)))
+  }
+  await restoreNames(rollout.rest, ids, state, tools)
 }
 
-/** Names instead of addresses, which do not survive a reboot of the host. */
-async function restoreNames(rest: readonly FileText[], { docker, roles, log }: RolloutTools): Promise<void> {
-  if (rest.length === 0) return
+/** Names instead of addresses, which do not survive a reboot of the host. Names find only what runs, so what has `ended` may still be there. */
+async function restoreNames(
+  rest: readonly FileText[],
+  ended: readonly string[],
+  state: StateText,
+  { docker, roles, log }: RolloutTools,
+): Promise<void> {
+  if (rest.length === 0) {
+    await docker.remove(ended, 0)
+    return docker.setState(state)
+  }
   log(`${roles.nginx}: back to names, so that a reboot finds everything`)
-  const result = await docker.switchNginx({ files: rest })
+  const result = await docker.switchNginx({ files: rest, ended, state })
   if (result.state !== 'switched')
     throw new LandfallError('unhealthy', `${roles.nginx} serves, but did not take its names up again: ${result.said.trim()}`, {
       hint: 'Run the same command again: it finishes what was left.',
     })
 }
-
-const idsOf = (view: HostView, service: string): readonly string[] =>
-  view.containers.filter(container => container.service === service).map(({ id }) => id)
-
-export const othersOf = (view: HostView, service: string): readonly string[] => dependencies(service, view.resolved.services)
 
 const graceOf = (view: HostView, services: readonly string[]): number =>
   Math.max(...services.map(service => view.resolved.services[service]?.stopGraceS ?? 10))

@@ -3,9 +3,10 @@
 import { blocked, type Change, done, type Finding, refused, type Step, todo } from '../engine/step.ts'
 import { listed } from '../estate/words.ts'
 import { byDependency } from '../stack/resolved.ts'
-import { releaseId as contentId, dependencies, dependents, filesDigest, judge, recovery, type Verdict } from '../stack/rollout.ts'
+import { releaseId as contentId, dependents, filesDigest, judge, recovery, type Verdict } from '../stack/rollout.ts'
 import { servicesServed } from '../stack/upstream.ts'
-import { finishRollout, othersOf, type RolloutTools, recordRelease, rollOut, saveRelease, takeBack } from './stack-rollout.ts'
+import { finishRollout, type RolloutTools, recordRelease, rollOut, saveRelease, takeBack } from './stack-rollout.ts'
+import { othersOf } from './stack-start.ts'
 import type { HostView, StackHost, StackWorld, Wish } from './stack-world.ts'
 
 export interface StackStepsOptions {
@@ -271,7 +272,7 @@ function actionsOf(stale: readonly Verdict[], view: HostView, { tools }: StackSt
   return [
     ...stale.map(({ service, why }) => {
       const count = view.resolved.services[service]?.replicas ?? 1
-      const needed = dependencies(service, view.resolved.services).filter(name => names.includes(name))
+      const needed = (view.resolved.services[service]?.awaits ?? []).filter(name => names.includes(name))
       const when = needed.length === 0 ? '' : ` once ${listed(needed)} ${needed.length === 1 ? 'is' : 'are'} healthy`
       return `${service}: start ${count} new beside the old, unseen${when}, and wait until healthy (at most ${limitS} s): ${why}`
     }),

@@ -170,6 +170,21 @@ export interface OwnTimes {
   readonly bootMs: number
   /** Until the last request that the old ones had was answered, and until the last of them had ended after it was told to. */
   readonly drainMs: number
+  /** What is left of the whole when every moment in which a container started or requests ended is taken out. */
+  readonly restMs: number
+}
+
+type Span = readonly [fromMs: number, toMs: number]
+
+/** How much of the time is in at least one of the spans. */
+const covered = (spans: readonly Span[]): number => {
+  let endMs = Number.NEGATIVE_INFINITY
+  let sumMs = 0
+  for (const [fromMs, toMs] of spans.toSorted(([a], [b]) => a - b)) {
+    sumMs += Math.max(0, toMs - Math.max(fromMs, endMs))
+    endMs = Math.max(endMs, toMs)
+  }
+  return sumMs
 }
 
 /** What no tool can shorten, read from Docker's own events while `work` runs, and the lines that `work` answers with. */
@@ -187,7 +202,9 @@ export async function ownTimes(
     text += chunk
   })
   await Bun.sleep(500)
+  const begunAtMs = performance.now()
   const { lines } = await work()
+  const wholeMs = performance.now() - begunAtMs
   events.kill()
   await new Promise(resolve => (events.exitCode === null ? events.on('close', resolve) : resolve(undefined)))
   const seen = text
@@ -208,10 +225,18 @@ export async function ownTimes(
       return healthy ? [{ service, atMs, healthyAtMs: healthy.atMs }] : []
     })
   const toldAtMs = (service: string) => lines.find(({ message }) => message === `${service}: starting`)?.atMs
-  const startMs = sum(starts.map(({ service, atMs, healthyAtMs }) => healthyAtMs - (toldAtMs(service) ?? atMs)))
-  const bootMs = sum(starts.map(({ atMs, healthyAtMs }) => healthyAtMs - atMs))
+  const startSpans = starts.map(({ service, atMs, healthyAtMs }): Span => [toldAtMs(service) ?? atMs, healthyAtMs])
   const at = (pattern: RegExp) => lines.find(({ type, message }) => type === 'log' && pattern.test(message ?? ''))?.atMs ?? 0
   const times = (status: string) => seen.filter(each => each.status === status).map(({ atMs }) => atMs)
-  const stopMs = times('die').length === 0 ? 0 : Math.max(...times('die')) - Math.min(...times('kill'))
-  return { startMs, bootMs, drainMs: at(/^stopping the old/) - at(/^waiting until requests/) + stopMs }
+  const drainSpans: readonly Span[] = [
+    [at(/^waiting until requests/), at(/^stopping the old/)],
+    ...(times('die').length === 0 ? [] : [[Math.min(...times('kill')), Math.max(...times('die'))] as const]),
+  ]
+  const length = (spans: readonly Span[]) => sum(spans.map(([fromMs, toMs]) => toMs - fromMs))
+  return {
+    startMs: length(startSpans),
+    bootMs: sum(starts.map(({ atMs, healthyAtMs }) => healthyAtMs - atMs)),
+    drainMs: length(drainSpans),
+    restMs: wholeMs - covered([...startSpans, ...drainSpans]),
+  }
 }

@@ -25,19 +25,25 @@ afterAll(async () => docker?.stop())
 const of = (tag: string) => [`api:${tag}`, `python-api:${tag}`, `web:${tag}`]
 const message = (pattern: RegExp) => (line: ToolLine) => line.type === 'log' && pattern.test(line.message ?? '')
 
-/** Where a run is killed: the line that tells it is there, and how long after it. */
-const KILL_POINTS = [
-  ['when the lock is held and nothing is begun', (line: ToolLine) => line.type === 'step' && line.state === 'started', 0],
-  ['while the new containers are made', message(/^making new containers/), 300],
-  ['as the first one starts', message(/^api: starting/), 50],
-  ['while the second one is waited for', message(/^python-api: waiting/), 100],
-  ['while the new ones get their names', message(/^giving the new/), 250],
-  ['as nginx is about to be switched', message(/^nginx: switching/), 0],
-  ['while nginx is switched', message(/^nginx: switching/), 250],
-  ['while requests end', message(/^waiting until requests/), 50],
-  ['while the old ones are stopped', message(/^stopping the old/), 50],
-  ['while nginx goes back to names', message(/back to names/), 150],
-] as const
+type KillPoint = readonly [name: string, when: (line: ToolLine) => boolean, afterMs: number]
+
+/** Where a run is killed: the line that tells it is there, and how long after it. One point in each phase, and then the others. */
+const KILL_POINTS = {
+  three: [
+    ['as the first one starts', message(/^api: starting/), 50],
+    ['as nginx is about to be switched', message(/^nginx: switching/), 0],
+    ['while requests end', message(/^waiting until requests/), 50],
+  ],
+  'seven more': [
+    ['when the lock is held and nothing is begun', (line: ToolLine) => line.type === 'step' && line.state === 'started', 0],
+    ['while the new containers are made', message(/^making new containers/), 300],
+    ['while the second one is waited for', message(/^python-api: waiting/), 100],
+    ['while the new ones get their names', message(/^giving the new/), 250],
+    ['while nginx is switched', message(/^nginx: switching/), 250],
+    ['while the old ones are stopped', message(/^stopping the old/), 50],
+    ['while nginx goes back to names', message(/back to names/), 150],
+  ],
+} as const satisfies Record<string, readonly KillPoint[]>
 
 for (const { version, configDirectory } of versions)
   describe(`Compose ${version}`, () => {
@@ -151,37 +157,40 @@ for (const { version, configDirectory } of versions)
       expect(nginxFile()).toBe(original)
     })
 
-    test('kill -9 at ten points fails no request, and each next run first ends what was begun', async () => {
-      const phases: string[] = []
-      let last = ''
-      const load = await tool.underLoad(async () => {
-        let tag = '1'
-        const wanted = () => ({ API_TAG: tag, PYTHON_API_TAG: tag, WEB_TAG: '1', ...fast })
-        for (const [point, when, afterMs] of KILL_POINTS) {
-          tag = tag === '2' ? '3' : '2'
-          let hasBegun = false
-          const { sent } = await tool.kill(['deploy', 'api', 'python-api'], wanted(), line => {
-            // What the run says while it ends an earlier one is not the point that is meant.
-            hasBegun ||= message(/^making new/)(line)
-            if (!when(line) || !(hasBegun || point === KILL_POINTS[0][0])) return false
-            Bun.sleepSync(afterMs)
-            return true
-          })
-          phases.push(`${point}: ${sent ? 'killed' : 'it ended before'}, left ${phaseLeft()}`)
-        }
-        const end = await tool.run(['deploy', 'api', 'python-api'], wanted())
-        last = `${end.code} ${runningImages(tool).join(' ')}${end.code === 0 ? '' : end.stdout.slice(-1500)}`
+    for (const [count, points] of Object.entries(KILL_POINTS))
+      test(`kill -9 at ${count} points fails no request, and each next run first ends what was begun`, async () => {
+        const phases: string[] = []
+        let tag = tagNow()
+        let last = ''
+        const load = await tool.underLoad(async () => {
+          const wanted = () => ({ API_TAG: tag, PYTHON_API_TAG: tag, WEB_TAG: '1', ...fast })
+          for (const [point, when, afterMs] of points) {
+            // One that neither runs nor was begun last, so that there is something to do whatever the killed run left.
+            const taken = [`api:${tag}`, ...runningImages(tool)]
+            tag = ['1', '2', '3'].find(each => !taken.includes(`api:${each}`)) ?? ''
+            let hasBegun = false
+            const { sent } = await tool.kill(['deploy', 'api', 'python-api'], wanted(), line => {
+              // What the run says while it ends an earlier one is not the point that is meant.
+              hasBegun ||= message(/^making new/)(line) || point.endsWith('nothing is begun')
+              if (!when(line) || !hasBegun) return false
+              Bun.sleepSync(afterMs)
+              return true
+            })
+            phases.push(`${point}: ${sent ? 'killed' : 'it ended before'}, left ${phaseLeft()}`)
+          }
+          const end = await tool.run(['deploy', 'api', 'python-api'], wanted())
+          last = `${end.code} ${runningImages(tool).join(' ')}${end.code === 0 ? '' : end.stdout.slice(-1500)}`
+        })
+        expect(phases.filter(line => !line.includes('killed'))).toEqual([])
+        expect(load.whys).toEqual([])
+        expect(last).toBe(`0 api:${tag} python-api:${tag} web:1`)
+        // The points lie on both sides of the switch.
+        for (const phase of ['starting', 'switching', 'draining']) expect(phases.join('\n')).toContain(`left ${phase}`)
+        expect(phaseLeft()).toBe('nothing')
+        expect(docker.docker('ps', '-aq', '--filter', 'status=created').stdout).toBe('')
+        expect(nginxFile()).toBe(original)
+        expect(readdirSync(join(tool.directory, 'compose-rolling/nginx'))).toEqual(['default.conf'])
       })
-      expect(phases.filter(line => !line.includes('killed'))).toEqual([])
-      expect(load.whys).toEqual([])
-      expect(last).toBe('0 api:3 python-api:3 web:1')
-      // The points lie on both sides of the switch.
-      for (const phase of ['starting', 'switching', 'draining']) expect(phases.join('\n')).toContain(`left ${phase}`)
-      expect(phaseLeft()).toBe('nothing')
-      expect(docker.docker('ps', '-aq', '--filter', 'status=created').stdout).toBe('')
-      expect(nginxFile()).toBe(original)
-      expect(readdirSync(join(tool.directory, 'compose-rolling/nginx'))).toEqual(['default.conf'])
-    })
 
     test('a change to a stateful service is refused by name, and made only when it is confirmed', async () => {
       const file = join(tool.directory, 'compose-rolling/compose.yml')

@@ -2,7 +2,7 @@
 
 import { LandfallError } from '../../errors.ts'
 import type { ProviderContext } from '../context.ts'
-import type { DockerHost, StackPlace } from '../ports/docker.ts'
+import type { DockerHost, HostFacts, ReleaseText, StackPlace, StateText } from '../ports/docker.ts'
 import type { ProgramInput, ProgramResult } from '../ports/machine.ts'
 import { holdStack } from './hold.ts'
 import { STACK_PROGRAMS, type StackProgramName, stackProgram } from './programs.ts'
@@ -34,15 +34,22 @@ const EXIT = { wrongFile: 65, missing: 66, unavailable: 69, busy: 75, takenOver:
 export type RunProgram = (name: StackProgramName, input?: ProgramInput, signal?: AbortSignal) => Promise<ProgramResult>
 
 export function createDockerHost({ place, transport, context }: DockerHostOptions): DockerHost {
-  let composeForm = ''
+  let composeCommand = ''
   let runId = ''
+  /** By the texts they are of: Compose's hash of a text stays the same. */
+  const hashed = new Map<string, Pick<HostFacts, 'hashes' | 'looseHashes'>>()
 
   const attempt: RunProgram = async (name, input = {}, signal) => {
     const { accepts, effect } = STACK_PROGRAMS[name]
     if (effect === 'write') await context.beforeWrite({ provider: 'docker', method: 'RUN', path: `/${place.project}/${name}` })
     context.meter.count('docker', effect)
     const isOwn = (accepts as readonly string[]).includes('RUN')
-    const where = { PROJECT: place.project, DIRECTORY: place.directory, STATE: place.stateDirectory ?? '', COMPOSE: composeForm }
+    const where = {
+      PROJECT: place.project,
+      DIRECTORY: place.directory,
+      STATE: place.stateDirectory ?? '',
+      COMPOSE: composeCommand,
+    }
     return transport.run(stackProgram(name), { ...where, ...(isOwn ? { RUN: runId } : {}), ...input }, signal)
   }
 
@@ -67,27 +74,29 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
         },
         signal,
       )
-      composeForm = answer.word('compose')
+      composeCommand = answer.word('compose')
       refuseUnset(answer.packed('warnings'), transport.name)
       return answer.packed('config')
     },
 
     async readRelease(id, signal) {
       const answer = await run('stack-read-release', { RELEASE: id }, signal)
-      composeForm = answer.word('compose')
+      composeCommand = answer.word('compose')
       return answer.packed('config')
     },
 
     async look(config, loose, images, signal) {
-      const answer = await run(
-        'stack-look',
-        { CONFIG: config, LOOSE: loose, IMAGES: images.join(' '), NGINX: place.nginx },
-        signal,
-      )
-      const state = answer.has('state') ? { state: answer.packed('state') } : {}
-      return {
+      const known = hashed.get(config + loose)
+      const texts = known ? {} : { CONFIG: config, LOOSE: loose }
+      const answer = await run('stack-look', { ...texts, IMAGES: images.join(' '), NGINX: place.nginx }, signal)
+      const hashes = known ?? {
         hashes: fromWireHashes(answer.packed('hashes')),
         looseHashes: fromWireHashes(answer.packed('loose_hashes')),
+      }
+      hashed.set(config + loose, hashes)
+      const state = answer.has('state') ? { state: answer.packed('state') } : {}
+      return {
+        ...hashes,
         containers: lines(answer.packed('containers')).map(fromWireContainer),
         images: fromWireImages(answer.packed('images'), images),
         nginxFiles: answer.all('nginx_file').map(line => {
@@ -118,21 +127,23 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       })
     },
 
-    async record(id, config, manifest) {
-      await run('stack-record', { RELEASE: id, CONFIG: config, MANIFEST: manifest })
+    async record(release) {
+      await run('stack-record', toWireRelease(release))
     },
 
-    async setState(state, keep) {
-      await run('stack-set-state', { TEXT: state, KEEP: keep.length === 0 ? '' : ` ${keep.join(' ')} ` })
+    async setState(state) {
+      await run('stack-set-state', toWireState(state))
     },
 
-    async createDark(release, { services, others, known }) {
+    async createDark(release, state, { services, others, known }) {
       const counts = Object.entries(services).map(([service, count]) => `${service} ${count}`)
-      const input = { RELEASE: release, SERVICES: counts.join('\n'), OTHERS: others.join(' '), KNOWN: known.join(' ') }
-      return (await run('stack-create-dark', input)).all('made').map(line => {
-        const [service = '', id = ''] = line.split(' ')
-        return { service, id }
-      })
+      const input = { SERVICES: counts.join('\n'), OTHERS: others.join(' '), KNOWN: known.join(' ') }
+      return (await run('stack-create-dark', { ...toWireRelease(release), ...toWireState(state), ...input }))
+        .all('made')
+        .map(line => {
+          const [service = '', id = ''] = line.split(' ')
+          return { service, id }
+        })
     },
 
     async start(ids) {
@@ -144,25 +155,33 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       return answer.all('health').map(fromWireHealth)
     },
 
-    async publish(containers, timeoutMs) {
+    async publish(containers, state, also, timeoutMs) {
       const aliases = containers.flatMap(({ id, aliases }) =>
         Object.entries(aliases).flatMap(([network, names]) => names.map(name => `${id} ${network} ${name}`)),
       )
-      const input = { IDS: containers.map(({ id }) => id).join(' '), ALIASES: aliases.join('\n'), LIMIT_S: seconds(timeoutMs) }
-      return (await run('stack-publish', input)).all('health').map(fromWireHealth)
+      const answer = await run('stack-publish', {
+        ...toWireState(state),
+        IDS: containers.map(({ id }) => id).join(' '),
+        ALIASES: aliases.join('\n'),
+        ALSO: also.join(' '),
+        LIMIT_S: seconds(timeoutMs),
+      })
+      return {
+        healths: answer.all('health').map(fromWireHealth),
+        containers: lines(answer.packed('containers')).map(fromWireContainer),
+      }
     },
 
-    async inspect(ids) {
-      return lines((await run('stack-inspect', { IDS: ids.join(' ') })).packed('containers')).map(fromWireContainer)
-    },
-
-    async switchNginx({ files, proof }) {
+    async switchNginx({ files, proof, ended = [], state }) {
       const list = files.map(({ path, text }) => `${encoded(path)} ${encoded(text)}`)
       const answer = await run('stack-switch-nginx', {
+        ...(state ? toWireState(state) : {}),
         NGINX: place.nginx,
         FILE_LIST: list.join('\n'),
         PROOF_TOKEN: proof?.token ?? '',
+        PROOF_ADDRESS: proof?.address ?? '',
         PROOF_PORT: String(proof?.port ?? 0),
+        IDS: ended.join(' '),
       })
       return fromWireSwitch(answer)
     },
@@ -171,6 +190,10 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       if (workers.length === 0) return true
       const input = { NGINX: place.nginx, WORKERS: workers.join(' '), LIMIT_MS: String(Math.round(limitMs)) }
       return (await run('stack-drain', input)).word('drained') === 'yes'
+    },
+
+    async stop(ids, graceS) {
+      await run('stack-stop', { IDS: ids.join(' '), GRACE_S: String(Math.ceil(graceS)) })
     },
 
     async remove(ids, graceS) {
@@ -217,6 +240,8 @@ function refuseUnset(warnings: string, where: string): void {
   })
 }
 
+const toWireRelease = ({ id, config, manifest }: ReleaseText) => ({ RELEASE: id, CONFIG: config, MANIFEST: manifest })
+const toWireState = ({ text, keep }: StateText) => ({ TEXT: text, KEEP: keep.length === 0 ? '' : ` ${keep.join(' ')} ` })
 const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1000)))
 function failure(name: StackProgramName, { exitCode, stderr }: ProgramResult, where: string): LandfallError {
   const said = stderr.trim().slice(-2000) || `${name} ended with exit code ${exitCode}`

@@ -3,14 +3,15 @@
 import type { Program } from '../ports/machine.ts'
 import { renderProgram } from '../ssh/programs.ts'
 import askText from './programs/ask.sh' with { type: 'text' }
+import besideText from './programs/beside.sh' with { type: 'text' }
 import commonText from './programs/common.sh' with { type: 'text' }
+import containersText from './programs/containers.sh' with { type: 'text' }
 import createDarkText from './programs/create-dark.sh' with { type: 'text' }
 import drainText from './programs/drain.sh' with { type: 'text' }
 import healthText from './programs/health.sh' with { type: 'text' }
 import heldText from './programs/held.sh' with { type: 'text' }
 import holdText from './programs/hold.sh' with { type: 'text' }
 import httpText from './programs/http.sh' with { type: 'text' }
-import inspectText from './programs/inspect.sh' with { type: 'text' }
 import listImagesText from './programs/list-images.sh' with { type: 'text' }
 import lookText from './programs/look.sh' with { type: 'text' }
 import nginxText from './programs/nginx.sh' with { type: 'text' }
@@ -25,6 +26,8 @@ import removeImagesText from './programs/remove-images.sh' with { type: 'text' }
 import resolveText from './programs/resolve.sh' with { type: 'text' }
 import setStateText from './programs/set-state.sh' with { type: 'text' }
 import startText from './programs/start.sh' with { type: 'text' }
+import stateText from './programs/state.sh' with { type: 'text' }
+import stopText from './programs/stop.sh' with { type: 'text' }
 import switchNginxText from './programs/switch-nginx.sh' with { type: 'text' }
 import upText from './programs/up.sh' with { type: 'text' }
 import versionsText from './programs/versions.sh' with { type: 'text' }
@@ -39,6 +42,8 @@ interface Part {
 
 const MINUTE_MS = 60_000
 const OWN = ['RUN'] as const
+const STATE = ['TEXT', 'KEEP'] as const
+const RELEASE = ['RELEASE', 'CONFIG', 'MANIFEST'] as const
 
 export const STACK_PROGRAMS = {
   'stack-resolve': {
@@ -55,24 +60,24 @@ export const STACK_PROGRAMS = {
   'stack-release': { accepts: ['RUN'], text: releaseText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-pull': { accepts: ['IMAGES'], text: pullText, effect: 'write', timeoutMs: 30 * MINUTE_MS },
   'stack-record': {
-    accepts: [...OWN, 'RELEASE', 'CONFIG', 'MANIFEST'],
-    text: ownText + recordText,
+    accepts: [...OWN, ...RELEASE],
+    text: ownText + stateText + recordText,
     effect: 'write',
     timeoutMs: 6 * MINUTE_MS,
   },
   'stack-set-state': {
-    accepts: [...OWN, 'TEXT', 'KEEP'],
-    text: ownText + setStateText,
+    accepts: [...OWN, ...STATE],
+    text: ownText + stateText + setStateText,
     effect: 'write',
     timeoutMs: 6 * MINUTE_MS,
   },
   'stack-create-dark': {
-    accepts: [...OWN, 'RELEASE', 'SERVICES', 'OTHERS', 'KNOWN'],
-    text: ownText + createDarkText,
+    accepts: [...OWN, ...RELEASE, ...STATE, 'SERVICES', 'OTHERS', 'KNOWN'],
+    text: ownText + stateText + createDarkText,
     effect: 'write',
     timeoutMs: 15 * MINUTE_MS,
   },
-  'stack-start': { accepts: [...OWN, 'IDS'], text: ownText + startText, effect: 'write', timeoutMs: 5 * MINUTE_MS },
+  'stack-start': { accepts: [...OWN, 'IDS'], text: besideText + ownText + startText, effect: 'write', timeoutMs: 5 * MINUTE_MS },
   'stack-wait-healthy': {
     accepts: ['IDS', 'LIMIT_S'],
     text: healthText + waitHealthyText,
@@ -80,15 +85,14 @@ export const STACK_PROGRAMS = {
     timeoutMs: 65 * MINUTE_MS,
   },
   'stack-publish': {
-    accepts: [...OWN, 'IDS', 'ALIASES', 'LIMIT_S'],
-    text: ownText + healthText + publishText,
+    accepts: [...OWN, ...STATE, 'IDS', 'ALIASES', 'LIMIT_S', 'ALSO'],
+    text: ownText + stateText + healthText + publishText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,
   },
-  'stack-inspect': { accepts: ['IDS'], text: inspectText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-switch-nginx': {
-    accepts: [...OWN, 'NGINX', 'FILE_LIST', 'PROOF_TOKEN', 'PROOF_PORT'],
-    text: ownText + httpText + nginxText + switchNginxText,
+    accepts: [...OWN, ...STATE, 'NGINX', 'FILE_LIST', 'PROOF_TOKEN', 'PROOF_ADDRESS', 'PROOF_PORT', 'IDS'],
+    text: ownText + stateText + containersText + httpText + nginxText + switchNginxText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,
   },
@@ -98,7 +102,18 @@ export const STACK_PROGRAMS = {
     effect: 'read',
     timeoutMs: 65 * MINUTE_MS,
   },
-  'stack-remove': { accepts: [...OWN, 'IDS', 'GRACE_S'], text: ownText + removeText, effect: 'write', timeoutMs: 65 * MINUTE_MS },
+  'stack-stop': {
+    accepts: [...OWN, 'IDS', 'GRACE_S'],
+    text: ownText + containersText + stopText,
+    effect: 'write',
+    timeoutMs: 65 * MINUTE_MS,
+  },
+  'stack-remove': {
+    accepts: [...OWN, 'IDS', 'GRACE_S'],
+    text: ownText + containersText + removeText,
+    effect: 'write',
+    timeoutMs: 65 * MINUTE_MS,
+  },
   'stack-up': {
     accepts: [...OWN, 'RELEASE', 'SERVICE', 'OTHERS', 'RECREATE', 'ALONE', 'LIMIT_S'],
     text: ownText + upText,

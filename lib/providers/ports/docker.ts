@@ -80,11 +80,29 @@ export interface HealthResult {
   readonly said: string
 }
 
+/** What `setState` takes; an action that is given it writes it in the same go. */
+export interface StateText {
+  readonly text: string
+  /** Recorded releases that are not named here are forgotten. */
+  readonly keep: readonly string[]
+}
+
+/** What `record` takes. */
+export interface ReleaseText {
+  readonly id: string
+  readonly config: string
+  readonly manifest: string
+}
+
 export interface SwitchRequest {
   /** Each is replaced in one step. */
-  readonly files: readonly { readonly path: string; readonly text: string }[]
-  /** nginx has to answer with `token` on this port of its own before the switch counts. */
-  readonly proof?: { readonly port: number; readonly token: string }
+  readonly files: readonly StackFile[]
+  /** nginx has to answer with `token` on this port of its own, at this address, before the switch counts. */
+  readonly proof?: { readonly address: string; readonly port: number; readonly token: string }
+  /** Stopped containers, which are removed meanwhile. */
+  readonly ended?: readonly string[]
+  /** Written when nginx is switched. */
+  readonly state?: StateText
 }
 
 export interface SwitchResult {
@@ -124,12 +142,13 @@ export interface DockerHost {
   /** Fetches images; answers with those that could not be had. */
   pull(images: readonly string[], signal: AbortSignal): Promise<readonly { readonly image: string; readonly why: string }[]>
   /** Keeps a release; it is not yet what runs. */
-  record(id: string, config: string, manifest: string): Promise<void>
-  /** Replaces the state in one step; recorded releases that `keep` does not name are forgotten. */
-  setState(state: string, keep: readonly string[]): Promise<void>
-  /** Makes containers of several services beside those that are there, without a name in DNS. Starts none of them. */
+  record(release: ReleaseText): Promise<void>
+  /** Replaces the state in one step. */
+  setState(state: StateText): Promise<void>
+  /** Records the release and the state, and then makes containers of it beside those that are there, without a name in DNS. Starts none. */
   createDark(
-    release: string,
+    release: ReleaseText,
+    state: StateText,
     made: {
       /** How many of each. */
       readonly services: Readonly<Record<string, number>>
@@ -141,17 +160,22 @@ export interface DockerHost {
   ): Promise<readonly { readonly service: string; readonly id: string }[]>
   start(ids: readonly string[]): Promise<void>
   waitHealthy(ids: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<readonly HealthResult[]>
-  /** Gives dark containers their names in DNS (their addresses change), and runs their health checks until they pass again. */
+  /**
+   * Writes the state, gives dark containers their names in DNS (their addresses change), and runs their health checks until they pass
+   * again. Answers with how they and the containers `also` then are.
+   */
   publish(
     containers: readonly { readonly id: string; readonly aliases: Readonly<Record<string, readonly string[]>> }[],
+    state: StateText,
+    also: readonly string[],
     timeoutMs: number,
-  ): Promise<readonly HealthResult[]>
-  /** Those of `ids` that exist. */
-  inspect(ids: readonly string[]): Promise<readonly StackContainer[]>
+  ): Promise<{ readonly healths: readonly HealthResult[]; readonly containers: readonly StackContainer[] }>
   switchNginx(request: SwitchRequest): Promise<SwitchResult>
   /** Waits until those workers have ended; false when some have not after `limitMs`. */
   drain(workers: readonly string[], limitMs: number): Promise<boolean>
-  /** Stops containers, all at once, with `graceS` to finish, and removes them. Missing ones count as removed. */
+  /** Stops containers, all at once, with `graceS` to finish. Missing ones count as stopped. */
+  stop(ids: readonly string[], graceS: number): Promise<void>
+  /** Stops containers and removes them. Missing ones count as removed. */
   remove(ids: readonly string[], graceS: number): Promise<void>
   /** Compose's own `up` for one service that is not rolled. @throws unhealthy by its own words when it does not become healthy */
   up(

@@ -29,7 +29,7 @@ const RESOLVED = {
     web: {
       image: 'web:1',
       networks: { front: null },
-      depends_on: { api: {} },
+      depends_on: { api: { condition: 'service_healthy' } },
       container_name: 'web',
       ports: [{ target: 80, published: '8080' }],
       network_mode: '',
@@ -70,8 +70,10 @@ describe('reading Compose’s own view', () => {
       hasHealthCheck: true,
       stopGraceS: 90,
       dependsOn: ['postgres'],
+      awaits: [],
       obstacles: [],
     })
+    expect(resolved.services.web?.awaits).toEqual(['api'])
     expect(resolved.services.postgres).toMatchObject({
       replicas: 1,
       aliases: { shop_default: ['postgres'] },

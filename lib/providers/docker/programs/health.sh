@@ -4,22 +4,27 @@ said_by() {
   docker logs --tail 15 "$1" 2>&1 || true
 }
 
-# state_of "STATUS HEALTH RESTARTS"
+# states: one line `<id> <status> <health> <restarts>` for each of IDS that exists
+states() {
+  # shellcheck disable=SC2086
+  docker inspect --format '{{.Id}} {{.State.Status}} {{with index .State "Health"}}{{.Status}}{{else}}none{{end}} {{.RestartCount}}' $IDS 2>/dev/null || true
+}
+
+# state_of ID STATES
 state_of() {
-  case $1 in
+  case $(printf '%s\n' "$2" | sed -n "s/^$1 //p") in
     'running healthy 0') echo healthy ;;
-    'running starting 0') echo starting ;;
-    created*) echo starting ;;
+    'running starting 0' | created*) echo starting ;;
     'running unhealthy '*) echo unhealthy ;;
     '') echo gone ;;
     *) echo exited ;;
   esac
 }
 
+# report_health STATES
 report_health() {
   for id in $IDS; do
-    now=$(docker inspect --format '{{.State.Status}} {{with index .State "Health"}}{{.Status}}{{else}}none{{end}} {{.RestartCount}}' "$id" 2>/dev/null || true)
-    state=$(state_of "$now")
+    state=$(state_of "$id" "$1")
     said=
     if [ "$state" != healthy ]; then said=$(said_by "$id"); fi
     printf 'health=%s %s %s\n' "$id" "$state" "$(encoded "$said")"

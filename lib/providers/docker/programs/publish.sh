@@ -1,16 +1,10 @@
 # publish ID: its names in DNS, and then its own health check once more: its address is new, and what it had opened is closed
 publish() {
   id=$1
-  docker inspect --format '{{range $name, $_ := .NetworkSettings.Networks}}{{println $name}}{{end}}' "$id" | while IFS= read -r network; do
-    if [ -z "$network" ]; then continue; fi
-    set --
-    while read -r of on alias; do
-      if [ "$of" = "$id" ] && [ "$on" = "$network" ]; then set -- "$@" --alias "$alias"; fi
-    done <<EOF
-$ALIASES
-EOF
+  for network in $(printf '%s\n' "$ALIASES" | awk -v id="$id" '$1 == id && !seen[$2]++ { print $2 }'); do
     docker network disconnect "$network" "$id"
-    docker network connect "$@" "$network" "$id"
+    # shellcheck disable=SC2046
+    docker network connect $(printf '%s\n' "$ALIASES" | awk -v id="$id" -v network="$network" '$1 == id && $2 == network { print "--alias", $3 }') "$network" "$id"
   done
   check_again
 }
@@ -45,6 +39,7 @@ check_again() {
   printf 'health=%s healthy \n' "$id"
 }
 
+write_state
 deadline=$(($(date +%s) + LIMIT_S))
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -55,3 +50,6 @@ for id in $IDS; do
 done
 all_ended "$publishing"
 cat "$work"/*
+printf 'containers='
+inspect_ids "$IDS ${ALSO:-}" | packed
+printf '\n'

@@ -34,13 +34,10 @@ done <<EOF
 ${FILES:-}
 EOF
 find_compose
-if [ "$compose_form" = plugin ]; then
-  set -- docker compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@"
-else
-  set -- docker-compose -p "$PROJECT" --project-directory "$DIRECTORY" "$@"
-fi
+set -- -p "$PROJECT" --project-directory "$DIRECTORY" "$@"
+if [ "$compose_command" = 'docker compose' ]; then set -- docker compose "$@"; else set -- "$compose_command" "$@"; fi
 resolved=$(with_variables "$@" config --format json 2>"$said") || fail "$(cat "$said")" 65
-printf 'compose=%s\n' "$compose_form"
+printf 'compose=%s\n' "$compose_command"
 printf 'config='
 printf %s "$resolved" | packed
 printf '\nwarnings='

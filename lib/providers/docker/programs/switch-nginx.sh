@@ -24,17 +24,15 @@ done <<EOF
 $FILE_LIST
 EOF
 
-# reload: 0 when every worker has the new configuration
-reload() {
-  before=$(serving_in "$seen")
-  docker exec "$nginx_id" nginx -s reload >&2 || return 1
+# turned: whether every worker that serves is one of the new configuration
+turned() {
   tries=0
   while :; do
     active=$(serving_in "$(titles)")
     if [ -n "$active" ] && ! any_of "$active" "$before"; then return 0; fi
     tries=$((tries + 1))
     if [ "$tries" -gt 100 ]; then return 1; fi
-    sleep 0.05
+    sleep 0.02
   done
 }
 
@@ -44,35 +42,43 @@ end() {
   exit 0
 }
 
-old_workers=
-put_files "$FILE_LIST"
-if ! said=$(docker exec "$nginx_id" nginx -t 2>&1); then
-  put_files "$(cat "$backup/files")"
-  end refused unasked "$said"
-fi
-seen=$(titles)
-old_workers=$(printf '%s\n' "$seen" | awk '{ print $1 }')
-if ! reload; then
+stuck() {
   put_files "$(cat "$backup/files")"
   docker exec "$nginx_id" nginx -s reload >&2 || true
-  end stuck unasked "$(docker logs --tail 15 "$nginx_id" 2>&1)"
+  end stuck unasked "$1"
+}
+
+# Containers that have ended leave meanwhile: nginx has nothing to do with them any more.
+removing=
+if [ -n "${IDS:-}" ]; then
+  remove_ended "$IDS" &
+  removing=$!
 fi
+seen=$(titles)
+before=$(serving_in "$seen")
+old_workers=$(printf '%s\n' "$seen" | awk '{ print $1 }')
+put_files "$FILE_LIST"
+# This reads the whole configuration before it tells the running nginx anything. What only shows when files and sockets are opened,
+# the running nginx refuses by itself: it goes on with the old.
+if ! said=$(docker exec "$nginx_id" nginx -s reload 2>&1); then
+  put_files "$(cat "$backup/files")"
+  old_workers=
+  end refused unasked "$said"
+fi
+turned || stuck "$(docker logs --tail 15 "$nginx_id" 2>&1)"
 
 proof=unasked
 if [ -n "${PROOF_TOKEN:-}" ]; then
-  address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{println .IPAddress}}{{end}}' "$nginx_id" | sed '/^$/d' | head -n 1)
   tries=0
   while :; do
-    answer=$(http_status "http://${address:-127.0.0.1}:$PROOF_PORT/" landfall 2>/dev/null) || break
+    answer=$(http_status "http://${PROOF_ADDRESS:-127.0.0.1}:$PROOF_PORT/" landfall 2>/dev/null) || break
     case $answer in "$PROOF_TOKEN"*) proof=seen && break ;; esac
     tries=$((tries + 1))
-    if [ "$tries" -gt 40 ]; then
-      put_files "$(cat "$backup/files")"
-      docker exec "$nginx_id" nginx -s reload >&2 || true
-      end stuck unasked 'It took the new files up, but did not answer with the release.'
-    fi
+    if [ "$tries" -gt 40 ]; then stuck 'It took the new files up, but did not answer with the release.'; fi
     sleep 0.1
   done
 fi
 
+all_ended "$removing"
+write_state
 end switched "$proof" ''

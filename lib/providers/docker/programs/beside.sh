@@ -1,0 +1,2 @@
+# This action may go on beside others of its kind, of the same run.
+beside=-s
