@@ -1,6 +1,7 @@
 # While this file exists, Caddy's answer to a health check is that visitors shall go elsewhere. It does not outlive a reboot.
 LEAVING=/run/landfall/leaving
 # What Docker logs in to registries with when Nomad pulls.
+# shellcheck disable=SC2034 # not every program that begins with these lines needs it
 LOGINS_FILE=/etc/landfall/registries.json
 
 # leave SECONDS: visitors go elsewhere; nothing when none are there, or when they have nowhere to go (0)
