@@ -77,6 +77,8 @@ export interface HetznerControl {
   setFirewallLingerMs(ms: number): void
   /** The next action with this command ends with this error. Queues when called again. */
   failNext(command: string, code: string, message?: string): void
+  /** What `failNext` and `endNextServerOff` have queued is forgotten. */
+  forgetNext(): void
   /** The next server ends `off` although all its actions end well. */
   endNextServerOff(): void
   /** Guests do not react to `shutdown`. */
@@ -109,6 +111,7 @@ export const controlOf = (cloud: Cloud, settleNow: () => boolean): HetznerContro
   setFirewallLingerMs: firewallLingerMs => cloud.setRules({ firewallLingerMs }),
   failNext: (command, code, message = 'Action failed') =>
     cloud.setRules({ failNext: [...cloud.rules().failNext, { command, code, message }] }),
+  forgetNext: () => cloud.setRules({ failNext: [], endOff: 0 }),
   endNextServerOff: () => cloud.setRules({ endOff: cloud.rules().endOff + 1 }),
   setIgnoreShutdown: ignoreShutdown => cloud.setRules({ ignoreShutdown }),
   setFixedIpv4: fixedIpv4 => cloud.setRules({ fixedIpv4 }),

@@ -92,6 +92,7 @@ export async function playProcessSeed(seed: number, worlds: Worlds): Promise<Pro
     const faults = sandbox.requests().filter(each => each.fault).length
     hetzner.setListLagMs(0)
     hetzner.setHideTotals(false)
+    hetzner.forgetNext()
     sandbox.settings.faults = []
     delete sandbox.settings.chaos
     let reruns = 0
