@@ -64,6 +64,16 @@ export function must(words: readonly string[], options: Parameters<typeof run>[1
 const PREFIX = 'lf-docker-'
 const STOP_TIMEOUT_MS = 30_000
 
+/** A daemon that was in a swarm leaves the namespaces of its networks mounted. */
+const removeFolder = (directory: string): void => {
+  const mounts = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map(line => line.split(' ')[1] ?? '')
+    .filter(path => path.startsWith(`${directory}/`))
+  for (const path of mounts.reverse()) must(['umount', path])
+  rmSync(directory, { recursive: true, force: true })
+}
+
 /** Engines whose tests were killed: their containers end with them, and their namespaces and folders go. */
 export async function sweepDead(): Promise<void> {
   const names = ['/run/netns', tmpdir()].flatMap(folder => (existsSync(folder) ? readdirSync(folder) : []))
@@ -82,7 +92,7 @@ export async function sweepDead(): Promise<void> {
       if (left.length > 0) run(['kill', '-9', ...left])
       must(['ip', 'netns', 'delete', name])
     }
-    rmSync(directory, { recursive: true, force: true })
+    removeFolder(directory)
   }
 }
 
@@ -151,7 +161,7 @@ export async function startDocker({ name, subnet }: { readonly name: string; rea
       if (ids.length > 0) docker('rm', '-f', ...ids)
       await endDaemon()
       run(['ip', 'netns', 'delete', namespace])
-      rmSync(directory, { recursive: true, force: true })
+      removeFolder(directory)
     },
   }
 }
