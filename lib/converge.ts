@@ -9,6 +9,7 @@ import { World } from './engine/world.ts'
 import { exitCodeOfRun, hasCode, LandfallError } from './errors.ts'
 import { renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
+import { clearDeadLock, takeLock } from './estate-lock.ts'
 import { findForeignProject } from './identity.ts'
 import type { Opened, Session } from './script.ts'
 import { shownIn } from './shown.ts'
@@ -233,56 +234,6 @@ async function takeLockIfReachable(session: Session, opened: Opened, giveUp: () 
   }
   session.reporter.warning('Hetzner does not answer, so this goes on without the lock: see that nobody else runs Landfall now.')
   return undefined
-}
-
-const TOKENS = {
-  hetzner: {
-    token: 'HCLOUD_TOKEN',
-    make: 'Make one in Hetzner Console → project → Security → API tokens with permission "Read & Write"',
-  },
-  digitalocean: {
-    token: 'DIGITALOCEAN_TOKEN',
-    make: 'Make one at cloud.digitalocean.com → API → Tokens with full access',
-  },
-} as const satisfies Record<Deps['cloud']['vendor'], { readonly token: string; readonly make: string }>
-
-async function takeLock(session: Session, { composition, estate }: Opened): Promise<HeldLock> {
-  const { holdLock } = await import('./engine/lock.ts')
-  const { deps, locks, runId } = composition
-  const lock = await holdLock({
-    locks,
-    estate: estate.name,
-    runId,
-    command: commandLine(session),
-    host: describeHost(),
-    clock: deps.clock,
-    signal: session.signal,
-    log: line => session.reporter.log(line),
-  }).catch((error: unknown) => {
-    if (!hasCode(error, 'forbidden')) throw error
-    // The lock is the first write of a run: a token that was good until here and may not make it may only read.
-    const { token, make } = TOKENS[deps.cloud.vendor]
-    throw new LandfallError('token_readonly', `${token} may only read, so nothing was changed.`, {
-      hint: `${make}, and set ${token} to it.`,
-      ...(error.correlationId ? { correlationId: error.correlationId } : {}),
-      cause: error,
-    })
-  })
-  if (lock.tookOverFrom) session.reporter.warning(`Took over from the run of ${lock.tookOverFrom.who}, which is gone.`)
-  return lock
-}
-
-/** A run without a write takes no lock; one that a killed run left behind would stay for good. */
-async function clearDeadLock(session: Session, opened: Opened): Promise<void> {
-  const { locks } = opened.composition
-  try {
-    if (locks.seen(opened.estate.name) === false || !(await locks.find(opened.estate.name))) return
-    const lock = await takeLock(session, opened)
-    await lock.release()
-  } catch (error) {
-    // Its holder lives, or this token may not write, or nobody answers: whoever writes next sees to it.
-    if (!(error instanceof LandfallError)) throw error
-  }
 }
 
 async function openJournalOf(session: Session, { composition, directory }: Opened): Promise<Journal> {

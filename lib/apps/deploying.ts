@@ -8,7 +8,7 @@ import { goBack, wayBack } from './back.ts'
 import { deploy, releaseNow, setUpOf, tellsVersion, versionFor } from './deploy.ts'
 import { appendHistory, type Release, readHistory, releaseBefore, sameImages } from './history.ts'
 import { waitPublic } from './public.ts'
-import { type AppSession, alone, confirm, deployContext, driftOf, openApp, summarise } from './session.ts'
+import { type AppSession, alone, confirm, deployContext, driftOf, endWithoutChange, openApp, summarise } from './session.ts'
 import { idsNow, staysUp, waitRolledOut } from './watch.ts'
 
 const EXIT = { done: 0, failed: 1, planned: 2 } as const
@@ -70,7 +70,7 @@ export async function runDeploy(session: Session): Promise<number> {
       deploy: name,
       version,
     })
-    summarise(app, { ok: true, changes: 0, applied: 0, outputs: { version } })
+    await endWithoutChange(app, { version })
     return EXIT.done
   }
   if (session.args.plan) {
@@ -152,7 +152,7 @@ export async function runRollback(session: Session): Promise<number> {
       rollback: name,
       version: release.version,
     })
-    summarise(app, { ok: true, changes: 0, applied: 0, outputs: { version: release.version } })
+    await endWithoutChange(app, { version: release.version })
     return EXIT.done
   }
   const way = wayBack(app.service, release)

@@ -10,7 +10,7 @@ import { flagValues, hasFlag, type Opened, type Session } from '../script.ts'
 import { desiredEnv, envDiff } from '../steps/app-diff.ts'
 import { renderEnvFile } from './env-file.ts'
 import { appendHistory, readHistory } from './history.ts'
-import { type AppSession, alone, confirm, openApp, summarise } from './session.ts'
+import { type AppSession, alone, confirm, endWithoutChange, openApp, summarise } from './session.ts'
 
 const EXIT = { done: 0, planned: 2 } as const
 
@@ -38,9 +38,13 @@ async function push(app: AppSession): Promise<number> {
     app: name,
     variables: lines,
   })
-  if (session.args.plan || lines.length === 0) {
-    summarise(app, { ok: true, changes: lines.length > 0 ? 1 : 0, applied: 0 })
-    return lines.length > 0 ? EXIT.planned : EXIT.done
+  if (lines.length === 0) {
+    await endWithoutChange(app)
+    return EXIT.done
+  }
+  if (session.args.plan) {
+    summarise(app, { ok: true, changes: 1, applied: 0 })
+    return EXIT.planned
   }
   await confirm(session, `Set ${lines.length} variables of ${name}?`)
   await alone(app, async () => {

@@ -1,10 +1,10 @@
 /** What deploy, rollback and env share: one app in its Dokploy, under the estate's lock. */
 
 import { describeHost } from '../compose.ts'
-import type { HeldLock } from '../engine/lock.ts'
 import { World } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
+import { clearDeadLock, takeLock } from '../estate-lock.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { DokployApps, Service } from '../providers/ports/dokploy-apps.ts'
 import type { Target } from '../providers/ports/machine.ts'
@@ -150,18 +150,8 @@ export async function confirm(session: Session, message: string): Promise<void> 
 
 /** Does `work` as the only run that changes the estate. */
 export async function alone<T>({ session, opened }: Pick<AppSession, 'session' | 'opened'>, work: () => Promise<T>): Promise<T> {
-  const { holdLock } = await import('../engine/lock.ts')
-  const { composition, estate } = opened
-  const lock: HeldLock = await holdLock({
-    locks: composition.locks,
-    estate: estate.name,
-    runId: composition.runId,
-    command: commandLine(session),
-    host: describeHost(),
-    clock: composition.deps.clock,
-    signal: session.signal,
-    log: line => session.reporter.log(line),
-  })
+  const { composition } = opened
+  const lock = await takeLock(session, opened)
   composition.guardWrites(async () => {
     if (session.signal.aborted) throw new LandfallError('cancelled', 'Interrupted.')
     await lock.confirm()
@@ -172,6 +162,12 @@ export async function alone<T>({ session, opened }: Pick<AppSession, 'session' |
     composition.guardWrites(async () => {})
     await lock.release()
   }
+}
+
+/** Ends a command that found nothing to do. */
+export async function endWithoutChange(app: AppSession, outputs: Summary['outputs'] = {}): Promise<void> {
+  if (!app.session.args.plan) await clearDeadLock(app.session, app.opened)
+  summarise(app, { ok: true, changes: 0, applied: 0, outputs })
 }
 
 export function summarise(

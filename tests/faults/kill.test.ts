@@ -48,6 +48,11 @@ const REGRESSIONS: readonly (readonly [scenario: string, boundary: RegExp, once:
     /^api digitalocean DELETE \/tags\/landfall-why:port_443#1:before$/,
     'a tag that had been the reason of a rule',
   ],
+  [
+    'deploy web --stable 0.1 in the app to deploy world',
+    /^program \S+ append-app-history#1:effect$/,
+    'the lock of a deploy that was cut off when all was done',
+  ],
   ['setup in the empty world', /^program \S+ rotate-host-key#1:effect$/, 'a host key that no label names'],
 ]
 
