@@ -54,6 +54,8 @@ export async function createSshd(options: { readonly forced?: string } = {}): Pr
       `PidFile ${join(directory, 'sshd.pid')}`,
       'StrictModes no',
       'UsePAM no',
+      // The settings of whoever runs the tests are not theirs: a shell over SSH reads ~/.bashrc, which may wait for other shells.
+      `SetEnv HOME=${directory}`,
       'PasswordAuthentication no',
       'PermitRootLogin prohibit-password',
       ...(options.forced === undefined ? [] : [`ForceCommand ${options.forced}`]),
