@@ -61,6 +61,9 @@ export class LandfallError extends Error {
 export const hasCode = (error: unknown, ...codes: ErrorCode[]): error is LandfallError =>
   error instanceof LandfallError && codes.includes(error.code)
 
+/** Whether a vendor's server failed, which may pass by itself. */
+export const isServerFault = (error: unknown): boolean => error instanceof LandfallError && (error.status ?? 0) >= 500
+
 const EXIT_CODES: Partial<Record<ErrorCode, number>> = {
   usage: 64,
   config: 64,

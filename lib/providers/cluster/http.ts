@@ -1,7 +1,7 @@
 /** One exchange with the API of Consul or Nomad on the near end of a tunnel: counted, bounded, reads repeated, writes sent once. */
 
 import { type RetryPolicy, retry } from '../../engine/retry.ts'
-import { type ErrorCode, hasCode, LandfallError } from '../../errors.ts'
+import { type ErrorCode, hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 
@@ -75,8 +75,7 @@ export function createExchange({ vendor, baseUrl, token, context }: ClusterApi):
           random: context.random,
           policy: POLICY,
           // Between two leaders the answer is a 500.
-          mayRetry: error =>
-            hasCode(error, 'network', 'rate_limited') || (error instanceof LandfallError && (error.status ?? 0) >= 500),
+          mayRetry: error => hasCode(error, 'network', 'rate_limited') || isServerFault(error),
         })
       : once(method, path, body)
 }

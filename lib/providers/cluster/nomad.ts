@@ -1,6 +1,6 @@
 /** Nomad's HTTP API (documentation of Nomad 1.6 and newer: status, acl, operator/autopilot, nodes, jobs, deployments, allocations, vars, client/fs). */
 
-import { hasCode, LandfallError } from '../../errors.ts'
+import { hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import { Secret } from '../../secret.ts'
 import type { Allocation, Deployment, Nomad } from '../ports/cluster.ts'
 import { type ClusterApi, createExchange, numberOf, type Row, rowOf, rowsOf, textOf, wordOf } from './http.ts'
@@ -24,7 +24,7 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
       return typeof leader === 'string' && leader !== ''
     } catch (error) {
       // "No cluster leader" is a 500.
-      if (error instanceof LandfallError && (error.status ?? 0) >= 500) return false
+      if (isServerFault(error)) return false
       throw error
     }
   }

@@ -1,7 +1,7 @@
 /** GitHub behind our port: webhooks that exist once, deliver JSON over verified TLS, and are signed. */
 
 import { createOnce } from '../../engine/retry.ts'
-import { hasCode, LandfallError } from '../../errors.ts'
+import { hasCode, isServerFault } from '../../errors.ts'
 import { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { GitHub, Hook, Repository, WantedHook } from '../ports/github.ts'
@@ -61,7 +61,7 @@ export function createGitHub({ token, context, endpoint }: GitHubOptions): GitHu
         judge: error =>
           hasCode(error, 'rate_limited')
             ? 'refused'
-            : hasCode(error, 'network', 'timeout') || (error instanceof LandfallError && (error.status ?? 0) >= 500)
+            : hasCode(error, 'network', 'timeout') || isServerFault(error)
               ? 'unknown'
               : 'fatal',
       })

@@ -4,7 +4,7 @@
  */
 
 import { createOnce } from '../../engine/retry.ts'
-import { hasCode, LandfallError } from '../../errors.ts'
+import { hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { IssueComment, PullRequest, PullRequests, Repository } from '../ports/github.ts'
@@ -71,7 +71,7 @@ export function createPullRequests({ token, context, endpoint }: PullsOptions): 
   const judgeWrite = (error: unknown): 'refused' | 'unknown' | 'fatal' =>
     hasCode(error, 'rate_limited')
       ? 'refused'
-      : hasCode(error, 'network', 'timeout') || (error instanceof LandfallError && (error.status ?? 0) >= 500)
+      : hasCode(error, 'network', 'timeout') || isServerFault(error)
         ? 'unknown'
         : 'fatal'
 

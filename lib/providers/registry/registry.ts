@@ -1,7 +1,7 @@
 /** The registry's side of an image: whether it is there, and under which digest (OCI Distribution Specification 1.1, "Pulling manifests"). */
 
 import { retry } from '../../engine/retry.ts'
-import { type ErrorCode, hasCode, LandfallError } from '../../errors.ts'
+import { type ErrorCode, hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { RegistryLogin } from '../ports/registry.ts'
@@ -82,8 +82,7 @@ export function createRegistry(login: RegistryLogin, context: ProviderContext) {
         signal: context.signal,
         random: context.random,
         policy: POLICY,
-        mayRetry: error =>
-          hasCode(error, 'network', 'rate_limited') || (error instanceof LandfallError && (error.status ?? 0) >= 500),
+        mayRetry: error => hasCode(error, 'network', 'rate_limited') || isServerFault(error),
       }),
   }
 }

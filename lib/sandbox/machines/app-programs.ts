@@ -1,18 +1,11 @@
 /** Landfall's programs about applications, on a simulated machine. */
 
 import type { ProgramName } from '../../estate/programs.ts'
-import type { Emulation, Outcome, ProgramMachine, Values } from './programs.ts'
+import { fail, lines, type Outcome } from './outcome.ts'
+import type { Emulation, ProgramMachine, Values } from './programs.ts'
 
 const KEPT = 20
 const NO_HISTORY = 4
-
-const lines = (values: Readonly<Record<string, string | number>>): Outcome => ({
-  exitCode: 0,
-  stdout: Object.entries(values)
-    .map(([name, value]) => `${name}=${value}\n`)
-    .join(''),
-})
-const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
 
 const appIn = (values: Values): string | undefined => (/^[a-z0-9-]+$/.test(values.APP ?? '') ? values.APP : undefined)
 const badApp = fail(65, 'APP is not the name of an application.')

@@ -14,10 +14,11 @@ import { createFaults, type MachineFaults } from './faults.ts'
 import type { Launch } from './launcher.ts'
 import { type Listener, LOOPBACK, listenTcp } from './listen.ts'
 import { type NixosRow, type PhaseInput, pushRevision, runPhase, serviceOf } from './nixos.ts'
+import type { Outcome } from './outcome.ts'
 import { createPlatform, SERVICE_PORT } from './platform.ts'
 import { createPreviewEdges } from './preview-edge.ts'
 import { DEFAULT_COMPOSE, EMPTY_PREVIEWS, type PreviewsDisk, type RepositoryFiles } from './preview-programs.ts'
-import { type Outcome, runProgram } from './programs.ts'
+import { runProgram } from './programs.ts'
 import { createSshAcceptor } from './ssh.ts'
 import {
   type DiskRow,

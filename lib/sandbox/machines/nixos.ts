@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto'
 import type { Collection } from '../kit.ts'
 import { withoutComment } from './cloud-config.ts'
 import type { Disks } from './disks.ts'
-import type { Emulation, Outcome, ProgramMachine, Values } from './programs.ts'
+import { fail, lines, type Outcome } from './outcome.ts'
+import type { Emulation, ProgramMachine, Values } from './programs.ts'
 import type { DiskRow, HostKey, MachineServer } from './state.ts'
 
 /** What is known of NixOS on a disk, or of the installer that runs in its place. */
@@ -98,11 +99,6 @@ export const runPhase = (disks: Disks, server: MachineServer, { phase, files }: 
   return undefined
 }
 
-const lines = (values: Readonly<Record<string, string | number>>, more: readonly string[] = []): Outcome => ({
-  exitCode: 0,
-  stdout: [...Object.entries(values).map(([name, value]) => `${name}=${value}`), ...more].map(line => `${line}\n`).join(''),
-})
-const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
 const encoded = (text: string): string => Buffer.from(text).toString('base64')
 const notNixos = fail(3, 'This machine does not run a NixOS that Landfall installed.')
 

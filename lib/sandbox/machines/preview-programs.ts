@@ -5,7 +5,8 @@
 
 import { createHash, X509Certificate } from 'node:crypto'
 import type { ProgramName } from '../../estate/programs.ts'
-import type { Emulation, Outcome, ProgramMachine, Values } from './programs.ts'
+import { fail, lines, type Outcome } from './outcome.ts'
+import type { Emulation, ProgramMachine, Values } from './programs.ts'
 
 export interface SimulatedPreview {
   readonly head: string
@@ -32,8 +33,6 @@ export type RepositoryFiles = (head: string, path: string) => string | undefined
 export const EMPTY_PREVIEWS: PreviewsDisk = { prepared: false, previews: {} }
 export const DEFAULT_COMPOSE = 'services:\n  web:\n    build: .\n'
 
-const lines = (rows: readonly string[]): Outcome => ({ exitCode: 0, stdout: rows.map(row => `${row}\n`).join('') })
-const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
 const numberIn = ({ NUMBER = '' }: Values): string | undefined => (/^[1-9]\d{0,8}$/.test(NUMBER) ? NUMBER : undefined)
@@ -46,7 +45,7 @@ const put = (machine: ProgramMachine, number: string, preview: SimulatedPreview 
 
 const look = ({ previews }: ProgramMachine): Outcome =>
   previews.prepared
-    ? lines([
+    ? lines({}, [
         'docker=ready',
         `caddyfile=${previews.caddyfile === undefined ? 'none' : createHash('sha256').update(previews.caddyfile).digest('hex')}`,
         ...(previews.certificate === undefined ? [] : [`certificate=${base64(previews.certificate)}`]),
@@ -56,12 +55,12 @@ const look = ({ previews }: ProgramMachine): Outcome =>
             : `preview ${number} ${each.head} ${each.generation} ${each.state} ${Math.floor(each.sinceMs / 1000)} ${base64(each.why || '-')}`,
         ),
       ])
-    : lines(['docker=absent'])
+    : lines({ docker: 'absent' })
 
 const host = (machine: ProgramMachine): Outcome => {
   if (machine.diskFull) return fail(1, 'No space left on device')
   machine.setPreviews({ ...machine.previews, prepared: true })
-  return lines(['ok=1'])
+  return lines({ ok: 1 })
 }
 
 const fetchCommit = (machine: ProgramMachine, values: Values): Outcome => {
@@ -72,7 +71,7 @@ const fetchCommit = (machine: ProgramMachine, values: Values): Outcome => {
   if (!machine.previews.previews[number])
     put(machine, number, { head, generation, state: 'fetched', sinceMs: 0, why: '', variables: [] })
   const text = machine.repositoryFile(head, file)
-  return lines([
+  return lines({}, [
     `checkout=/var/lib/landfall-previews/pr-${number}/source`,
     text === undefined ? 'file=absent' : `file=${base64(text)}`,
   ])
@@ -94,23 +93,23 @@ const up = (machine: ProgramMachine, values: Values): Outcome => {
   }
   if (why !== '') {
     put(machine, number, { ...base, state: 'failed', why })
-    return lines(['state=failed'])
+    return lines({ state: 'failed' })
   }
   const file = JSON.parse(compose) as ComposeFile
   if (compose.includes('exit 1')) {
     put(machine, number, { ...base, state: 'failed', why: 'container web exited (1)' })
-    return lines(['state=failed'])
+    return lines({ state: 'failed' })
   }
   const port = Object.values(file.services).flatMap(each => each.ports ?? [])[0]
   put(machine, number, { ...base, state: 'up', why: '', ...(port ? { published: port.split(':').slice(0, 2).join(':') } : {}) })
-  return lines(['state=up'])
+  return lines({ state: 'up' })
 }
 
 const down = (machine: ProgramMachine, values: Values): Outcome => {
   const number = numberIn(values)
   if (number === undefined) return badNumber
   put(machine, number, undefined)
-  return lines(['ok=1'])
+  return lines({ ok: 1 })
 }
 
 const edge = (machine: ProgramMachine, values: Values): Outcome => {
@@ -122,14 +121,14 @@ const edge = (machine: ProgramMachine, values: Values): Outcome => {
     ...(certificate && key ? { certificate, key } : {}),
     ...(caddyfile ? { caddyfile } : {}),
   })
-  return lines(['ok=1'])
+  return lines({ ok: 1 })
 }
 
 const logs = (machine: ProgramMachine, values: Values): Outcome => {
   const number = numberIn(values)
   if (number === undefined) return badNumber
   const preview = machine.previews.previews[number]
-  return preview ? lines([`--- web (${preview.state})`, `simulated: serving ${preview.head.slice(0, 7)}`]) : lines([])
+  return preview ? lines({}, [`--- web (${preview.state})`, `simulated: serving ${preview.head.slice(0, 7)}`]) : lines({})
 }
 
 export const PREVIEW_PROGRAMS = {

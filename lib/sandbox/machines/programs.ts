@@ -4,6 +4,7 @@ import { PROGRAMS, type ProgramName } from '../../estate/programs.ts'
 import type { AppsControl } from '../dokploy/apps/apps.ts'
 import { APP_PROGRAMS } from './app-programs.ts'
 import { NIXOS_PROGRAMS, type NixosMachine, nixosFacts } from './nixos.ts'
+import { fail, lines, type Outcome } from './outcome.ts'
 import { PREVIEW_PROGRAMS, type PreviewsDisk } from './preview-programs.ts'
 import { type HostKey, hasReached, type InstallRow, isGolden, type MachineServer, type Moment } from './state.ts'
 import { isPrepared, SWARM_PROGRAMS, type SwarmMachine, swarmFacts } from './swarm-programs.ts'
@@ -39,12 +40,6 @@ export interface ProgramMachine {
   readonly panelPort: 'unguarded' | 'open' | 'closed'
   setPanelPort(state: 'open' | 'closed'): void
   startInstall(input: Pick<InstallRow, 'version' | 'advertiseAddr' | 'pool'>): void
-}
-
-export interface Outcome {
-  readonly exitCode: number
-  readonly stdout?: string
-  readonly stderr?: string
 }
 
 export type Values = Readonly<Record<string, string>>
@@ -231,15 +226,6 @@ const hasDocker = (machine: ProgramMachine): boolean =>
 const hasLogin = ({ login = {} }: ProgramMachine): boolean => LOGIN_NAMES.some(name => login[name])
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
-
-const lines = (values: Readonly<Record<string, string | number>>): Outcome => ({
-  exitCode: 0,
-  stdout: Object.entries(values)
-    .map(([name, value]) => `${name}=${value}\n`)
-    .join(''),
-})
-
-const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
 
 const noCluster = fail(69, 'Consul and Nomad are not simulated: this machine is a pretended one.')
 

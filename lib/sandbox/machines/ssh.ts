@@ -7,7 +7,8 @@ import type { Socket } from 'node:net'
 import type { AuthContext, Connection, ParsedKey, PublicKeyAuthContext, ServerChannel } from 'ssh2'
 import { LAUNCHER, type Launch, parseLaunch } from './launcher.ts'
 import { type Listener, relay } from './listen.ts'
-import { acceptedValues, type Outcome } from './programs.ts'
+import type { Outcome } from './outcome.ts'
+import { acceptedValues } from './programs.ts'
 
 export interface SshHost {
   /** Private key text; read anew for each connection, so that a rotation counts for the next one. */

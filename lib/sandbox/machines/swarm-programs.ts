@@ -4,7 +4,8 @@
  */
 
 import type { ProgramName } from '../../estate/programs.ts'
-import type { Emulation, Outcome, ProgramMachine, Values } from './programs.ts'
+import { fail, lines, type Outcome } from './outcome.ts'
+import type { Emulation, ProgramMachine, Values } from './programs.ts'
 import { hasReached, isGolden, type MachineServer } from './state.ts'
 
 interface NodeRow {
@@ -43,13 +44,6 @@ export interface SwarmMachine {
   readonly members: readonly Member[]
 }
 
-const lines = (values: Readonly<Record<string, string | number>>): Outcome => ({
-  exitCode: 0,
-  stdout: Object.entries(values)
-    .map(([name, value]) => `${name}=${value}\n`)
-    .join(''),
-})
-const fail = (exitCode: number, message: string): Outcome => ({ exitCode, stderr: `${message}\n` })
 const ok = lines({ ok: 1 })
 const noSpace = fail(1, 'mktemp: failed to create file: No space left on device')
 const NO_SWARM = fail(4, 'It manages no swarm.')
