@@ -2,12 +2,13 @@
 
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
-import { join, resolve } from 'node:path'
-import { writeFileAtomic } from './engine/files.ts'
+import { dirname, join, resolve } from 'node:path'
+import { createFileAtomic, writeFileAtomic } from './engine/files.ts'
 import type { Environment } from './environment.ts'
 import { LandfallError } from './errors.ts'
 import { bareKey } from './estate/naming.ts'
 import type { Identity } from './providers/ssh/identity.ts'
+import { Secret } from './secret.ts'
 
 type KeySources = Pick<Environment, 'sshKeyFile' | 'internet' | 'home'>
 
@@ -53,20 +54,31 @@ export async function findPublicKeys({ environment, directory, looksOnly, named,
   const own = join(directory, OWN)
   const files = sshKeyFile === undefined ? [own, ...usualFiles(environment)] : [sshKeyFile]
   const found = files.map(file => `${file}.pub`).find(file => existsSync(file))
-  if (found !== undefined) return [{ name: userName(), publicKey: readFileSync(found, 'utf8').trim() }]
+  const begun = sshKeyFile === undefined && existsSync(own) && !existsSync(`${own}.pub`)
+  if (found !== undefined && !begun) return [{ name: userName(), publicKey: readFileSync(found, 'utf8').trim() }]
   if (sshKeyFile !== undefined)
     throw new LandfallError('config', `LANDFALL_SSH_KEY names ${sshKeyFile}, but ${sshKeyFile}.pub is not there.`, {
       hint: `Make it: ssh-keygen -y -f ${sshKeyFile} > ${sshKeyFile}.pub`,
     })
-  if (heldOf(named, held).length > 0) return []
-  const { generateKey } = await import('./providers/ssh/keys.ts')
+  if (heldOf(named, held).length > 0 && !begun) return []
+  return [{ name: userName(), publicKey: await makeOwnKey(own, looksOnly) }]
+}
+
+/**
+ * Nothing locks the estate yet, so two runs may be here at once, or one may have been killed between the two files: whichever private half
+ * is there first stays, and the public one follows from it.
+ */
+async function makeOwnKey(own: string, looksOnly: boolean): Promise<string> {
+  const { generateKey, publicHalfOf } = await import('./providers/ssh/keys.ts')
   const pair = generateKey()
+  if (looksOnly && !existsSync(own)) return pair.publicKey
   if (!looksOnly) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
-    await writeFileAtomic(own, pair.privateKey.reveal(), 0o600)
-    await writeFileAtomic(`${own}.pub`, `${pair.publicKey}\n`, 0o600)
+    mkdirSync(dirname(own), { recursive: true, mode: 0o700 })
+    await createFileAtomic(own, pair.privateKey.reveal())
   }
-  return [{ name: userName(), publicKey: pair.publicKey }]
+  const publicKey = publicHalfOf(new Secret(`SSH key ${own}`, readFileSync(own, 'utf8')))
+  if (!looksOnly) await writeFileAtomic(`${own}.pub`, `${publicKey}\n`)
+  return publicKey
 }
 
 /**
@@ -77,7 +89,7 @@ export function findIdentities({ environment, directory, named, held }: Omit<Key
   if (environment.sshKeyFile !== undefined) return [{ file: resolve(environment.sshKeyFile) }]
   const own = resolve(directory, OWN)
   const hasOwn = existsSync(own)
-  const files = (hasOwn ? [own] : usualFiles(environment)).filter(file => existsSync(file) && !held.includes(publicHalfOf(file)))
+  const files = (hasOwn ? [own] : usualFiles(environment)).filter(file => existsSync(file) && !held.includes(publicLineOf(file)))
   const known = heldOf(named, held)
   const others = hasOwn || environment.internet ? [] : held.filter(key => !known.includes(key))
   const ranked: readonly Identity[] = [...files.map(file => ({ file })), ...[...known, ...others].map(agentKey => ({ agentKey }))]
@@ -93,7 +105,7 @@ const heldOf = (named: readonly string[], held: readonly string[]): string[] => 
 const usualFiles = ({ internet, home }: KeySources): string[] =>
   internet === undefined ? USUAL.map(name => join(home, '.ssh', name)) : []
 
-const publicHalfOf = (file: string): string => (existsSync(`${file}.pub`) ? bareKey(readFileSync(`${file}.pub`, 'utf8')) : '')
+const publicLineOf = (file: string): string => (existsSync(`${file}.pub`) ? bareKey(readFileSync(`${file}.pub`, 'utf8')) : '')
 
 /** The operator's name as far as the system tells; Bun asks the environment alone, which CI leaves empty. */
 export const userName = (): string => {

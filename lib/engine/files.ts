@@ -1,7 +1,7 @@
 /** Files that survive a crash: a reader finds the old content or the new one, never half of it. */
 
 import { randomUUID } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
+import { link, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
 /** Makes a created, renamed or removed entry of `directory` survive a power cut. */
@@ -19,8 +19,35 @@ export async function syncDirectory(directory: string): Promise<void> {
  * A symbolic link at `path` is replaced, not followed. The directory must exist.
  */
 export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
+  await withTemporary(path, data, mode, temporary => rename(temporary, path))
+}
+
+/**
+ * Makes the file at `path` in one step, with exactly `mode`, if nothing is there; of several processes that try, one does it.
+ * Resolves to whether this call made it. The directory must exist.
+ */
+export async function createFileAtomic(path: string, data: string | Uint8Array, mode = 0o600): Promise<boolean> {
+  return withTemporary(path, data, mode, async temporary => {
+    try {
+      await link(temporary, path)
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      return false
+    }
+  })
+}
+
+/** Writes the data beside `path` and hands that file to `place`; it is gone afterwards, under that name. */
+async function withTemporary<T>(
+  path: string,
+  data: string | Uint8Array,
+  mode: number,
+  place: (temporary: string) => Promise<T>,
+): Promise<T> {
   const directory = dirname(path)
   const temporary = join(directory, `.${basename(path)}.${randomUUID()}.tmp`)
+  let placed: T
   try {
     const handle = await open(temporary, 'wx', mode)
     try {
@@ -30,10 +57,10 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
     } finally {
       await handle.close()
     }
-    await rename(temporary, path)
-  } catch (error) {
+    placed = await place(temporary)
+  } finally {
     await rm(temporary, { force: true })
-    throw error
   }
   await syncDirectory(directory)
+  return placed
 }

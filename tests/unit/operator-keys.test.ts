@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readEnvironment } from '../../lib/environment.ts'
 import { findAgentKeys, findIdentities, findPublicKeys, type KeySearch } from '../../lib/operator-keys.ts'
 import { parseIdentities } from '../../lib/providers/ssh/agent.ts'
-import { generateKey } from '../../lib/providers/ssh/keys.ts'
+import { generateKey, publicHalfOf } from '../../lib/providers/ssh/keys.ts'
+import { Secret } from '../../lib/secret.ts'
 
 let home: string
 const servers: Server[] = []
@@ -46,6 +47,34 @@ describe('the public keys that servers get', () => {
     expect(made?.publicKey).toStartWith('ssh-ed25519 ')
     expect(statSync(own()).mode & 0o777).toBe(0o600)
     expect(await findPublicKeys(search())).toEqual([made ?? { name: '', publicKey: '' }])
+  })
+
+  test('of many runs at once one makes it, and all of them use that one', async () => {
+    const made = await Promise.all(Array.from({ length: 20 }, () => findPublicKeys(search())))
+    const lines = new Set(made.map(([each]) => each?.publicKey))
+    expect([...lines]).toEqual([publicHalfOf(new Secret('key', readFileSync(own(), 'utf8')))])
+    expect(readFileSync(`${own()}.pub`, 'utf8').trim()).toBe([...lines][0] ?? '')
+    expect(readdirSync(estate()).toSorted()).toEqual(['id_ed25519', 'id_ed25519.pub'])
+  })
+
+  test('one whose making was cut off after its private half is kept, before any usual one', async () => {
+    const [made] = await findPublicKeys(search())
+    rmSync(`${own()}.pub`)
+    pair('.ssh', 'id_ed25519')
+    expect((await findPublicKeys(search({ looksOnly: true })))[0]).toEqual(made as NonNullable<typeof made>)
+    expect(existsSync(`${own()}.pub`)).toBe(false)
+    expect((await findPublicKeys(search()))[0]).toEqual(made as NonNullable<typeof made>)
+    expect(existsSync(`${own()}.pub`)).toBe(true)
+  })
+
+  test('one that is not whole is named, and never replaced', async () => {
+    mkdirSync(estate())
+    for (const text of ['', 'private half', generateKey().privateKey.reveal().slice(0, 60)]) {
+      writeFileSync(own(), text)
+      const failure = await findPublicKeys(search()).catch((error: unknown) => error)
+      expect(failure).toMatchObject({ code: 'config', message: expect.stringContaining(own()) })
+      expect(readFileSync(own(), 'utf8')).toBe(text)
+    }
   })
 
   test('a look leaves none behind', async () => {

@@ -5,6 +5,7 @@ import { LandfallError } from '../../errors.ts'
 import { Secret } from '../../secret.ts'
 
 const TYPE = 'ssh-ed25519'
+const MAGIC = 'openssh-key-v1\0'
 
 /** An OpenSSH private key text (PROTOCOL.key, without a passphrase) and the public line without a comment. */
 export function generateKey(): { readonly privateKey: Secret; readonly publicKey: string } {
@@ -24,7 +25,7 @@ export function generateKey(): { readonly privateKey: Secret; readonly publicKey
   // Padded with 1, 2, 3 … to the cipher's block, which is 8 where there is no cipher.
   const padding = Buffer.from(Array.from({ length: (8 - (secretPart.length % 8)) % 8 }, (_, i) => i + 1))
   const file = Buffer.concat([
-    Buffer.from('openssh-key-v1\0'),
+    Buffer.from(MAGIC),
     sized('none'),
     sized('none'),
     sized(''),
@@ -35,6 +36,27 @@ export function generateKey(): { readonly privateKey: Secret; readonly publicKey
   const lines = file.toString('base64').match(/.{1,70}/g) ?? []
   const text = `-----BEGIN OPENSSH PRIVATE KEY-----\n${lines.join('\n')}\n-----END OPENSSH PRIVATE KEY-----\n`
   return { privateKey: new Secret('SSH private key', text), publicKey: `${TYPE} ${publicBlob.toString('base64')}` }
+}
+
+/**
+ * The public line of an OpenSSH private key text, which carries its public half in the clear. Pure.
+ * @throws LandfallError config when the text is no such key
+ */
+export function publicHalfOf(privateKey: Secret): string {
+  const bytes = Buffer.from(privateKey.reveal().replace(/-----[^-]+-----/g, ''), 'base64')
+  let offset = MAGIC.length
+  const next = (): Buffer => {
+    const start = offset + 4
+    const end = start <= bytes.length ? start + bytes.readUInt32BE(offset) : Number.POSITIVE_INFINITY
+    if (bytes.toString('latin1', 0, MAGIC.length) !== MAGIC || end > bytes.length)
+      throw new LandfallError('config', `The ${privateKey.label} is not whole, or not in OpenSSH's own format.`)
+    offset = end
+    return bytes.subarray(start, end)
+  }
+  // The cipher, its derivation and that one's options; then how many keys there are, and the first one's public half.
+  for (let skipped = 0; skipped < 3; skipped++) next()
+  offset += 4
+  return `${TYPE} ${next().toString('base64')}`
 }
 
 function uint32(value: number): Buffer {
