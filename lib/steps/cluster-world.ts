@@ -209,6 +209,24 @@ async function askFirst<T>(hosts: readonly Target[], ask: (host: Target) => Prom
   return away(why)
 }
 
+const ELECTION_POLL_MS = 500
+const ELECTION_LOOKS = 10
+
+/**
+ * Reads with a token that was known a moment ago. A Nomad server that has just become the leader answers 403 until it has applied its log
+ * again, its tokens too; only a refusal that lasts is one.
+ */
+async function readPastElection<T>(clock: Pick<Clock, 'sleep'>, read: () => Promise<T>): Promise<T> {
+  for (let look = 1; ; look++) {
+    try {
+      return await read()
+    } catch (error) {
+      if (!hasCode(error, 'forbidden') || look === ELECTION_LOOKS) throw error
+      await clock.sleep(ELECTION_POLL_MS)
+    }
+  }
+}
+
 function sharedFrom(
   { items, index }: { readonly items: ReadonlyMap<string, Secret>; readonly index: number },
   nowMs: number,
@@ -260,40 +278,44 @@ export function readNomad(deps: ClusterDeps, servers: readonly Server[], nodes: 
       const nothing = { nodes: [], jobs: {}, variables: {} }
       if (!(await nomad.hasLeader())) return { state: 'up', leader: false, token: 'unknown', ...nothing }
       if (!secrets || !(await nomad.knowsToken())) return { state: 'up', leader: true, token: 'unknown', ...nothing }
-      const [quorum, nodesThere, listed] = await Promise.all([nomad.quorum(), nomad.listNodes(), nomad.listJobs()])
-      const names = [...new Set([...deps.cluster.apps.map(app => app.name), ...listed.map(job => job.id)])]
-      const jobs = await Promise.all(
-        names.map(async name => {
-          const job = await nomad.findJob(name)
-          const wanted = deps.cluster.apps.some(app => app.name === name)
-          if (!job || (!wanted && job.meta[mark] !== deps.estate.name)) return []
-          const deployment = await nomad.findDeployment(name)
-          return [[name, { job, ...(deployment ? { deployment } : {}) }] as const]
-        }),
-      )
-      const variables = await Promise.all(
-        [
-          ...deps.cluster.apps.flatMap(app => (app.envFile === undefined ? [] : [app.name])),
-          ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
-        ].map(async name => {
-          const found = await nomad.findVariables(variablesPath({ name }))
-          return found ? [[name, found] as const] : []
-        }),
-      )
-      const shared = deps.cluster.certificateNames.length === 0 ? undefined : await nomad.findVariables(SHARED_CERTIFICATE_PATH)
-      return {
-        state: 'up',
-        leader: true,
-        token: 'known',
-        ...(shared ? { certificate: sharedFrom(shared, deps.clock.nowMs()) } : {}),
-        ...(quorum.state === 'formed' ? { quorum } : {}),
-        nodes: nodesThere,
-        jobs: Object.fromEntries(jobs.flat()),
-        variables: Object.fromEntries(variables.flat()),
-      }
+      return readPastElection(deps.clock, () => readKnown(deps, nomad, mark))
     },
     why => ({ state: 'away', why }),
   )
+}
+
+async function readKnown(deps: ClusterDeps, nomad: Nomad, mark: string): Promise<NomadState> {
+  const [quorum, nodes, listed] = await Promise.all([nomad.quorum(), nomad.listNodes(), nomad.listJobs()])
+  const names = [...new Set([...deps.cluster.apps.map(app => app.name), ...listed.map(job => job.id)])]
+  const jobs = await Promise.all(
+    names.map(async name => {
+      const job = await nomad.findJob(name)
+      const wanted = deps.cluster.apps.some(app => app.name === name)
+      if (!job || (!wanted && job.meta[mark] !== deps.estate.name)) return []
+      const deployment = await nomad.findDeployment(name)
+      return [[name, { job, ...(deployment ? { deployment } : {}) }] as const]
+    }),
+  )
+  const variables = await Promise.all(
+    [
+      ...deps.cluster.apps.flatMap(app => (app.envFile === undefined ? [] : [app.name])),
+      ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
+    ].map(async name => {
+      const found = await nomad.findVariables(variablesPath({ name }))
+      return found ? [[name, found] as const] : []
+    }),
+  )
+  const shared = deps.cluster.certificateNames.length === 0 ? undefined : await nomad.findVariables(SHARED_CERTIFICATE_PATH)
+  return {
+    state: 'up',
+    leader: true,
+    token: 'known',
+    ...(shared ? { certificate: sharedFrom(shared, deps.clock.nowMs()) } : {}),
+    ...(quorum.state === 'formed' ? { quorum } : {}),
+    nodes,
+    jobs: Object.fromEntries(jobs.flat()),
+    variables: Object.fromEntries(variables.flat()),
+  }
 }
 
 /** A server of the cluster whose part answers, for a change that may go to any. @throws LandfallError unhealthy */

@@ -6,14 +6,24 @@ import { createAuthority } from '../../../lib/cluster/pki.ts'
 import { consulFiles, hashOf, nomadFiles, type Part } from '../../../lib/cluster/render.ts'
 import { generateSecrets } from '../../../lib/cluster/secrets.ts'
 import { isEmpty, makePlan, type Plan } from '../../../lib/engine/plan.ts'
+import { LandfallError } from '../../../lib/errors.ts'
 import type { ClusterSpec } from '../../../lib/estate/cluster.ts'
+import { labelsFor } from '../../../lib/estate/labels.ts'
+import type { Nomad } from '../../../lib/providers/ports/cluster.ts'
 import { Secret } from '../../../lib/secret.ts'
 import { sharedCertificateStep } from '../../../lib/steps/cluster-certificate.ts'
 import { clusterSteps } from '../../../lib/steps/cluster-quorum.ts'
-import { type ClusterDeps, certificateHashOf, type NodeState, type SharedCertificate } from '../../../lib/steps/cluster-world.ts'
+import {
+  type ClusterDeps,
+  certificateHashOf,
+  type NodeState,
+  readNomad,
+  type SharedCertificate,
+} from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { deps as base, lookAt, say } from './worlds.ts'
+import { fakeClock } from '../fake-clock.ts'
+import { deps as base, lookAt, say, server } from './worlds.ts'
 
 type Open = Extract<NodeState, { state: 'open' }>
 
@@ -227,5 +237,47 @@ describe('the certificate', () => {
     )
     const before = planOf(estate, { ...world, nomad: without })
     expect(before.later.map(each => each.on)).toEqual(['the certificate', 'the certificate', 'the certificate'])
+  })
+})
+
+describe('a look at Nomad whose leader answers 403 to a token that it knew', () => {
+  const estate = estateOf(1)
+  const names = specOf(estate).servers
+  const nodes = worldOf(specOf(estate)).clusterNodes ?? {}
+  const servers = names.map(name => {
+    const made = server(name, { id: name })
+    return { ...made, labels: { ...made.labels, ...labelsFor('acme', 'prod', 'run-0') } }
+  })
+  const readAfter = async (refusals: number) => {
+    const clock = fakeClock()
+    let left = refusals
+    const nomad: Partial<Nomad> = {
+      hasLeader: async () => true,
+      knowsToken: async () => true,
+      async quorum() {
+        if (left-- > 0) throw new LandfallError('forbidden', 'Permission denied')
+        return { state: 'formed', voters: 3, healthy: true, failed: [] }
+      },
+      listNodes: async () => [],
+      listJobs: async () => [],
+      findJob: async () => undefined,
+      findVariables: async () => undefined,
+    }
+    const deps: ClusterDeps = { ...depsOf(estate), clock, nomadOn: async () => nomad as Nomad }
+    const state = await readNomad(deps, servers, nodes, 'estate').catch((error: unknown) => error)
+    return { state, waitedMs: clock.monotonicMs() }
+  }
+
+  test('sees the cluster as it is once that leader has applied its log', async () => {
+    expect((await readAfter(0)).waitedMs).toBe(0)
+    const { state, waitedMs } = await readAfter(3)
+    expect(state).toMatchObject({ state: 'up', token: 'known', quorum: { voters: 3 } })
+    expect(waitedMs).toBe(1500)
+  })
+
+  test('takes a refusal that lasts for one', async () => {
+    const { state, waitedMs } = await readAfter(1000)
+    expect(state).toMatchObject({ code: 'forbidden' })
+    expect(waitedMs).toBeLessThan(10_000)
   })
 })
