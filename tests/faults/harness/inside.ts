@@ -114,7 +114,7 @@ const wrapHandles = (): void => {
 if (logFile || killAt) {
   for (const name of ['writeFileSync', 'renameSync', 'mkdirSync', 'chmodSync', 'rmSync']) wrapSync(name)
   wrapHandles()
-  for (const name of ['open', 'rename', 'rm', 'mkdir', 'chmod']) wrapAsync(name)
+  for (const name of ['open', 'link', 'rename', 'rm', 'mkdir', 'chmod']) wrapAsync(name)
 }
 
 // ── requests ──

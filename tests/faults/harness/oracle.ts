@@ -5,6 +5,7 @@
 
 import type { Sandbox } from '../../../lib/sandbox/sandbox.ts'
 import { ZONE } from './strangers.ts'
+import { REPOSITORY } from './theatre.ts'
 
 export const ESTATE = 'example'
 const LOCK = `landfall-lock-${ESTATE}`
@@ -22,6 +23,9 @@ export interface Truth {
 const VOLATILE = new Set(['landfall/run', 'landfall/hostkey'])
 
 const ours = (labels: Readonly<Record<string, string>>): boolean => labels['landfall/estate'] === ESTATE
+
+/** A snapshot that servers start from. */
+const isGolden = ({ labels }: { readonly labels: Readonly<Record<string, string>> }): boolean => 'landfall/image' in labels
 
 const stable = (labels: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(
@@ -132,6 +136,12 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       keys: keys.map(each => ({ name: each.name.replace(/-[0-9a-f]{8}$/, '-<fingerprint>'), labels: stable(each.labels) })),
       networks: networks.map(each => ({ name: each.name, range: each.range, subnets: each.subnets })),
       groups: groups.map(each => each.name),
+      images: cloud.images.filter(isGolden).map(each => each.description),
+      previews: previewsOf(
+        sandbox,
+        machines.map(({ name }) => name),
+        worded,
+      ),
       records: ourRecords,
       ocean,
       hooks: sandbox.controls.github.hooks('acme/site').map(({ url, active }) => `${url.replace(/[^/]+$/, '<some>')} ${active}`),
@@ -147,7 +157,7 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
         ips: cloud.ips.filter(
           ip => !(ip.assignee !== null && servers.some(server => server.id === ip.assignee)) && !bareIps.includes(ip),
         ),
-        images: cloud.images,
+        images: cloud.images.filter(each => !isGolden(each)),
         records: records.filter(record => !isOurRecord(record.comment)),
       },
       null,
@@ -195,6 +205,30 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       ...(lock && !lockAllowed ? [`the lock ${LOCK} was left behind`] : []),
       ...sandbox.bugs.map(bug => `the sandbox failed: ${bug instanceof Error ? bug.message : String(bug)}`),
     ],
+  }
+}
+
+/** What each machine serves of pull requests, and what the pull requests say of it. */
+function previewsOf({ controls }: Sandbox, machines: readonly string[], worded: (text: string) => string) {
+  return {
+    machines: machines.map(name => {
+      const { prepared, caddyfile, certificate, previews } = controls.machines.previews(name)
+      return {
+        name,
+        prepared,
+        caddyfile: caddyfile
+          ?.split(/(?<=\s)|(?=[\s:])/)
+          .map(worded)
+          .join(''),
+        certificate: certificate === undefined ? 'none' : 'some',
+        previews: Object.entries(previews).map(([number, { head, state, variables }]) => ({ number, head, state, variables })),
+      }
+    }),
+    // What it has cost so far is told further below.
+    comments: controls.github.pulls(REPOSITORY).map(({ number }) => ({
+      number,
+      says: controls.github.comments(REPOSITORY, number).map(({ body }) => body.split('\n')[0]),
+    })),
   }
 }
 

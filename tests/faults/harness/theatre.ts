@@ -50,6 +50,30 @@ export const dropletsConfig = (ports: readonly number[] = [22, 443]) => ({
   firewalls: { web: ports.map(port => ({ port, from: ['anywhere'], why: `port ${port}` })) },
 })
 
+/** Two servers with Dokploy, of the two types. */
+export const pairConfig = (dev: string, prod: string) => ({
+  hetzner: { location: 'nbg1', server_types: { dev, prod, packer_build: 'cx23' } },
+  dns: { domain: ZONE, admin_subdomain: 'admin', dev_admin_subdomain: 'dev.admin' },
+})
+
+export const REPOSITORY = 'acme/web'
+
+/** Pull requests whose previews share one server, or have one each beside it. */
+const previewsConfig = (substrate: 'shared' | 'servers') => ({
+  project: 'example',
+  hetzner: { location: 'nbg1', image: 'golden' },
+  dns: { domain: ZONE },
+  network: {},
+  servers: { previews: { type: 'cx33', firewalls: ['edge'] } },
+  firewalls: { edge: [22, 80, 443].map(port => ({ port, from: ['anywhere'], why: 'visitors' })) },
+  previews: {
+    repository: REPOSITORY,
+    substrate,
+    host: 'previews',
+    ...(substrate === 'servers' ? { type: 'cx23' } : {}),
+  },
+})
+
 /** A Dokploy server, and so many that work for its swarm. */
 export const crewConfig = (workers: number) => ({
   project: 'example',
@@ -72,10 +96,7 @@ interface EstateSpec {
 /** What operators have in their directory. */
 const ESTATES = {
   pair: {
-    config: {
-      hetzner: { location: 'nbg1', server_types: { dev: 'cx23', prod: 'cx33', packer_build: 'cx23' } },
-      dns: { domain: ZONE, admin_subdomain: 'admin', dev_admin_subdomain: 'dev.admin' },
-    },
+    config: pairConfig('cx23', 'cx33'),
     files: {},
     environment: {},
   },
@@ -86,6 +107,16 @@ const ESTATES = {
   },
   crew: {
     config: crewConfig(0),
+    files: {},
+    environment: {},
+  },
+  'shared previews': {
+    config: previewsConfig('shared'),
+    files: {},
+    environment: {},
+  },
+  'previews on servers': {
+    config: previewsConfig('servers'),
     files: {},
     environment: {},
   },

@@ -12,7 +12,9 @@ import {
   dropletsConfig,
   type EstateName,
   openTheatre,
+  pairConfig,
   platformConfig,
+  REPOSITORY,
   type Theatre,
 } from '../harness/theatre.ts'
 
@@ -36,6 +38,16 @@ export type WorldName =
   | 'worker to come'
   | 'crew'
   | 'worker to go'
+  | 'other sizes'
+  | 'changed variables'
+  | 'backed up'
+  | 'old images'
+  | 'pulls'
+  | 'previews'
+  | 'moved pulls'
+  | 'pulls for servers'
+  | 'preview servers'
+  | 'moved pulls on servers'
 
 export interface Scenario {
   readonly name: string
@@ -89,6 +101,15 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('apps', 'destroy'),
   scenario('worker to come', 'setup'),
   scenario('worker to go', 'setup', ...DESTROYS),
+  scenario('other sizes', 'provision', 'scale'),
+  scenario('changed variables', 'env', 'push', 'web'),
+  scenario('backed up', 'backup', 'drill'),
+  scenario('old images', 'image', 'prune', '--keep', '1', ...DESTROYS),
+  scenario('pulls', 'preview', 'event'),
+  scenario('moved pulls', 'preview', 'event'),
+  scenario('previews', 'preview', 'destroy', '12'),
+  scenario('pulls for servers', 'preview', 'event'),
+  scenario('moved pulls on servers', 'preview', 'event'),
 ]
 
 interface Recipe {
@@ -149,6 +170,15 @@ const idOf = (theatre: Theatre, kind: 'servers' | 'firewalls', name: string): nu
   if (!row) throw new Error(`there is no ${name} among the ${kind}`)
   return row.id
 }
+
+/** Those that are ready, and a draft. */
+const openPulls =
+  (...ready: readonly number[]) =>
+  async ({ sandbox: { controls } }: Theatre): Promise<void> => {
+    controls.github.addRepository(REPOSITORY)
+    for (const number of ready) controls.github.setPull(REPOSITORY, number)
+    controls.github.setPull(REPOSITORY, 14, { draft: true })
+  }
 
 const RECIPES = {
   empty: { from: undefined, change: async () => undefined },
@@ -245,6 +275,41 @@ const RECIPES = {
   },
   crew: { from: 'worker to come', change: apply('setup') },
   'worker to go': { from: 'crew', change: async (theatre: Theatre) => writeConfig(theatre, crewConfig(0)) },
+  'other sizes': { from: 'full', change: async (theatre: Theatre) => writeConfig(theatre, pairConfig('cx33', 'cx43')) },
+  'changed variables': {
+    from: 'apps',
+    change: async ({ cwd }: Theatre) => writeFileSync(join(cwd, '.env.web'), 'NODE_ENV=production\nAPI_KEY=another-key\nNEW=1\n'),
+  },
+  'backed up': { from: 'apps', change: apply('backup', 'drill', '--now') },
+  'old images': {
+    from: 'empty',
+    async change({ sandbox }: Theatre) {
+      const golden = { project: 'sandbox', labels: { 'landfall/image': 'nixos-dokploy' }, diskGb: 40, sizeGb: 2 }
+      for (const description of ['second', 'third', 'fourth'])
+        sandbox.controls.hetzner.seedGoldenImage({ ...golden, description })
+    },
+  },
+  pulls: { from: undefined, estate: 'shared previews', change: openPulls(12, 13) },
+  previews: { from: 'pulls', change: apply('preview', 'event') },
+  /** One got a commit, one was closed, the draft is ready. */
+  'moved pulls': {
+    from: 'previews',
+    async change({ sandbox: { controls } }: Theatre) {
+      controls.github.setPull(REPOSITORY, 12, { sha: 'c'.repeat(40) })
+      controls.github.setPull(REPOSITORY, 13, { state: 'closed' })
+      controls.github.setPull(REPOSITORY, 14, { draft: false })
+    },
+  },
+  'pulls for servers': { from: undefined, estate: 'previews on servers', change: openPulls(12) },
+  'preview servers': { from: 'pulls for servers', change: apply('preview', 'event') },
+  /** One server is to go, and one to come. */
+  'moved pulls on servers': {
+    from: 'preview servers',
+    async change({ sandbox: { controls } }: Theatre) {
+      controls.github.setPull(REPOSITORY, 12, { state: 'closed' })
+      controls.github.setPull(REPOSITORY, 14, { draft: false })
+    },
+  },
 } satisfies Record<WorldName, Recipe>
 
 const writeConfig = ({ cwd }: Theatre, config: unknown): void => writeFileSync(join(cwd, CONFIG), JSON.stringify(config))

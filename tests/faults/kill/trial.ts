@@ -103,7 +103,7 @@ export async function runUndisturbed(scenario: Scenario, worlds: Worlds): Promis
 const fileBoundaries = (event: string): Boundary[] => {
   const phases: Phase[] = /^(writeFileSync|handle\.(writeFile|appendFile)) /.test(event)
     ? ['before', 'torn', 'after']
-    : /^(rename|renameSync|rm|rmSync) /.test(event) || event.endsWith('#1')
+    : /^(link|rename|renameSync|rm|rmSync) /.test(event) || event.endsWith('#1')
       ? ['before', 'after']
       : []
   return phases.map(phase => ({ kind: 'file', event, phase }))
