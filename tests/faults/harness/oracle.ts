@@ -43,6 +43,9 @@ const rulesOf = <T extends { readonly description: string | null }>(rules: reado
   return plain.filter((rule, index) => plain.findIndex(each => JSON.stringify(each) === JSON.stringify(rule)) === index)
 }
 
+const pick = (row: Readonly<Record<string, unknown>>, names: readonly string[]) =>
+  Object.fromEntries(names.map(name => [name, row[name]]))
+
 const byName = (a: { readonly name: string }, b: { readonly name: string }): number =>
   a.name < b.name ? -1 : a.name > b.name ? 1 : 0
 
@@ -94,6 +97,7 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
       booted: each.booted,
       dokploy: each.dokploy,
       login: [...(each.login ?? [])].sort(),
+      nixos: each.nixos && pick(each.nixos, ['system', 'phase', 'content', 'settings', 'revision']),
       swarm: each.swarm && { ...each.swarm, peers: each.swarm.peers.map(worded).sort() },
       panel: each.panel && {
         admins: each.panel.admins,
@@ -287,6 +291,7 @@ interface MachineDump {
   readonly booted: boolean
   readonly dokploy: string
   readonly login?: readonly string[]
+  readonly nixos?: Readonly<Record<string, unknown>>
   readonly swarm?: { readonly peers: readonly string[]; readonly nodes: readonly string[]; readonly isMember: boolean }
   readonly panel?: {
     readonly admins: readonly string[]

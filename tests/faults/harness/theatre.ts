@@ -58,6 +58,26 @@ export const pairConfig = (dev: string, prod: string) => ({
 
 export const REPOSITORY = 'acme/web'
 
+export const BACKEND = 'https://github.com/example/backend.git'
+
+/** A backend on NixOS over a stock droplet. */
+export const backendConfig = (size: string) => ({
+  project: 'example',
+  digitalocean: { region: 'fra1', size },
+  dns: { domain: ZONE },
+  servers: { backend: { os: 'nixos' } },
+  service: {
+    server: 'backend',
+    repository: BACKEND,
+    branch: 'main',
+    profile: 'prod',
+    subdomain: 'backend',
+    port: 3000,
+    health: '/',
+  },
+  firewalls: { backend: [22, 80, 443].map(port => ({ port, from: ['anywhere'], why: `port ${port}` })) },
+})
+
 /** Pull requests whose previews share one server, or have one each beside it. */
 const previewsConfig = (substrate: 'shared' | 'servers') => ({
   project: 'example',
@@ -107,6 +127,11 @@ const ESTATES = {
   },
   crew: {
     config: crewConfig(0),
+    files: {},
+    environment: {},
+  },
+  backend: {
+    config: backendConfig('s-1vcpu-2gb'),
     files: {},
     environment: {},
   },

@@ -7,6 +7,8 @@ import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
 import { lastError, run } from '../harness/product.ts'
 import { ZONE } from '../harness/strangers.ts'
 import {
+  BACKEND,
+  backendConfig,
   CONFIG,
   crewConfig,
   dropletsConfig,
@@ -38,6 +40,10 @@ export type WorldName =
   | 'worker to come'
   | 'crew'
   | 'worker to go'
+  | 'no backend'
+  | 'backend'
+  | 'newer backend'
+  | 'larger backend'
   | 'other sizes'
   | 'changed variables'
   | 'backed up'
@@ -102,6 +108,9 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('worker to come', 'setup'),
   scenario('worker to go', 'setup', ...DESTROYS),
   scenario('other sizes', 'provision', 'scale'),
+  scenario('no backend', 'service'),
+  scenario('newer backend', 'service', 'update'),
+  scenario('larger backend', 'service', 'scale'),
   scenario('changed variables', 'env', 'push', 'web'),
   scenario('backed up', 'backup', 'drill'),
   scenario('old images', 'image', 'prune', '--keep', '1', ...DESTROYS),
@@ -275,6 +284,16 @@ const RECIPES = {
   },
   crew: { from: 'worker to come', change: apply('setup') },
   'worker to go': { from: 'crew', change: async (theatre: Theatre) => writeConfig(theatre, crewConfig(0)) },
+  'no backend': { from: undefined, estate: 'backend', change: async () => undefined },
+  backend: { from: 'no backend', change: apply('service') },
+  'newer backend': {
+    from: 'backend',
+    change: async ({ sandbox }: Theatre) => void sandbox.controls.machines.pushRevision(BACKEND, true),
+  },
+  'larger backend': {
+    from: 'backend',
+    change: async (theatre: Theatre) => writeConfig(theatre, backendConfig('s-2vcpu-4gb')),
+  },
   'other sizes': { from: 'full', change: async (theatre: Theatre) => writeConfig(theatre, pairConfig('cx33', 'cx43')) },
   'changed variables': {
     from: 'apps',
