@@ -70,7 +70,7 @@ export async function main(script: Script): Promise<void> {
     process.exitCode = interrupt.signal.aborted ? 130 : exitCodeOf(error)
   } finally {
     for (const close of closers.reverse()) await close()
-    interrupt.stop()
+    interrupt.end()
   }
 }
 
@@ -186,7 +186,7 @@ function checkRuntime(): void {
 }
 
 /** The first interrupt asks everything to come to an end; the second ends the process at once. */
-function listenForInterrupts(reporter: Reporter): { readonly signal: AbortSignal; stop(): void } {
+function listenForInterrupts(reporter: Reporter): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController()
   const onSignal = () => {
     if (controller.signal.aborted) {
@@ -201,9 +201,11 @@ function listenForInterrupts(reporter: Reporter): { readonly signal: AbortSignal
   process.on('SIGTERM', onSignal)
   return {
     signal: controller.signal,
-    stop() {
+    /** Nothing is listened for any more, and nothing waits any longer for what nobody will read: it would keep the process. */
+    end() {
       process.off('SIGINT', onSignal)
       process.off('SIGTERM', onSignal)
+      controller.abort()
     },
   }
 }

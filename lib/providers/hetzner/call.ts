@@ -100,12 +100,22 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
   let shortestMs = Number.POSITIVE_INFINITY
   let ended = 0
   let toldAtMs = Number.NEGATIVE_INFINITY
+  let outageToldUntilMs = Number.NEGATIVE_INFINITY
 
   const tellWaiting = () => {
     const waitMs = (pacer.waiting / BURST.refillPerS) * 1000
     if (waitMs < TELL_AFTER_MS || clock.monotonicMs() - toldAtMs < TELL_AFTER_MS) return
     toldAtMs = clock.monotonicMs()
     context.log(`hetzner: ${pacer.waiting} requests wait for the rate limit, which lets one through each second`)
+  }
+
+  /** An outage meets every request that is under way: one line is enough for as long as the first of them waits. */
+  const tellFailed = ({ what }: Pick<Request, 'what'>, error: unknown, waitMs: number) => {
+    const word = wordOf(error)
+    const nowMs = clock.monotonicMs()
+    if (word === 'unreachable' && nowMs < outageToldUntilMs) return
+    if (word === 'unreachable') outageToldUntilMs = nowMs + waitMs
+    context.log(`hetzner: ${what}: ${word}; again in ${(waitMs / 1000).toFixed(1)} s`)
   }
 
   const sendOnce = async <T>(request: Request, read: (json: unknown) => T): Promise<Answer<T>> => {
@@ -204,7 +214,7 @@ export function createCalls(transport: Transport, token: Secret, context: Provid
         if (plan === undefined || attempt > plan.maxRetries || clock.monotonicMs() - failedAtMs > plan.withinMs) throw error
         tries.set(verdict, attempt)
         const waitMs = backoffMs(plan, attempt, context.random)
-        context.log(`hetzner: ${request.what}: ${wordOf(error)}; again in ${(waitMs / 1000).toFixed(1)} s`)
+        tellFailed(request, error, waitMs)
         await clock.sleep(waitMs, signalOf(request))
       }
     }

@@ -169,6 +169,19 @@ describe('what is counted and guarded', () => {
     expect(on.log).toEqual(['hetzner: list networks: rate_limit_exceeded; again in 1.0 s'])
   })
 
+  test('an outage that many requests meet is told once for as long as the first of them waits', async () => {
+    let isOut = true
+    const on = rig(() => (isOut ? { fails: 'unreachable' } : page('networks', [])))
+    const all = Promise.all(Array.from({ length: 6 }, () => on.hetzner.listNetworks()))
+    await on.clock.sleep(900)
+    expect(on.sent).toHaveLength(6)
+    expect(on.log).toEqual(['hetzner: list networks: unreachable; again in 1.0 s'])
+    await on.clock.sleep(5_000)
+    expect(on.log.length).toBeLessThan(6)
+    isOut = false
+    expect(await all).toHaveLength(6)
+  })
+
   test('a project whose budget is used up by others is asked once per second', async () => {
     const left = { 'ratelimit-limit': '3600', 'ratelimit-remaining': '0' }
     const on = rig(() => ({ json: { networks: [] }, headers: left }))
