@@ -1,22 +1,18 @@
 /** A machine of the cluster gives its place to a new one: its visitors and its work move, it goes, and the others stop counting on it. */
 
 import { blocked, done, refused, todo } from '../engine/step.ts'
-import { LandfallError } from '../errors.ts'
-import type { Consul, Nomad } from '../providers/ports/cluster.ts'
 import { blindSecondsOf } from './balancer.ts'
-import { openNode, waitFor } from './cluster-node.ts'
-import { type ClusterDeps, secretsOf } from './cluster-world.ts'
+import { openNode } from './cluster-node.ts'
+import { takeOut } from './cluster-out.ts'
+import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { runProgram, targetOf } from './machine.ts'
-import { findServer } from './server.ts'
-
-const DRAIN_DEADLINE_MS = 5 * 60_000
 
 export const replaceStepId = (name: string): string => `replace ${name}`
 
 /** The server with this id is gone. `serverId` is the one that was there when the command was given. */
 export function replaceStep(deps: ClusterDeps, name: string, serverId: string): EstateStep {
-  const { cluster, cloud } = deps
+  const { cluster } = deps
   return {
     id: replaceStepId(name),
     noun: 'cluster',
@@ -57,18 +53,6 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
         summary: `${node ? `move visitors and jobs away from ${name}, then ` : ''}delete server ${name}, which is made anew`,
         details: [node ? 'it is alive' : 'it does not answer'],
         async apply({ world: live, signal, log }) {
-          const tokens = secretsOf(live.get('clusterNodes'))
-          // Asked of one that stays.
-          const host = cluster.servers
-            .filter(each => each !== name && live.get('clusterNodes')[each]?.state === 'open')
-            .flatMap(each => {
-              const server = findServer(deps.estate.name, each, live.get('servers'))
-              return (server && targetOf(deps.estate.name, server)) ?? []
-            })[0]
-          const api = host && {
-            consul: await deps.consulOn(host, tokens?.consulManagement),
-            nomad: await deps.nomadOn(host, tokens?.nomadManagement),
-          }
           // A visitor that still comes is served: there are jobs until nobody comes.
           if (serves && target) {
             log('its visitors are moving')
@@ -76,58 +60,12 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
             await runProgram(deps, target, 'set-cluster-visitors', { VISITORS: 'leave', BLIND_S }, signal)
             live.touch('clusterNodes')
           }
-          if (api && node) {
-            log('its jobs are moving')
-            await api.nomad.drainNode(node.id, DRAIN_DEADLINE_MS)
-            await waitFor(deps, `the jobs of ${name} have not moved`, () => isEmpty(api.nomad, node.id), {
-              signal,
-              timeoutMs: DRAIN_DEADLINE_MS + 60_000,
-              hint: 'bun scripts/cluster.ts status',
-            })
-          }
-          await cloud.deleteServer(serverId)
-          live.update('servers', all => all.filter(each => each.id !== serverId))
-          live.touch('machines')
-          live.touch('clusterNodes')
-          if (api) {
-            for (const { id } of known) await unlessUnknown(api.nomad.forgetNode(id))
-            await forget(deps, api, name, signal)
-          }
-          live.touch('consul')
-          live.touch('nomad')
+          await takeOut(deps, { server: old, known, drained: node }, live, { signal, log })
         },
       })
     },
   }
 }
-
-const isEmpty = async (nomad: Nomad, node: string): Promise<boolean> =>
-  (await nomad.listAllocationsOn(node)).every(each => !each.wanted && each.state !== 'running' && each.state !== 'pending')
-
-/** So that a namesake at another address may join at once. */
-async function forget(
-  deps: Pick<ClusterDeps, 'clock'>,
-  { consul, nomad }: { consul: Consul; nomad: Nomad },
-  name: string,
-  signal: AbortSignal,
-): Promise<void> {
-  await waitFor(
-    deps,
-    `the cluster still counts on the old ${name}`,
-    async () => {
-      const member = (await consul.listMembers()).find(each => each.name === name)
-      return member === undefined || member.state !== 'alive'
-    },
-    { signal, timeoutMs: 90_000, hint: 'bun scripts/cluster.ts status' },
-  )
-  for (const member of [consul, nomad]) await unlessUnknown(member.forgetMember(name))
-}
-
-/** One that nobody remembers need not be forgotten; the answer for it is a 400, 404 or 500, by whom is asked for what. */
-const unlessUnknown = (work: Promise<void>): Promise<void> =>
-  work.catch((error: unknown) => {
-    if (!(error instanceof LandfallError && (error.status ?? 0) >= 400)) throw error
-  })
 
 /** The estate's steps, of which those of `name` wait until the old one is gone. */
 export const afterReplacing = (steps: readonly EstateStep[], name: string, serverId: string): EstateStep[] =>

@@ -29,6 +29,10 @@ export function surplusServers(
   )
 }
 
+/** Whether it is of the same group as one of `names`: theirs with another number. Pure. */
+export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name'>): boolean =>
+  names.map(baseOf).includes(baseOf(name))
+
 /** No server of a group is left beyond the wanted ones. */
 export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonly string[] = []): EstateStep {
   const { estate, cloud } = deps
@@ -43,13 +47,19 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonl
     look(world) {
       const surplus = surplusServers(estate.name, estate.servers, world.get('servers'))
       if (surplus.length === 0) return done('none')
-      const voters = (estate.cluster?.servers ?? []).map(baseOf)
-      const leaving = surplus.filter(server => voters.includes(baseOf(server.name))).map(server => server.name)
+      const { servers: voters = [], workers = [] } = estate.cluster ?? {}
+      const leaving = surplus.filter(server => isOfGroup(voters, server)).map(server => server.name)
       // The ones that stay would wait for a majority that is gone, with all that the cluster knows.
       if (leaving.length > 0)
         return refused(
           `${leaving.join(', ')} ${leaving.length === 1 ? 'votes' : 'vote'} in the cluster: deleted just so, it may lose its majority and what it knows.`,
           'Put "count" back in config.json. A smaller cluster is a new one: bun scripts/destroy.ts',
+        )
+      const working = surplus.filter(server => isOfGroup(workers, server)).map(server => server.name)
+      if (working.length > 0)
+        return refused(
+          `${working.join(', ')} ${working.length === 1 ? 'has' : 'have'} jobs of the cluster, which have to move before ${working.length === 1 ? 'it is' : 'they are'} deleted.`,
+          'bun scripts/cluster.ts apply',
         )
       const locked = surplus.filter(server => server.deleteProtected)
       if (locked.length > 0)

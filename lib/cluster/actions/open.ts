@@ -14,6 +14,7 @@ import { balancerStep } from '../../steps/balancer.ts'
 import { sharedCertificateStep } from '../../steps/cluster-certificate.ts'
 import { type ImageDeps, readImages } from '../../steps/cluster-image.ts'
 import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
+import { leavingMachinesStep } from '../../steps/cluster-leave.ts'
 import { monitoringSteps } from '../../steps/cluster-monitoring.ts'
 import { clusterSteps } from '../../steps/cluster-quorum.ts'
 import { readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
@@ -172,6 +173,7 @@ export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateS
     ...(deps.cluster.front === 'load_balancer' ? [balancerStep(deps, deps.cluster)] : []),
     ...(records.length > 0 ? [zoneStep(deps), ...records.map(record => recordStep(deps, record))] : []),
     ...clusterSteps(deps),
+    leavingMachinesStep(deps),
     ...(deps.cluster.certificateNames.length > 0 ? [sharedCertificateStep(deps)] : []),
     ...(deps.cluster.monitoring ? monitoringSteps(deps, deps.cluster.monitoring) : []),
     ...jobSteps(deps, deps.cluster.apps, 'all'),

@@ -1,5 +1,5 @@
 /**
- * A cluster of three in use: its programs restarted, its certificate renewed, a machine that loses its power, an image that was built here,
+ * A cluster of three in use: its programs restarted, its certificate renewed, a worker that comes and goes, a machine that loses its power, an image that was built here,
  * monitoring. Real Consul, Nomad, Caddy, Docker, registry and Prometheus; Grafana is one that only answers.
  */
 
@@ -81,6 +81,54 @@ describe('a cluster in use', () => {
       await expectNothingToDo()
     },
     STEP_MS,
+  )
+
+  test(
+    'takes a worker in, and moves its jobs before it goes, without failing a visitor',
+    async () => {
+      const config = withApp('test/app:2')
+      const grown = (replicas: number) => ({
+        ...config,
+        servers: { ...config.servers, extra: { type: 'cx33' } },
+        cluster: { ...config.cluster, workers: 'extra' },
+        apps: { web: { ...config.apps.web, replicas } },
+      })
+      const running = (node: string) => rig().inside(node, "docker ps --format '{{.Image}}'")
+      const known = () =>
+        rig().inside(
+          'node-1',
+          `NOMAD_TOKEN=$(sed -n 's/.*"nomadManagement":"\\([^"]*\\)".*/\\1/p' /etc/landfall/cluster.json) nomad node status -json | sed -n 's/.*"Name": "\\(.*\\)",/\\1/p' | sort`,
+        )
+      configure(grown(3))
+      const { durationMs } = await succeed('cluster', 'apply', '--yes')
+      say(`a worker more: ${Math.round(Number(durationMs) / 1000)} s`)
+      await rig().loadApp('extra')
+      configure(grown(4))
+      await succeed('cluster', 'apply', '--yes')
+      await expectNothingToDo()
+      expect(await running('extra')).toBe('test/app:2')
+      expect(await known()).toBe(['extra', ...NODES].join('\n'))
+
+      configure(config)
+      const refused = await rig().script('cluster', 'apply', '--yes')
+      expect(refused.code).toBe(3)
+      const visitors = await rig().visitors()
+      await succeed('cluster', 'apply', '--yes', '--confirm', 'acme')
+      const report = await visitors.stop()
+      say(`a worker less: ${JSON.stringify(report)}`)
+      expect({ failed: report.failed, reasons: report.reasons }).toEqual({ failed: 0, reasons: {} })
+      expect(Object.keys(report.answers)).toEqual(['version 2'])
+      expect(
+        rig()
+          .sandbox.controls.hetzner.dump()
+          .servers.map(({ name }) => name)
+          .sort(),
+      ).toEqual([...NODES])
+      expect(await known()).toBe(NODES.join('\n'))
+      expect((await rig().script('cluster', 'status')).code).toBe(0)
+      await expectNothingToDo()
+    },
+    2 * STEP_MS,
   )
 
   test(

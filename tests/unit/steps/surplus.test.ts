@@ -21,11 +21,25 @@ const world = (...names: string[]) => ({ servers: names.map(member), serverTypes
 const look = (estate: ReturnType<typeof estateOf>, ...names: string[]) =>
   lookAt(surplusStep({ ...deps, estate }), world(...names))
 
-test('a worker too many goes, with the price of its address', () => {
-  const finding = look(estateOf(3, 2), 'node-1', 'node-2', 'node-3', 'extra-1', 'extra-2', 'extra-3')
+test('a server too many goes, with the price of its address', () => {
+  const estate = load({
+    project: 'acme',
+    hetzner: { location: 'nbg1', image: 'debian-12' },
+    servers: { extra: { type: 'cx33', count: 2 } },
+  })
+  const finding = look(estate, 'extra-1', 'extra-2', 'extra-3')
   expect(say(finding)).toBe('todo destroy delete server extra-3, which config.json no longer wants')
   if (finding.state !== 'todo') throw new Error('nothing to do')
   expect(finding.changes[0]?.monthlyNet).toBeCloseTo(-6.99)
+})
+
+test('a worker of the cluster goes with the cluster’s own command, which moves its jobs', () => {
+  const finding = look(estateOf(3, 2), 'node-1', 'node-2', 'node-3', 'extra-1', 'extra-2', 'extra-3')
+  expect(finding).toEqual({
+    state: 'refused',
+    why: 'extra-3 has jobs of the cluster, which have to move before it is deleted.',
+    hint: 'bun scripts/cluster.ts apply',
+  })
 })
 
 test('voters of the cluster do not', () => {

@@ -1,0 +1,111 @@
+/** How a machine goes out of the cluster: its jobs move, it is deleted, and the others stop counting on it. */
+
+import type { World } from '../engine/world.ts'
+import { LandfallError } from '../errors.ts'
+import type { Server } from '../providers/ports/cloud.ts'
+import type { Consul, Nomad, NomadNode } from '../providers/ports/cluster.ts'
+import { waitFor } from './cluster-node.ts'
+import { type ClusterDeps, secretsOf } from './cluster-world.ts'
+import { targetOf } from './machine.ts'
+import { findServer } from './server.ts'
+import type { EstateWorld } from './world.ts'
+
+const DRAIN_DEADLINE_MS = 5 * 60_000
+
+export interface Leaver {
+  readonly server: Pick<Server, 'id' | 'name'>
+  /** As Nomad knows machines of that name. */
+  readonly known: readonly Pick<NomadNode, 'id'>[]
+  /** Whose jobs are to move first; undefined for one that does not answer, which would never give them away. */
+  readonly drained: Pick<NomadNode, 'id'> | undefined
+}
+
+interface Doing {
+  readonly signal: AbortSignal
+  readonly log: (line: string) => void
+}
+
+/** Deletes the server, and returns when Consul and Nomad have forgotten it. @throws LandfallError timeout when its jobs do not move */
+export async function takeOut(
+  deps: ClusterDeps,
+  { server: { id, name }, known, drained }: Leaver,
+  live: World<EstateWorld>,
+  { signal, log }: Doing,
+): Promise<void> {
+  const api = drained && (await apiBeside(deps, name, live))
+  if (api) {
+    log('its jobs are moving')
+    await api.nomad.drainNode(drained.id, DRAIN_DEADLINE_MS)
+    await waitFor(deps, `the jobs of ${name} have not moved`, () => isEmpty(api.nomad, drained.id), {
+      signal,
+      timeoutMs: DRAIN_DEADLINE_MS + 60_000,
+      hint: 'bun scripts/cluster.ts status',
+    })
+  }
+  await deps.cloud.deleteServer(id)
+  live.update('servers', all => all.filter(each => each.id !== id))
+  live.touch('machines')
+  live.touch('clusterNodes')
+  await forgetMachine(deps, { name, known }, live, signal)
+}
+
+/** A namesake at another address may join at once afterwards, and nobody waits for the one that is gone. */
+export async function forgetMachine(
+  deps: ClusterDeps,
+  { name, known }: { readonly name: string } & Pick<Leaver, 'known'>,
+  live: World<EstateWorld>,
+  signal: AbortSignal,
+): Promise<void> {
+  const api = await apiBeside(deps, name, live)
+  if (api) {
+    for (const node of known) await unlessUnknown(api.nomad.forgetNode(node.id))
+    await forget(deps, api, name, signal)
+  }
+  live.touch('consul')
+  live.touch('nomad')
+}
+
+/** Consul and Nomad on a server of the cluster that stays. */
+async function apiBeside(deps: ClusterDeps, name: string, live: World<EstateWorld>) {
+  const nodes = live.get('clusterNodes')
+  const tokens = secretsOf(nodes)
+  const [host] = deps.cluster.servers
+    .filter(each => each !== name && nodes[each]?.state === 'open')
+    .flatMap(each => {
+      const server = findServer(deps.estate.name, each, live.get('servers'))
+      return (server && targetOf(deps.estate.name, server)) ?? []
+    })
+  return (
+    host && {
+      consul: await deps.consulOn(host, tokens?.consulManagement),
+      nomad: await deps.nomadOn(host, tokens?.nomadManagement),
+    }
+  )
+}
+
+const isEmpty = async (nomad: Nomad, node: string): Promise<boolean> =>
+  (await nomad.listAllocationsOn(node)).every(each => !each.wanted && each.state !== 'running' && each.state !== 'pending')
+
+async function forget(
+  deps: Pick<ClusterDeps, 'clock'>,
+  { consul, nomad }: { consul: Consul; nomad: Nomad },
+  name: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await waitFor(
+    deps,
+    `the cluster still counts on the old ${name}`,
+    async () => {
+      const member = (await consul.listMembers()).find(each => each.name === name)
+      return member === undefined || member.state !== 'alive'
+    },
+    { signal, timeoutMs: 90_000, hint: 'bun scripts/cluster.ts status' },
+  )
+  for (const member of [consul, nomad]) await unlessUnknown(member.forgetMember(name))
+}
+
+/** One that nobody remembers need not be forgotten; the answer for it is a 400, 404 or 500, by whom is asked for what. */
+const unlessUnknown = (work: Promise<void>): Promise<void> =>
+  work.catch((error: unknown) => {
+    if (!(error instanceof LandfallError && (error.status ?? 0) >= 400)) throw error
+  })
