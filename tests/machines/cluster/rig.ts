@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run } from '../../../lib/sandbox/containers/commands.ts'
 import { type Engine, openEngine } from '../../../lib/sandbox/containers/engine.ts'
+import { matchesSelector, parseSelector } from '../../../lib/sandbox/hetzner/labels.ts'
 import { type Sandbox, startSandbox } from '../../../lib/sandbox/sandbox.ts'
 import { BASE_IMAGE, buildBase, machinesDirectory } from '../base/build.ts'
 import type { BalancerReport } from './balancer.ts'
@@ -208,9 +209,11 @@ export async function openRig(config: Readonly<Record<string, unknown>>): Promis
     async visitors() {
       const { balancers, servers } = sandbox.controls.hetzner.dump()
       const [balancer] = balancers
+      const isTarget = ({ labels }: (typeof servers)[number]): boolean =>
+        balancer?.selectors.some(({ selector }) => matchesSelector(parseSelector(selector) ?? [], labels)) ?? false
       await joinNetwork()
       const wish = {
-        targets: servers.flatMap(server => server.privateNets.map(net => net.ip)),
+        targets: servers.filter(isTarget).flatMap(server => server.privateNets.map(net => net.ip)),
         host: 'www.example.com',
         ratePerS: RATE_PER_S,
         health: balancer?.services[0]?.health,
