@@ -192,15 +192,26 @@ describe('a cluster in use', () => {
       await succeed('cluster', 'apply', '--yes')
       await expectNothingToDo()
       await expectSecure('version built')
-      for (const node of NODES) {
-        expect(await rig().inside(node, 'stat -c %a /etc/landfall/registries.json')).toBe('600')
-        // What runs is known by the sum of its image alone; Docker tells which names that image was pulled by.
-        const digests = await rig().inside(
-          node,
-          "docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' $(docker inspect --format '{{.Image}}' $(docker ps -q))",
+      for (const node of NODES) expect(await rig().inside(node, 'stat -c %a /etc/landfall/registries.json')).toBe('600')
+      // What runs is known by the sum of its image alone; Docker tells which names that image was pulled by.
+      const namesOn = async (node: string): Promise<string[][]> =>
+        (
+          await rig().inside(
+            node,
+            "for id in $(docker ps -q); do docker image inspect --format '{{json .RepoDigests}}' $(docker inspect --format '{{.Image}}' $id); done",
+          )
         )
-        expect(digests.split('\n')).toContain((outputs as Record<string, string>).web_image ?? '')
-      }
+          .split('\n')
+          .filter(Boolean)
+          .map(line => (JSON.parse(line) ?? []) as string[])
+      const image = (outputs as Record<string, string>).web_image ?? ''
+      // A former instance runs on until nobody asks it for anything.
+      const names = await until(
+        async () => (await Promise.all(NODES.map(namesOn))).flat(),
+        all => all.every(each => each.includes(image)),
+        30_000,
+      )
+      expect(names).toEqual(Array.from({ length: config.apps.web.replicas }, () => [image]))
     },
     STEP_MS,
   )
