@@ -116,6 +116,7 @@ export async function readNode(
   const target = targetOf(deps.estate.name, server)
   if (machine?.state !== 'ready' || !target)
     return { state: 'closed', why: machine && 'why' in machine ? machine.why : 'it cannot be reached over SSH' }
+  if (machine.trust !== 'pinned') return { state: 'closed', why: 'its host key is not pinned yet' }
   const [facts, kept] = await Promise.all([
     deps.machines.run(target, deps.programs['cluster-facts']),
     isServer ? deps.machines.run(target, deps.programs['read-cluster-secrets']) : undefined,

@@ -87,8 +87,9 @@ async function readOutside(
 export function createServiceReader(deps: ServiceDeps): ServiceReader {
   return {
     async read(spec, server, machine) {
-      if (!hasService(spec) || machine?.state !== 'ready' || machine.facts.system !== 'nixos' || machine.facts.installedBy === '')
-        return { state: 'absent' }
+      // One that shows the next key is not spoken to before that key is pinned.
+      if (!hasService(spec) || machine?.state !== 'ready' || machine.trust !== 'pinned') return { state: 'absent' }
+      if (machine.facts.system !== 'nixos' || machine.facts.installedBy === '') return { state: 'absent' }
       const target = targetOf(deps.estate.name, server)
       if (!target) return { state: 'absent' }
       const [facts, wanted, outside] = await Promise.all([

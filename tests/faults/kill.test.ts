@@ -54,6 +54,11 @@ const REGRESSIONS: readonly (readonly [scenario: string, boundary: RegExp, once:
     'the lock of a deploy that was cut off when all was done',
   ],
   ['setup in the empty world', /^program \S+ rotate-host-key#1:effect$/, 'a host key that no label names'],
+  [
+    'service in the no backend world',
+    /^api digitalocean GET \/droplets\/\d+#5:before$/,
+    'the rerun refused: a new NixOS answered with the key that was announced, and was asked for its service under the old one',
+  ],
 ]
 
 const worlds = createWorlds()
@@ -65,9 +70,9 @@ afterAll(() => worlds.remove())
 
 describe('after kill -9 at any boundary, one rerun ends in the same world', () => {
   test('every scenario was run undisturbed, and has boundaries to be cut at', () => {
-    expect(prepared.undisturbed.size).toBeGreaterThan(30)
-    expect(prepared.points.length).toBeGreaterThan(4_000)
-    expect(prepared.points.filter(isWrite).length).toBeGreaterThan(2_400)
+    expect(prepared.undisturbed.size).toBeGreaterThan(40)
+    expect(prepared.points.length).toBeGreaterThan(8_000)
+    expect(prepared.points.filter(isWrite).length).toBeGreaterThan(5_000)
   })
 
   test(`${COUNT} of them, by seed ${SEED}: no duplicate, no orphan, no lock left, no stranger touched`, async () => {
