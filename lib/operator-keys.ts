@@ -50,18 +50,20 @@ export interface KeySearch {
  * @throws LandfallError config when the public half of the named key is missing
  */
 export async function findPublicKeys({ environment, directory, looksOnly, named, held }: KeySearch): Promise<NamedKey[]> {
+  const only = (publicKey: string): NamedKey[] => [{ name: userName(), publicKey }]
   const { sshKeyFile } = environment
-  const own = join(directory, OWN)
-  const files = sshKeyFile === undefined ? [own, ...usualFiles(environment)] : [sshKeyFile]
-  const found = files.map(file => `${file}.pub`).find(file => existsSync(file))
-  const begun = sshKeyFile === undefined && existsSync(own) && !existsSync(`${own}.pub`)
-  if (found !== undefined && !begun) return [{ name: userName(), publicKey: readFileSync(found, 'utf8').trim() }]
-  if (sshKeyFile !== undefined)
+  if (sshKeyFile !== undefined) {
+    if (existsSync(`${sshKeyFile}.pub`)) return only(readFileSync(`${sshKeyFile}.pub`, 'utf8').trim())
     throw new LandfallError('config', `LANDFALL_SSH_KEY names ${sshKeyFile}, but ${sshKeyFile}.pub is not there.`, {
       hint: `Make it: ssh-keygen -y -f ${sshKeyFile} > ${sshKeyFile}.pub`,
     })
-  if (heldOf(named, held).length > 0 && !begun) return []
-  return [{ name: userName(), publicKey: await makeOwnKey(own, looksOnly) }]
+  }
+  const own = join(directory, OWN)
+  // Of its own the private half counts: the public one follows from it.
+  const [found] = [own, ...usualFiles(environment)].filter(file => existsSync(file === own ? own : `${file}.pub`))
+  if (found !== undefined && existsSync(`${found}.pub`)) return only(readFileSync(`${found}.pub`, 'utf8').trim())
+  if (found === undefined && heldOf(named, held).length > 0) return []
+  return only(await makeOwnKey(own, looksOnly))
 }
 
 /**
