@@ -34,6 +34,16 @@ export function serverSizeStep(
       if ('problem' in offer)
         return refused(offer.problem, 'Name another type in config.json; it has to be sold where the server stands.')
       if (offer.type === server.type && isRunning) return done(`${server.type}${offer.fallback ? `; ${offer.fallback}` : ''}`)
+      // As a run leaves it that ends between the change and the start.
+      if (offer.type === server.type)
+        return todo({
+          kind: 'change',
+          summary: `start ${spec.name}, which is off and has the size ${server.type} already`,
+          async apply({ world: live, signal }) {
+            const started = await cloud.waitServerRunning(server.id, signal)
+            live.update('servers', all => all.map(each => (each.id === server.id ? started : each)))
+          },
+        })
       if (now && now.architecture !== offer.architecture)
         return refused(
           `${spec.name} is ${now.architecture}, and ${offer.type} is ${offer.architecture}.`,

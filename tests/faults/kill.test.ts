@@ -55,6 +55,11 @@ const REGRESSIONS: readonly (readonly [scenario: string, boundary: RegExp, once:
   ],
   ['setup in the empty world', /^program \S+ rotate-host-key#1:effect$/, 'a host key that no label names'],
   [
+    'service scale in the larger backend world',
+    /^api digitalocean POST \/droplets\/\d+\/actions#2:effect$/,
+    'the rerun asked for the size that the droplet had got, was refused, and did not say that it was off',
+  ],
+  [
     'service in the no backend world',
     /^api digitalocean GET \/droplets\/\d+#5:before$/,
     'the rerun refused: a new NixOS answered with the key that was announced, and was asked for its service under the old one',

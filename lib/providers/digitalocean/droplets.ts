@@ -173,9 +173,12 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
           signal,
         )
       } catch (error) {
-        // Whatever the vendor says about the size, a droplet that ran is not left off.
-        await powerOn(id, signal)
-        throw error
+        // An earlier run's change may have ended meanwhile, or the answer to this one was lost.
+        if ((await read(id, signal)).size_slug !== type) {
+          // Whatever the vendor says about the size, a droplet that ran is not left off.
+          await powerOn(id, signal)
+          throw error
+        }
       }
       return waitServerRunning(id, signal)
     },

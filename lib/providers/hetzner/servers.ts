@@ -184,9 +184,12 @@ export function createServers(deps: Deps): Servers {
         const body = { server_type: type, upgrade_disk: false }
         await act(deps, { what, path: `${pathOf(id)}/actions/change_type`, body, signal })
       } catch (error) {
-        // Whatever the vendor says about the type, a server that ran is not left off.
-        await powerOn(id, signal)
-        throw error
+        // An earlier run's change may have ended meanwhile, or the answer to this one was lost.
+        if ((await readServer(id, signal)).type !== type) {
+          // Whatever the vendor says about the type, a server that ran is not left off.
+          await powerOn(id, signal)
+          throw error
+        }
       }
       return waitServerRunning(id, signal)
     },
