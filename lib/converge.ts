@@ -217,6 +217,7 @@ async function probeRights(deps: Deps, { world, plan }: Looked): Promise<void> {
 }
 
 const LOCK_PATIENCE_MS = 3_000
+const TOKEN_CODES = ['token_missing', 'token_invalid', 'token_readonly'] as const
 
 /** Another run that is alive still ends this one; a cloud that does not answer does not. */
 async function takeLockIfReachable(session: Session, opened: Opened, giveUp: () => void): Promise<HeldLock | undefined> {
@@ -230,9 +231,9 @@ async function takeLockIfReachable(session: Session, opened: Opened, giveUp: () 
     taking.then(each => each.release()).catch(() => undefined)
     giveUp()
   } catch (error) {
-    if (!hasCode(error, 'network', 'timeout', 'vendor', 'token_missing', 'token_invalid', 'rate_limited')) throw error
+    if (!hasCode(error, 'network', 'timeout', 'vendor', 'rate_limited', 'limit', 'forbidden', ...TOKEN_CODES)) throw error
   }
-  session.reporter.warning('Hetzner does not answer, so this goes on without the lock: see that nobody else runs Landfall now.')
+  session.reporter.warning('The cloud gives no lock, so this goes on without: see that nobody else runs Landfall now.')
   return undefined
 }
 

@@ -59,13 +59,13 @@ export async function decommission(session: Session, opened: Opened): Promise<nu
   for (;;) {
     const nowMs = deps.waits.nowMs()
     const records = await readZone(deps, dns?.zone ?? '')
-    const looked = await Promise.all(
-      moves.map(async move => {
-        const old = oldHostOf(opened, moves)
-        const signs = [...findOldHost(move, await observe(deps, move), old), ...findOldRecords(records, move, old)]
-        return { move: noteLook(move, signs, nowMs), signs }
-      }),
+    const old = oldHostOf(opened, moves)
+    const found = await Promise.all(
+      moves.map(async move => [...findOldHost(move, await observe(deps, move), old), ...findOldRecords(records, move, old)]),
     )
+    // Nothing is locked for a day: what a rollback has written meanwhile stands, and ends this.
+    moves = await keptMoves(deps)
+    const looked = moves.map((move, index) => ({ move: noteLook(move, found[index] ?? [], nowMs), signs: found[index] ?? [] }))
     for (const { move } of looked) await deps.store.writeMove(move)
     moves = looked.map(({ move }) => move)
     const verdicts = looked.map(({ move, signs }) => ({ move, verdict: judgeDecommission(move, signs, quietForMs, nowMs) }))

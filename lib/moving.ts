@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { findUnfilled } from './apps/unfilled.ts'
 import { converge } from './converge.ts'
+import { isOpen } from './cutover/move.ts'
 import { isBelow, oldAnswersText } from './cutover/observe.ts'
-import { openMoveStore } from './cutover/store.ts'
+import { type MoveStore, openMoveStore } from './cutover/store.ts'
 import { clockText } from './cutover/ttl.ts'
 import type { Clock } from './engine/clock.ts'
 import { LandfallError } from './errors.ts'
@@ -35,7 +36,8 @@ export async function openMoving(session: Pick<Session, 'args'>, opened: Opened)
   const { context, environment } = composition.parts
   const store = openMoveStore(directory)
   const [to] = flagValues(session, 'to')
-  const { names, allNames } = chooseNames(opened, session.args.names, to)
+  const { names, allNames: wanted } = chooseNames(opened, session.args.names, to)
+  const allNames = [...wanted, ...(await findMoved(store, wanted))]
   const email = estate.servers.find(each => each.dokploy)?.dokploy?.adminEmail ?? `admin@${estate.dns?.zone ?? ''}`
   const { generateKey } = await import('./providers/acme/keys.ts')
   let acme: ReturnType<CutoverDeps['acme']> | undefined
@@ -62,6 +64,13 @@ export async function openMoving(session: Pick<Session, 'args'>, opened: Opened)
       return acme
     },
   }
+}
+
+/** What moved by an earlier command and stands in no config: it shares its server's certificate, which is for all names that went there. */
+async function findMoved(store: Pick<MoveStore, 'listMoves' | 'readMove'>, wanted: readonly MovingName[]): Promise<MovingName[]> {
+  const others = (await store.listMoves()).filter(name => !wanted.some(each => each.name === name))
+  const moves = (await Promise.all(others.map(name => store.readMove(name)))).filter(isOpen)
+  return moves.map(({ name, path, to }) => ({ name, kind: 'frontend', path, routes: [path], server: to.server }))
 }
 
 /** @throws LandfallError usage | config */
@@ -163,13 +172,14 @@ export async function rollback(session: Session, opened: Opened): Promise<number
   const patience = new AbortController()
   const { context } = opened.composition.parts
   const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
-  const locks = environment.hcloudToken
-    ? createHetzner({
-        token: environment.hcloudToken,
-        context: { ...context, signal: AbortSignal.any([context.signal, patience.signal]) },
-        ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
-      }).locks
-    : opened.composition.locks
+  const locks =
+    opened.estate.cloud === 'hetzner' && environment.hcloudToken
+      ? createHetzner({
+          token: environment.hcloudToken,
+          context: { ...context, signal: AbortSignal.any([context.signal, patience.signal]) },
+          ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
+        }).locks
+      : opened.composition.locks
   const readMoves = async () =>
     Object.fromEntries(
       (await Promise.all(names.map(async name => [name, await store.readMove(name)] as const))).flatMap(([name, move]) =>

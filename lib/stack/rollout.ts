@@ -57,7 +57,8 @@ export const isUp = (container: Pick<SeenContainer, 'state' | 'health'>): boolea
 export function judge(service: ResolvedService, seen: Seen): Verdict {
   const containers = seen.containers.filter(container => container.service === service.name)
   const verdict = (state: ServiceState, why: string): Verdict => ({ service: service.name, state, why, containers })
-  if (containers.length === 0) return verdict('missing', 'there is no container')
+  if (containers.length === 0)
+    return service.replicas === 0 ? verdict('current', 'is switched off') : verdict('missing', 'there is no container')
   const imageId = seen.images[service.image]?.id
   const hashes = [seen.hashes[service.name], seen.looseHashes[service.name]]
   const older = containers.find(container => container.imageId !== imageId)

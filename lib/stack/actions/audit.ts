@@ -9,9 +9,9 @@ import { commandLine } from '../../view.ts'
 import { audit, correctedServices } from '../audit.ts'
 import { mentionedVariables, parseComposeFile } from '../compose-file.ts'
 import type { StackConfig } from '../config.ts'
-import type { Finding } from '../finding.ts'
+import type { Edit, Finding } from '../finding.ts'
 import { parseAddress, parseNginx, walk } from '../nginx.ts'
-import { renderPatch } from '../patch.ts'
+import { applyLineEdits, renderPatch } from '../patch.ts'
 import { parseResolved } from '../resolved.ts'
 import type { AuditInput } from '../rule.ts'
 import { workflowServices } from '../rules-workflow.ts'
@@ -184,14 +184,15 @@ async function fix(
     notes.push({ label: 'service list', text: `SERVICES="${services.join(',')}"` })
   }
   const workflow = input.workflow
-  const list = workflow ? workflowServices(workflow.text)[0] : undefined
-  if (workflow && list && list.raw !== services.join(',')) {
-    await writeFileAtomic(
-      workflow.file,
-      workflow.text.replaceAll(list.raw, services.join(',')),
-      statSync(workflow.file).mode & 0o777,
-    )
-    notes.push({ label: 'corrected', text: `SERVICES in ${workflow.file}: ${services.join(',')}` })
+  const wanted = services.join(',')
+  // A list may be a word that stands elsewhere too, so only its own line changes.
+  const edits = (workflow ? workflowServices(workflow.text) : []).flatMap(({ raw, line }): Edit[] => {
+    const source = workflow?.text.split('\n')[line - 1] ?? ''
+    return raw === wanted ? [] : [{ file: workflow?.file ?? '', line, remove: 1, insert: [source.replace(raw, wanted)] }]
+  })
+  if (workflow && edits.length > 0) {
+    await writeFileAtomic(workflow.file, applyLineEdits(workflow.text, edits), statSync(workflow.file).mode & 0o777)
+    notes.push({ label: 'corrected', text: `SERVICES in ${workflow.file}: ${wanted}` })
   }
   const rest = findings.filter(({ rule }) => rule !== 'workflow-services')
   const patch = renderPatch(rest, file => (existsSync(file) ? readFileSync(file, 'utf8') : undefined))

@@ -122,6 +122,11 @@ describe('judging a service', () => {
     ['unhealthy', [container({ health: 'unhealthy' })], 'unwell', 'it is not healthy'],
     ['without a health check but running', [container({ health: 'none' })], 'current', 'runs as wanted'],
   ] as const
+  test('one that is switched off and has no container is as wanted', () => {
+    const off = { ...web, replicas: 0 }
+    expect(judge(off, seen([]))).toMatchObject({ state: 'current', why: 'is switched off' })
+    expect(judge(off, seen([container()]))).toMatchObject({ state: 'outdated', why: '1 → 0 containers' })
+  })
   for (const [name, containers, state, why] of cases)
     test(`one that is ${name} is ${state}`, () => expect(judge(web, seen(containers))).toMatchObject({ state, why }))
 })

@@ -98,6 +98,13 @@ test('--fix writes the corrected list, and a patch that leaves nothing to find',
   expect(start(folder, ['audit', '--env', 'prod']).code).toBe(0)
 })
 
+test('--fix changes the list in the workflow, and no other line that holds the same word', () => {
+  expect(WORKFLOW.replace('api,web,python-api,nginx', '')).toContain('deploy')
+  const folder = folderWith('short', { workflow: WORKFLOW.replace('"api,web,python-api,nginx"', '"deploy"') })
+  start(folder, ['audit', '--env', 'prod', '--fix'])
+  expect(readFileSync(join(folder, '.github/workflows/deploy.yml'), 'utf8')).toBe(WORKFLOW)
+})
+
 test('a Compose file alone is audited without any configuration', () => {
   const folder = folderWith('alone', { compose: BAD_COMPOSE })
   rmSync(join(folder, 'config.json'))
