@@ -127,15 +127,16 @@ function recordsGone({ estate, dns }: DestroyDeps): EstateStep {
     noun: 'dns',
     title: `no DNS record of ${estate.name} is left`,
     needs: [],
-    reads: ['zone', 'records', 'servers'],
+    reads: ['zone', 'records', 'servers', 'loadBalancers', 'primaryIps'],
     look(world) {
       const zone = world.get('zone')
       if (!zone) return done('no zone')
       const records = world.get('records')
-      const addresses = world
-        .get('servers')
-        .filter(each => isOurs(each.labels, estate.name))
-        .flatMap(each => [each.ipv4, each.ipv6].filter(address => address !== undefined))
+      const machines = [...world.get('servers'), ...world.get('loadBalancers')].filter(each => isOurs(each.labels, estate.name))
+      const kept = world.get('primaryIps').filter(each => isOurs(each.labels, estate.name))
+      const addresses = [...machines.flatMap(each => [each.ipv4, each.ipv6]), ...kept.map(each => each.ip)].filter(
+        address => address !== undefined,
+      )
       const dangling = records.filter(each => !isOurMark(each.comment, estate.name) && addresses.includes(each.content))
       if (dangling.length > 0)
         return refused(

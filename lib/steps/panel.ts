@@ -278,7 +278,8 @@ export function panelNameStep(deps: PanelDeps & Pick<Deps, 'outside'>, spec: Dok
         async apply({ world: live, signal, log }) {
           const server = findServer(estate.name, spec.name, live.get('servers'))
           const target = liveTarget(deps, spec, live)
-          await waitAuthoritative(deps, zone, host, server?.ipv4, signal, log)
+          const isProxied = estate.dns?.records.some(record => record.name === host && record.proxied) ?? false
+          await waitAuthoritative(deps, zone, host, isProxied ? 'any' : server?.ipv4, signal, log)
           const login = await readLogin(deps, target)
           if (!login?.apiKey)
             throw new LandfallError('not_found', `The API key of Dokploy on ${spec.name} is not kept on the machine any more.`)
@@ -293,7 +294,7 @@ export function panelNameStep(deps: PanelDeps & Pick<Deps, 'outside'>, spec: Dok
   }
 }
 
-/** Waits until every authoritative server gives `address` for `host`. @throws LandfallError timeout naming the servers that do not */
+/** Waits until every authoritative server gives `address` for `host`; a proxied name has those of the proxy, `any`. @throws LandfallError timeout naming the servers that do not */
 async function waitAuthoritative(
   deps: Pick<Deps, 'outside' | 'clock'>,
   zone: string,
@@ -306,12 +307,14 @@ async function waitAuthoritative(
   const deadlineMs = deps.clock.monotonicMs() + NAME_TIMEOUT_MS
   for (;;) {
     const answers = await deps.outside.askAuthoritative(zone, host, 'A')
-    const wrong = answers.filter(each => each.status !== 'ok' || !each.values.includes(address))
+    const wrong = answers.filter(
+      each => each.status !== 'ok' || (address === 'any' ? each.values.length === 0 : !each.values.includes(address)),
+    )
     if (answers.length > 0 && wrong.length === 0) return
     if (deps.clock.monotonicMs() > deadlineMs)
       throw new LandfallError(
         'timeout',
-        `${host} does not resolve to ${address} at ${wrong.map(each => `${each.server} (${each.status})`).join(', ') || 'any authoritative server'}.`,
+        `${host} does not resolve${address === 'any' ? '' : ` to ${address}`} at ${wrong.map(each => `${each.server} (${each.status})`).join(', ') || 'any authoritative server'}.`,
         { hint: `Check the zone's delegation, then: bun scripts/dns.ts` },
       )
     log(`waiting for the authoritative servers to know ${host}`)

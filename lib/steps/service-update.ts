@@ -28,6 +28,8 @@ export type Wanted =
 /** The service runs the wanted revision and is healthy. */
 export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted): EstateStep {
   const { service } = spec
+  // Going back makes the revision that was left the previous one, so what it meant at first is kept.
+  let goal: string | undefined
   return {
     id: `update ${spec.name}`,
     noun: 'service',
@@ -39,7 +41,8 @@ export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted
       const now = world.get('services')[spec.name]
       if (now?.state !== 'present' || now.facts.settings === '') return notThere(spec)
       const { revision, previous, remote, health } = now.facts
-      const target = wanted.kind === 'revision' ? wanted.id : wanted.kind === 'previous' ? previous : remote
+      if (wanted.kind === 'previous' && previous !== '') goal ??= previous
+      const target = wanted.kind === 'revision' ? wanted.id : wanted.kind === 'previous' ? (goal ?? '') : remote
       if (target === '')
         return wanted.kind === 'previous'
           ? refused(

@@ -22,6 +22,8 @@ export interface NixosRow {
   readonly settings?: Readonly<Record<string, string>>
   readonly settingsHash?: string
   readonly revision?: string
+  /** What ran before the last update. */
+  readonly previous?: string
   readonly update?: UpdateRow
 }
 
@@ -132,7 +134,7 @@ const serviceFacts = ({ nixos: { row, remotes } }: ProgramMachine): Outcome => {
     health: isHealthy(remotes, row) ? 'healthy' : 'unhealthy',
     caddy: row.settings ? 'active' : 'inactive',
     revision: row.revision ?? '',
-    previous: '',
+    previous: row.previous ?? '',
     remote: remote ?? '',
     content: row.content,
   })
@@ -163,7 +165,11 @@ const startServiceUpdate = (machine: ProgramMachine, { REVISION: wanted = '' }: 
     : [`there is no revision ${wanted}`]
   const result = target ? (target.healthy ? 'updated' : 'returned') : 'failed'
   const update: UpdateRow = { kind: 'service', startedAtMs: machine.nowMs, result, log }
-  machine.nixos.set({ ...row, update, ...(target?.healthy ? { revision: target.id } : {}) })
+  machine.nixos.set({
+    ...row,
+    update,
+    ...(target?.healthy ? { revision: target.id, ...(row.revision ? { previous: row.revision } : {}) } : {}),
+  })
   return lines({ unit: 'started' })
 }
 

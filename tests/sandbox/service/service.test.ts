@@ -72,6 +72,12 @@ describe('the backend service of the example', () => {
     expect({ code: updated.code, revision: updated.ended.summary().outputs.revision }).toEqual({ code: 0, revision: good })
     await settles(place, 'service update --yes --json')
 
+    const back = await run(place, 'service rollback --yes --json')
+    expect({ code: back.code, errors: back.errors }).toEqual({ code: 0, errors: '[]' })
+    expect(back.ended.summary().outputs.revision).not.toBe(good)
+    const forth = await run(place, 'service update --yes --json')
+    expect(forth.ended.summary().outputs.revision).toBe(good)
+
     place.sandbox.controls.machines.pushRevision(REPOSITORY, false)
     const broken = await run(place, 'service update --yes --json')
     expect(broken.code).toBe(1)

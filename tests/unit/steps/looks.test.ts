@@ -639,6 +639,38 @@ describe('destroy', () => {
         /^refused www\.nextnode\.fr \(A 203\.0\.113\.2\) would be left pointing at an address/,
       ],
       [
+        'theirs, pointing at our load balancer',
+        {
+          loadBalancers: [
+            {
+              id: '1',
+              name: 'lb',
+              type: 'lb11',
+              location: 'nbg1',
+              ipv4: '203.0.113.9',
+              selectors: [],
+              services: [],
+              targets: [],
+              networkIds: [],
+              createdAt: '2026-01-01T00:00:00Z',
+              labels: ours,
+            },
+          ],
+          records: [record('shop.nextnode.fr', '203.0.113.9', { comment: '' })],
+        },
+        /^refused shop\.nextnode\.fr \(A 203\.0\.113\.9\) would be left pointing at an address/,
+      ],
+      [
+        'theirs, pointing at an address that is kept without a server',
+        {
+          primaryIps: [
+            { id: '1', name: 'ip', type: 'ipv4', ip: '203.0.113.8', location: 'nbg1', deletedWithServer: false, labels: ours },
+          ],
+          records: [record('shop.nextnode.fr', '203.0.113.8', { comment: '' })],
+        },
+        /^refused shop\.nextnode\.fr \(A 203\.0\.113\.8\)/,
+      ],
+      [
         'theirs, pointing at a stranger’s server',
         { servers: [{ ...prod, labels: {} }], records: [record('www.nextnode.fr', '203.0.113.2', { comment: '' })] },
         'done none',

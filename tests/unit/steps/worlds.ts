@@ -185,6 +185,7 @@ const empty: Slices = {
   firewalls: [],
   primaryIps: [],
   placementGroups: [],
+  loadBalancers: [],
   servers: [],
   zone,
   records: [],
