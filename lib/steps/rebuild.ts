@@ -5,10 +5,11 @@
 
 import { type Change, done, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
-import { LandfallError } from '../errors.ts'
+import { hasCode, LandfallError } from '../errors.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { PrimaryIp, Server } from '../providers/ports/cloud.ts'
+import type { ProgramResult, Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { runProgram, targetOf } from './machine.ts'
@@ -129,6 +130,19 @@ function oldServerStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
 
 type Live = Parameters<Change<EstateWorld>['apply']>[0]['world']
 
+/** Asked under the key that is pinned, or the one that was announced, where a run ended between its use and its pinning. */
+async function readCertificates(deps: RebuildDeps, server: Server, signal: AbortSignal): Promise<ProgramResult | undefined> {
+  const read = async (target: Target | undefined) =>
+    target && (await deps.machines.run(target, deps.programs['read-certificates'], {}, signal))
+  const next = targetOf(deps.estate.name, server, LABEL_KEYS.nextHostKey)
+  try {
+    return await read(targetOf(deps.estate.name, server))
+  } catch (error) {
+    if (!next || !hasCode(error, 'host_key')) throw error
+    return read(next)
+  }
+}
+
 async function saveCertificates(
   deps: RebuildDeps,
   spec: ServerSpec,
@@ -137,15 +151,24 @@ async function saveCertificates(
   signal: AbortSignal,
   log: (line: string) => void,
 ): Promise<void> {
-  const target = targetOf(deps.estate.name, server)
-  const result = target && (await deps.machines.run(target, deps.programs['read-certificates'], {}, signal))
+  let why = ''
+  const result = await readCertificates(deps, server, signal).catch((error: unknown) => {
+    if (!(error instanceof LandfallError) || !hasCode(error, 'network', 'timeout', 'host_key', 'forbidden')) throw error
+    why = ` (${error.message.replace(/\.$/, '')})`
+    return undefined
+  })
   if (result?.exitCode === NO_CERTIFICATES) {
     log(`${spec.name} has no certificates`)
     return
   }
+  // An earlier run put them aside before it was cut short.
+  if (result === undefined && live.get('keptCertificates').includes(spec.name)) {
+    log(`${spec.name} does not answer; the certificates that were put aside are kept`)
+    return
+  }
   const encoded = /^acme ([A-Za-z0-9+/=]+)$/m.exec(result?.stdout ?? '')?.[1]
   if (result?.exitCode !== 0 || encoded === undefined)
-    throw new LandfallError('vendor', `The certificates of ${spec.name} could not be read, so it was not deleted.`, {
+    throw new LandfallError('vendor', `The certificates of ${spec.name} could not be read${why}, so it was not deleted.`, {
       hint: 'If they may be lost: add --drop certificates to the command.',
     })
   const text = new Secret(`certificates of ${spec.name}`, Buffer.from(encoded, 'base64').toString('utf8'), 'unlisted')

@@ -89,8 +89,9 @@ if [ -n "${CERT-}" ]; then
   chown "$owner" "${config_file%/*}/tls"
   chmod 700 "${config_file%/*}/tls"
   if [ -n "${CA-}" ]; then put "${config_file%/*}/tls/ca.pem" "$CA"; fi
-  put "${config_file%/*}/tls/cert.pem" "$CERT"
+  # The certificate tells whether both are there, so it comes last.
   put "${config_file%/*}/tls/key.pem" "$KEY"
+  put "${config_file%/*}/tls/cert.pem" "$CERT"
 fi
 # Whom to ask on the first start, which a member that knows the others needs no more, and logins, read at each pull: no reason for a restart.
 before=$changed
