@@ -91,7 +91,7 @@ describe('one question to one server', () => {
       name: 'www.example.com',
       type: 'A',
       transport: 'auto',
-      timeoutMs: 40,
+      timeoutMs: 250,
     })
     expect(reply.status).toBe('ok')
     expect(server.asked.map(each => each.transport)).toEqual(['udp', 'udp', 'tcp'])
