@@ -219,7 +219,7 @@ async function probeRights(deps: Deps, { world, plan }: Looked): Promise<void> {
 const LOCK_PATIENCE_MS = 3_000
 const TOKEN_CODES = ['token_missing', 'token_invalid', 'token_readonly'] as const
 
-/** Another run that is alive still ends this one; a cloud that does not answer does not. */
+/** Another run that is alive still ends this one; a cloud that does not answer, or may not give a lock, does not. */
 async function takeLockIfReachable(session: Session, opened: Opened, giveUp: () => void): Promise<HeldLock | undefined> {
   const { clock } = opened.composition.deps
   const taking = takeLock(session, opened)

@@ -294,7 +294,10 @@ export function panelNameStep(deps: PanelDeps & Pick<Deps, 'outside'>, spec: Dok
   }
 }
 
-/** Waits until every authoritative server gives `address` for `host`; a proxied name has those of the proxy, `any`. @throws LandfallError timeout naming the servers that do not */
+/**
+ * Waits until every authoritative server gives `address` for `host`; `any` for a proxied name, which has the proxy's.
+ * @throws LandfallError timeout naming the servers that do not
+ */
 async function waitAuthoritative(
   deps: Pick<Deps, 'outside' | 'clock'>,
   zone: string,
