@@ -8,7 +8,12 @@ const backup = defineScript({
   manual: {
     name: 'backup',
     about: 'Restore the newest backup into a throw-away database on the server, and say what came back.',
-    actions: [{ name: 'drill', about: 'the named backups, or all; exit code 1 when one cannot be restored' }],
+    actions: [
+      {
+        name: 'drill',
+        about: 'the named backups, or all; exit code 1 when one cannot be restored or is older than its schedule',
+      },
+    ],
     names: 'backup',
     flags: [{ name: 'now', about: 'make a backup first' }],
     examples: [

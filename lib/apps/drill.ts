@@ -9,11 +9,11 @@ import { hasCode, LandfallError } from '../errors.ts'
 import type { BackupSpec } from '../estate/apps.ts'
 import { didYouMean, quoted } from '../estate/words.ts'
 import type { Server } from '../providers/ports/cloud.ts'
-import type { DokployApps } from '../providers/ports/dokploy-apps.ts'
 import { hasFlag, type Session } from '../script.ts'
 import { type AppsView, matchesOf, openPanel, platformFor, SERVICE_KINDS } from '../steps/app-world.ts'
 import { parseFactLines, runProgram } from '../steps/machine.ts'
 import { findServer } from '../steps/server.ts'
+import { isOverdue, newestFile } from './backup-files.ts'
 import { type OpenedApps, openApps } from './open.ts'
 import { summarise } from './session.ts'
 
@@ -33,7 +33,7 @@ export function subjectOf(spec: BackupSpec, deps: Pick<OpenedApps['deps'], 'esta
   const prefix = spec.prefix.replace(/^\/+|\/+$/g, '')
   if (what.kind === 'panel') {
     const backup = view.panelBackups.find(each => each.prefix === spec.prefix)
-    return backup && { kind: 'panel', backupId: backup.id, folder: `dokploy/${prefix}/`, image: '' }
+    return backup && { kind: 'panel', backupId: backup.id, folder: `${backup.appName}/${prefix}/`, image: '' }
   }
   if (what.kind === 'database') {
     const wanted = platform.databases.find(each => each.name === what.database)
@@ -55,13 +55,9 @@ export interface Proof {
   readonly file: string
   readonly bytes: number
   readonly items: number
+  /** `overdue`: its schedule should have made another since. */
+  readonly age: 'as scheduled' | 'overdue'
   readonly key?: 'present' | 'absent'
-}
-
-/** The newest file of a backup: names begin with their time, so the last by name. */
-async function newest(api: DokployApps, bucketId: string, folder: string): Promise<{ path: string; bytes: number } | undefined> {
-  const files = await api.listBackupFiles(bucketId, folder)
-  return files.toSorted((a, b) => (a.path < b.path ? -1 : 1)).at(-1)
 }
 
 async function drillOne(
@@ -83,7 +79,8 @@ async function drillOne(
     await panel.api.runBackup({ kind: subject.kind, id: subject.backupId })
     onMade()
   }
-  const file = await newest(panel.api, bucket.id, subject.folder)
+  const nowMs = deps.clock.nowMs()
+  const file = await newestFile(panel.api, bucket.id, subject.folder, nowMs)
   if (!file)
     throw new LandfallError('unhealthy', `Backup ${spec.name} has no file in ${bucket.bucket}/${subject.folder} yet.`, {
       hint: `Make one now: bun scripts/backup.ts drill ${spec.name} --now`,
@@ -122,6 +119,7 @@ async function drillOne(
     file: file.path,
     bytes: Number(facts.bytes ?? 0),
     items: Number(facts.items ?? 0),
+    age: file.madeAtMs !== undefined && isOverdue(spec.schedule, file.madeAtMs, nowMs) ? 'overdue' : 'as scheduled',
     ...(facts.key === 'present' ? { key: 'present' } : {}),
   }
 }
@@ -130,11 +128,11 @@ const ITEMS = { database: 'tables or collections', volume: 'files', panel: 'entr
 
 const verdictOf = (drilled: number, failures: number): string => {
   if (drilled === 0) return 'config.json has no backups.'
-  if (failures > 0) return `${failures} of ${drilled} ${drilled === 1 ? 'backup' : 'backups'} could not be restored.`
-  return drilled === 1 ? 'The backup can be restored.' : `All ${drilled} backups can be restored.`
+  if (failures > 0) return `${failures} of ${drilled} ${drilled === 1 ? 'backup' : 'backups'} did not pass.`
+  return drilled === 1 ? 'The backup is recent and can be restored.' : `All ${drilled} backups are recent and can be restored.`
 }
 
-/** Drills the named backups, or all. Exit code 1 when one cannot be restored. */
+/** Drills the named backups, or all. Exit code 1 when one cannot be restored, or is older than its schedule. */
 export async function runDrill(session: Session): Promise<number> {
   const opened = await session.open()
   const apps = openApps({ ...session, args: { ...session.args, names: [] } }, opened)
@@ -160,12 +158,21 @@ export async function runDrill(session: Session): Promise<number> {
       const proof = await drillOne(session, apps, view, spec, world.get('servers'), () => {
         made += 1
       })
-      outputs[spec.name] = `restored: ${proof.items} ${ITEMS[spec.what.kind]} out of ${proof.bytes} bytes (${proof.file})`
+      const restored = `${proof.items} ${ITEMS[spec.what.kind]} out of ${proof.bytes} bytes (${proof.file})`
+      outputs[spec.name] = `restored${proof.age === 'overdue' ? ', but OVERDUE' : ''}: ${restored}`
+      if (proof.age === 'overdue')
+        throw new LandfallError(
+          'unhealthy',
+          `Backup ${spec.name} has no newer file than ${proof.file}, though its schedule is ${spec.schedule}.`,
+          {
+            hint: `See why in Dokploy on ${spec.server}, under the backup's deployments; or make one now: bun scripts/backup.ts drill ${spec.name} --now`,
+          },
+        )
     } catch (error) {
       if (!hasCode(error, 'vendor', 'unhealthy', 'not_found', 'timeout')) throw error
       failures += 1
       session.reporter.error(error)
-      outputs[spec.name] = 'NOT restored'
+      outputs[spec.name] ??= 'NOT restored'
     }
   }
   summarise(

@@ -3,6 +3,16 @@
 import * as v from 'valibot'
 import { flag, integer, type KeyDoc, key, label, list, mustBe, named, section, text } from './schema-kit.ts'
 
+/** Five fields of numbers that come up some day: not "0 0 31 2 *". */
+function isSchedule(input: string): boolean {
+  if (!/^(?:[\d*/,-]+\s+){4}[\d*/,-]+$/.test(input)) return false
+  try {
+    return Bun.cron.parse(input) !== null
+  } catch {
+    return false
+  }
+}
+
 const documented = <const S extends v.GenericSchema>(schema: S, doc: KeyDoc) => v.pipe(schema, v.metadata({ ...doc }))
 const oneOf = <const W extends readonly [string, ...string[]]>(words: W) =>
   v.picklist(words, mustBe(words.map(word => `"${word}"`).join(' or ')))
@@ -25,7 +35,7 @@ const port = integer(PORT, 1, 65_535)
 const VARIABLE = 'the name of an environment variable, in capitals'
 const variable = text(VARIABLE, /^[A-Z][A-Z0-9_]{1,63}$/)
 const CRON = 'a cron expression of five fields like "0 3 * * *"'
-const cron = text(CRON, /^(?:[\d*/,-]+\s+){4}[\d*/,-]+$/)
+const cron = v.pipe(v.string(mustBe(CRON)), v.check(isSchedule, mustBe(CRON)))
 const IMAGE = 'an image like "ghcr.io/acme/web:1.4"'
 const dockerImage = text(IMAGE, /^[a-z0-9][\w.\-/:]{0,200}(?:@sha256:[0-9a-f]{64})?$/)
 const BRANCH = 'a branch like "main"'

@@ -181,7 +181,7 @@ async function rehearse(): Promise<{ rig: Rig; seen: Record<string, unknown> }> 
     application: await api.readService(web),
     stack: await api.readService(stack),
     notifications: (await api.listNotifications()).map(each => [each.name, each.target.kind, each.on]),
-    files: await api.listBackupFiles(bucketId, 'dokploy/panel/'),
+    files: await api.listBackupFiles(bucketId, `${(await api.listPanelBackups())[0]?.appName}/panel/`),
     hook,
     again,
     volumeBackup: (await api.listVolumeBackups(web))[0],

@@ -309,6 +309,7 @@ const toWireBucket = (bucket: Omit<Bucket, 'id'>): Row => ({
 
 const fromWireBackup = (row: Row): Backup => ({
   id: idIn(row, 'backupId', 'a backup'),
+  appName: textIn(row, 'appName'),
   bucketId: textIn(row, 'destinationId'),
   prefix: textIn(row, 'prefix'),
   schedule: textIn(row, 'schedule'),

@@ -230,6 +230,8 @@ export interface Bucket {
 
 export interface Backup {
   readonly id: string
+  /** Dokploy's own name of it. The panel's backups lie in a folder of this name, a database's in one of the database's. */
+  readonly appName: string
   readonly bucketId: string
   readonly prefix: string
   readonly schedule: string
@@ -238,6 +240,9 @@ export interface Backup {
   readonly database: string
   readonly withEncryptionKey: boolean
 }
+
+/** What one list of a bucket holds at most: routers/backup.ts of v0.30.2. */
+export const BACKUP_FILES_LISTED = 100
 
 export interface VolumeBackup {
   readonly id: string
@@ -389,13 +394,16 @@ export interface DokployApps {
   listPanelBackups(): Promise<readonly Backup[]>
   setBackup(
     owner: { kind: DatabaseKind; id: string } | { kind: 'panel' },
-    backup: Omit<Backup, 'id' | 'enabled'> & { id?: string },
+    backup: Omit<Backup, 'id' | 'appName' | 'enabled'> & { id?: string },
   ): Promise<void>
   listVolumeBackups(ref: ServiceRef): Promise<readonly VolumeBackup[]>
   setVolumeBackup(ref: ServiceRef, backup: Omit<VolumeBackup, 'id' | 'enabled'> & { id?: string; appName: string }): Promise<void>
   runBackup(backup: { kind: Exclude<DatabaseKind, 'redis'> | 'panel' | 'volume'; id: string }): Promise<void>
-  /** Names and sizes of what lies in a bucket under a prefix. */
-  listBackupFiles(bucketId: string, prefix: string): Promise<readonly { readonly path: string; readonly bytes: number }[]>
+  /**
+   * What lies in a bucket's folder: `search` is the folder with its slash, and behind it a part of the names. At most
+   * `BACKUP_FILES_LISTED` of them, the first by name.
+   */
+  listBackupFiles(bucketId: string, search: string): Promise<readonly { readonly path: string; readonly bytes: number }[]>
 
   listRegistries(): Promise<readonly Registry[]>
   createRegistry(registry: Omit<Registry, 'id'> & { password: Secret }): Promise<void>

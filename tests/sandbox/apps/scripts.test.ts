@@ -413,14 +413,18 @@ describe('backup.ts', () => {
     async () => {
       const good = await run('backup drill --now --json')
       expect({ code: good.code, errors: good.errors() }).toEqual({ code: 0, errors: [] })
-      expect(good.summary()).toMatchObject({ title: 'All 2 backups can be restored.', applied: 2 })
+      expect(good.summary()).toMatchObject({ title: 'All 2 backups are recent and can be restored.', applied: 2 })
       expect(good.summary().outputs.db).toStartWith('restored: ')
       expect(good.summary().outputs.panel).toContain('key')
       expect(good.output).not.toContain(SECRETS.S3_SECRET)
+      apps().dateBackups('2026-01-31')
+      const old = await run('backup drill db --json')
+      expect([old.code, old.summary().outputs.db]).toEqual([1, expect.stringContaining('restored, but OVERDUE: ')])
+      expect(old.output).toMatch(/has no newer file than \S+2026-01-31T\S+, though its schedule is /)
       apps().damageBackups()
       const bad = await run('backup drill db --json')
       expect([bad.code, bad.summary().outputs.db]).toEqual([1, 'NOT restored'])
-      expect(bad.summary()).toMatchObject({ title: '1 of 1 backup could not be restored.', applied: 0 })
+      expect(bad.summary()).toMatchObject({ title: '1 of 1 backup did not pass.', applied: 0 })
       expect(bad.output).toContain('damaged')
     },
     LIMIT_MS,

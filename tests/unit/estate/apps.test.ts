@@ -214,6 +214,16 @@ describe('mistakes are told with their place, all at once', () => {
       { ...twoServers, backups: { db: { schedule: 'daily' } } },
       'backups.db.schedule: must be a cron expression of five fields like "0 3 * * *", not "daily"',
     ],
+    [
+      'a schedule with an hour that no day has',
+      { ...twoServers, backups: { db: { schedule: '0 25 * * *' } } },
+      'backups.db.schedule: must be a cron expression of five fields like "0 3 * * *", not "0 25 * * *"',
+    ],
+    [
+      'a schedule that never comes up',
+      { ...twoServers, backups: { db: { schedule: '0 0 31 2 *' } } },
+      'backups.db.schedule: must be a cron expression of five fields like "0 3 * * *", not "0 0 31 2 *"',
+    ],
   ])('%s', (_name, config, says) => {
     expect(mistakesIn(config)).toContain(says)
   })

@@ -76,7 +76,10 @@ case $KIND in
       'db.getMongo().getDBNames().filter(n => !["admin","local","config"].includes(n)).map(n => db.getSiblingDB(n).getCollectionNames().length).reduce((a, b) => a + b, 0)' </dev/null)
     ;;
   volume)
-    tables=$(tar -tf "$work/backup" | wc -l) || fail 'The archive is damaged.'
+    tar -tf "$work/backup" >"$work/list" || fail 'The archive is damaged.'
+    # An archive that was cut off between two files lists well; a whole one ends in two blocks of zeros.
+    if [ "$(tail -c 1024 "$work/backup" | tr -d '\0' | wc -c)" -ne 0 ]; then fail 'The archive is damaged: it has no end.'; fi
+    tables=$(wc -l <"$work/list")
     ;;
   panel)
     docker exec -i "$dokploy" sh -c 'f=$(mktemp) && cat >"$f" && unzip -tqq "$f" && unzip -l "$f"; code=$?; rm -f "$f"; exit $code' \

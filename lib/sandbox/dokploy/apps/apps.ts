@@ -57,6 +57,8 @@ export interface AppsControl {
   /** Somebody makes a second service of that name. */
   copy(serviceName: string): void
   damageBackups(): void
+  /** As if every backup had been made on this day, like "2026-01-31". */
+  dateBackups(day: string): void
   execs(): readonly ExecRow[]
   outgoing(): readonly OutgoingRow[]
   /** What a container of this app was started with. */
@@ -140,6 +142,13 @@ export const createAppsControl = (context: Context): AppsControl => {
     },
     damageBackups() {
       for (const row of platform.objects.all()) platform.objects.put(row.id, { ...row, damaged: true })
+    },
+    dateBackups(day) {
+      for (const row of platform.objects.all()) {
+        platform.objects.delete(row.id)
+        const dated = (text: string) => text.replace(/\d{4}-\d\d-\d\d(?=T)/, day)
+        platform.objects.put(dated(row.id), { ...row, id: dated(row.id), key: dated(row.key) })
+      }
     },
     execs: () => platform.execs.all(),
     outgoing: () => platform.outgoing.all(),

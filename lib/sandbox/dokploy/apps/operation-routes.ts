@@ -199,7 +199,7 @@ export const operationRoutes: Routes = {
     ({ platform }, input, caller) => {
       const backupId = randomText(21)
       const userId = input.databaseType === 'web-server' ? caller.user.id : null
-      platform.backups.put(backupId, { backupId, enabled: true, userId, ...namedOnly(input) })
+      platform.backups.put(backupId, { backupId, appName: `backup-${randomText(6)}`, enabled: true, userId, ...namedOnly(input) })
       return undefined
     },
   ),
@@ -223,7 +223,7 @@ export const operationRoutes: Routes = {
     const row = context.platform.backups.get(backupId)
     if (!row) return refuse('INTERNAL_SERVER_ERROR', 'Backup not found')
     const kind = row.includeEncryptionKey === true ? 'panel with key' : 'panel'
-    return writeBackup(context, row, 'dokploy', `webserver-backup-${stamp(context)}.zip`, kind)
+    return writeBackup(context, row, String(row.appName), `webserver-backup-${stamp(context)}.zip`, kind)
   }),
   'backup.listBackupFiles': query(
     object({ destinationId: text(), search: text(), serverId: optional(text()) }),

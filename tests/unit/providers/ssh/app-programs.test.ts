@@ -1,7 +1,7 @@
 /** The programs about applications, run by a real shell on a pretended server. */
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { statSync } from 'node:fs'
+import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PROGRAM_TEXTS } from '../../../../lib/providers/ssh/programs.ts'
 import { Secret } from '../../../../lib/secret.ts'
@@ -139,6 +139,34 @@ esac`,
     const ended = stage.run(program, input())
     expect([ended.exitCode, ended.stdout.includes('ok=1')]).toEqual([1, false])
     expect(ended.stderr).toContain(says)
+  })
+
+  describe('of a volume', () => {
+    /** The real tar's archive of two files, the first `bytes` of it. */
+    const archive = (bytes?: number): void => {
+      stage.write('volume/a.txt', 'a'.repeat(3_000))
+      stage.write('volume/b.txt', 'b'.repeat(3_000))
+      const made = Bun.spawnSync(['tar', '-cf', '-', 'a.txt', 'b.txt'], { cwd: join(stage.root, 'volume') }).stdout
+      writeFileSync(join(stage.root, 'object'), made.subarray(0, bytes))
+      stage.command('docker', `case "$*" in 'ps '*) echo 1234567890ab ;; *'rclone cat'*) cat "$ROOT/object" ;; esac`)
+    }
+    const drill = () => stage.run(program, input({ KIND: 'volume', IMAGE: '', KEY: 'web/uploads.tar' }))
+
+    test('a whole archive is listed to its end', () => {
+      archive()
+      expect(drill()).toMatchObject({ exitCode: 0, stdout: 'bytes=10240\nitems=2\nok=1\n' })
+    })
+
+    test.each([
+      ['within a file', 6_000],
+      ['between two files', 3_584],
+      ['before its end', 7_168],
+    ])('an archive that was cut off %s is damaged', (_name, bytes) => {
+      archive(bytes)
+      const ended = drill()
+      expect([ended.exitCode, ended.stdout.includes('ok=1')]).toEqual([1, false])
+      expect(ended.stderr).toContain('The archive is damaged')
+    })
   })
 
   test('a kind that is none is refused before anything is asked', () => {

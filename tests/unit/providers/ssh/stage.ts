@@ -53,7 +53,7 @@ const TOOLS = [
     'touch',
     'mktemp',
   ],
-  ...['sync', 'date', 'df', 'wc', 'ls', 'flock', 'timeout', 'cmp', 'env', 'test'],
+  ...['sync', 'date', 'df', 'wc', 'ls', 'flock', 'timeout', 'cmp', 'env', 'test', 'tar'],
 ]
 
 /** Folders that are moved below the stage's own. */
