@@ -5,10 +5,9 @@ let
   cfg = config.landfall.firewall;
 
   published =
-    protocol: ports: command:
-    lib.concatMapStringsSep "\n" (
-      port:
-      "${command} -A landfall-docker -p ${protocol} -m conntrack --ctorigdstport ${toString port} --ctdir ORIGINAL -j RETURN"
+    protocol: ports:
+    map (
+      port: "-A landfall-docker -p ${protocol} -m conntrack --ctorigdstport ${toString port} --ctdir ORIGINAL -j RETURN"
     ) ports;
 
   outside = [
@@ -16,25 +15,37 @@ let
     "eth+"
   ];
 
+  # The list in one piece, and a jump that stays where it is: a reload has no moment at which everything is reached.
   filled =
-    command: ranges: ''
-      ${command} -N DOCKER-USER 2>/dev/null || true
-      ${command} -N landfall-docker 2>/dev/null || true
-      ${command} -F landfall-docker
-      ${command} -A landfall-docker -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
-      ${lib.concatMapStringsSep "\n" (range: "${command} -A landfall-docker -s ${range} -j RETURN") ranges}
-      ${published "tcp" cfg.tcpPorts command}
-      ${published "udp" cfg.udpPorts command}
-      ${command} -A landfall-docker -m conntrack --ctdir ORIGINAL -j DROP
-      ${lib.concatMapStringsSep "\n" (interface: ''
-        ${command} -D DOCKER-USER -i ${interface} -j landfall-docker 2>/dev/null || true
-        ${command} -I DOCKER-USER -i ${interface} -j landfall-docker'') outside}
+    command: ranges:
+    let
+      list = [
+        "*filter"
+        ":landfall-docker - [0:0]"
+        "-A landfall-docker -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"
+      ]
+      ++ map (range: "-A landfall-docker -s ${range} -j RETURN") ranges
+      ++ published "tcp" cfg.tcpPorts
+      ++ published "udp" cfg.udpPorts
+      ++ [
+        "-A landfall-docker -m conntrack --ctdir ORIGINAL -j DROP"
+        "COMMIT"
+      ];
+    in
+    ''
+      printf '%s\n' ${lib.concatMapStringsSep " " (line: "'${line}'") list} | ${command}-restore -w --noflush
+      ${command} -w -N DOCKER-USER 2>/dev/null || true
+      ${lib.concatMapStringsSep "\n" (jump: inserted command "-i ${jump} -j landfall-docker") outside}
     '';
+
+  inserted = command: rule: ''
+    ${command} -w -C DOCKER-USER ${rule} 2>/dev/null || ${command} -w -I DOCKER-USER ${rule}
+  '';
 
   emptied =
     command:
     lib.concatMapStringsSep "\n" (
-      interface: "${command} -D DOCKER-USER -i ${interface} -j landfall-docker 2>/dev/null || true"
+      interface: "${command} -w -D DOCKER-USER -i ${interface} -j landfall-docker 2>/dev/null || true"
     ) outside;
 in
 {
@@ -71,15 +82,14 @@ in
         ${lib.concatMapStringsSep "\n" (range: "iptables -w -A nixos-fw -s ${range} -j nixos-fw-accept") cfg.trustedRanges}
       ''
       + lib.optionalString config.landfall.docker.enable ''
-        ${filled "iptables -w" cfg.trustedRanges}
+        ${filled "iptables" cfg.trustedRanges}
         # User data holds the first host key; no container has to read it.
-        iptables -w -D DOCKER-USER -d 169.254.169.254 -j DROP 2>/dev/null || true
-        iptables -w -I DOCKER-USER -d 169.254.169.254 -j DROP
-        ${filled "ip6tables -w" [ ]}
+        ${inserted "iptables" "-d 169.254.169.254 -j DROP"}
+        ${filled "ip6tables" [ ]}
       '';
       extraStopCommands = lib.optionalString config.landfall.docker.enable ''
-        ${emptied "iptables -w"}
-        ${emptied "ip6tables -w"}
+        ${emptied "iptables"}
+        ${emptied "ip6tables"}
       '';
     };
   };

@@ -125,7 +125,17 @@ ip route add default via 172.20.0.1; ip -6 route add default via fd00:20::1`,
       expect(await portsOpen(HOST)).toEqual({ v4: [...open], v6: [...open] })
 
       const once = await rules()
-      await must('host', start)
+      const stranger = within(
+        'outside',
+        `end=$((SECONDS + 4)); hits=0; tries=0
+while [ $SECONDS -lt $end ]; do tries=$((tries + 1)); timeout .05 bash -c '</dev/tcp/${HOST.v4}/3000' 2>/dev/null && hits=$((hits + 1)); done
+echo "$hits of $((tries > 20))"`,
+      )
+      const end = Date.now() + 4_000
+      let reloads = 0
+      for (; Date.now() < end; reloads++) await must('host', start)
+      expect((await stranger).out.trim()).toBe('0 of 1')
+      expect(reloads).toBeGreaterThan(10)
       expect(await rules()).toBe(once)
 
       // What a container asks for itself comes back to it, but for the metadata service, which the machine alone reaches.
