@@ -8,7 +8,7 @@ import { PANEL_PORT } from './estate/derive.ts'
 import type { Estate } from './estate/estate.ts'
 import { wouldCutOff } from './estate/firewall.ts'
 import { isOurs } from './estate/labels.ts'
-import type { FirewallRule } from './providers/ports/cloud.ts'
+import { CONSOLES, type FirewallRule } from './providers/ports/cloud.ts'
 import type { Opened, Session } from './script.ts'
 import { chooseImage } from './steps/image.ts'
 import { NEVER_OPEN } from './steps/outside.ts'
@@ -153,7 +153,7 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
         if (strangers.length > 0)
           return fail(
             `${strangers.map(each => each.name).join(', ')} exists and does not belong to this estate`,
-            'Rename it in the Hetzner console, or choose another "project" in config.json.',
+            `Rename it in ${CONSOLES[deps.cloud.vendor]}, or choose another "project" in config.json.`,
           )
         return ok(`${have.length} servers, ${have.filter(each => isOurs(each.labels, estate.name)).length} of them ours`)
       },

@@ -7,7 +7,7 @@ import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { Estate, FirewallSpec, ServerSpec } from '../estate/estate.ts'
 import { desiredRules, diffRules, exposureLines, wouldCutOff } from '../estate/firewall.ts'
 import { isOurs, labelsFor } from '../estate/labels.ts'
-import type { Cloud, Firewall, FirewallRule } from '../providers/ports/cloud.ts'
+import { type Cloud, CONSOLES, type Firewall, type FirewallRule } from '../providers/ports/cloud.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -32,7 +32,7 @@ export function firewallStep(
       if (have && !isOurs(have.labels, estate.name))
         return refused(
           `A firewall called ${spec.name} exists in this project and does not belong to this estate.`,
-          'Rename it in the Hetzner console, or choose another "project" in config.json.',
+          `Rename it in ${CONSOLES[cloud.vendor]}, or choose another "project" in config.json.`,
         )
       const want = desired(have)
       const cutOff = findLockOut(estate, spec, isNarrow ? world.get('operator') : [])

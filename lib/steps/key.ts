@@ -3,7 +3,7 @@
 import { done, refused, type Step, todo } from '../engine/step.ts'
 import type { KeySpec } from '../estate/estate.ts'
 import { isOurs, labelsFor } from '../estate/labels.ts'
-import type { SshKey } from '../providers/ports/cloud.ts'
+import { CONSOLES, type SshKey } from '../providers/ports/cloud.ts'
 import type { Deps } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -31,7 +31,7 @@ export function keyStep(deps: Pick<Deps, 'estate' | 'cloud' | 'runId'>, spec: Ke
       if (namesake)
         return refused(
           `Another SSH key is called ${spec.name} in this project.`,
-          'Rename or delete it in the Hetzner console (Security → SSH keys), then run the same command again.',
+          `Rename or delete it in ${CONSOLES[cloud.vendor]} (Security → SSH keys), then run the same command again.`,
         )
       return todo({
         kind: 'create',

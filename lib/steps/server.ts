@@ -5,7 +5,7 @@ import { chooseOffer } from '../estate/choose.ts'
 import { renderUserData } from '../estate/cloud-init.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { encodeHostKey, isOurs, LABEL_KEYS, labelsFor } from '../estate/labels.ts'
-import type { Server } from '../providers/ports/cloud.ts'
+import { CONSOLES, type Server } from '../providers/ports/cloud.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { attachMissing } from './firewall.ts'
 import { chooseImage } from './image.ts'
@@ -53,7 +53,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
       if (have && !isOurs(have.labels, estate.name))
         return refused(
           `A server called ${spec.name} exists in this project and does not belong to this estate.`,
-          'Rename it in the Hetzner console, or choose another "project" in config.json. Landfall never adopts a stranger.',
+          `Rename it in ${CONSOLES[cloud.vendor]}, or choose another "project" in config.json. Landfall never adopts a stranger.`,
         )
       if (have) {
         const wanted = world.get('firewalls').filter(each => spec.firewalls.includes(each.name))

@@ -212,6 +212,12 @@ export interface CreateServer {
   readonly ipv6: 'none' | 'new' | { readonly id: string }
 }
 
+/** Where a vendor's things are seen and changed by hand. */
+export const CONSOLES = {
+  hetzner: 'the Hetzner console',
+  digitalocean: "DigitalOcean's control panel",
+} as const satisfies Record<Cloud['vendor'], string>
+
 export interface Cloud {
   readonly vendor: 'hetzner' | 'digitalocean'
   listLocations(): Promise<readonly Location[]>
