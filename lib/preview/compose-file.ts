@@ -104,6 +104,13 @@ export function renderPreviewCompose(text: string, preview: PreviewCompose): Ren
   })
   return { state: 'ready', file, paths }
 }
+const ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r' }
+
+/** The env file that holds `values`. Double quotes, because Compose cannot read a single-quoted value that ends with a backslash. */
+export const renderVariables = (values: Readonly<Record<string, string>>): string =>
+  Object.entries(values)
+    .map(([name, value]) => `${name}="${value.replace(/[\\"$\n\r]/g, each => ESCAPES[each] ?? `\\${each}`)}"\n`)
+    .join('')
 
 const refuse = (why: string): RenderedCompose => ({ state: 'refused', why: [why] })
 const clip = (text: string): string => text.replace(/[^\x20-\x7e]/g, '?').slice(0, 60)

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { blocked, done, todo } from '../engine/step.ts'
 import { previewHost } from '../estate/previews.ts'
-import { renderPreviewCompose } from '../preview/compose-file.ts'
+import { renderPreviewCompose, renderVariables } from '../preview/compose-file.ts'
 import type { Verdict } from '../preview/desired.ts'
 import { renderCaddyfile } from '../preview/edge.ts'
 import { Secret } from '../secret.ts'
@@ -72,7 +72,7 @@ export async function deploy(
             SERVICES: String(Object.keys(JSON.parse(composed.file).services).length),
             SERVICE: spec.service,
             PORT: String(spec.port),
-            VARIABLES: new Secret('preview variables', renderVariables(verdict.fork ? {} : deps.variables), 'unlisted'),
+            VARIABLES: new Secret('preview variables', renderVariables(verdict.fork ? {} : revealed(deps.variables)), 'unlisted'),
             LIMIT: String(DEPLOY_LIMIT_S),
           }
         : { ...which, WHY: composed.why.join('\n') },
@@ -105,11 +105,8 @@ const privateAddress = ({ estate }: PreviewDeps, live: Live, name: string): stri
     ?.privateIps.find(each => each.networkId === network?.id)?.ip
 }
 
-/** Single quotes hold everything but themselves in Compose's env files. */
-const renderVariables = (variables: Readonly<Record<string, Secret>>): string =>
-  Object.entries(variables)
-    .map(([name, value]) => `${name}='${value.reveal().replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'\n`)
-    .join('')
+const revealed = (variables: Readonly<Record<string, Secret>>): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, value.reveal()]))
 
 function compose(deps: PreviewDeps, { number, fork }: Verdict, live: Live, fetched: Readonly<Record<string, string>>) {
   const { spec } = deps

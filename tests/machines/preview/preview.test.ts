@@ -9,7 +9,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeF
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ProgramName } from '../../../lib/estate/programs.ts'
-import { renderPreviewCompose } from '../../../lib/preview/compose-file.ts'
+import { renderPreviewCompose, renderVariables } from '../../../lib/preview/compose-file.ts'
 import { renderCaddyfile, type Way } from '../../../lib/preview/edge.ts'
 import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { createAuthority } from '../../../lib/sandbox/ca.ts'
@@ -21,7 +21,7 @@ setDefaultTimeout(300_000)
 
 const DOMAIN = 'preview.example.com'
 const SUBNET = '172.27'
-const [compose] = composeVersions()
+const composes = composeVersions()
 const place = mkdtempSync(join(tmpdir(), 'landfall-preview-'))
 const repository = join(place, 'repository')
 let docker: TestDocker
@@ -42,7 +42,7 @@ afterAll(async () => {
   rmSync(place, { recursive: true, force: true })
 })
 
-const run = (name: ProgramName, values: Readonly<Record<string, string>> = {}) => {
+const run = (name: ProgramName, values: Readonly<Record<string, string>> = {}, compose = composes[0]) => {
   const input = `${Object.entries(values)
     .map(([key, value]) => `${key} ${Buffer.from(value).toString('base64')}\n`)
     .join('')}.\n`
@@ -69,7 +69,11 @@ const commit = (text: string): string => {
 const deploy = (
   number: number,
   head: string,
-  options: { readonly publish?: { address: string; port: number }; readonly variables?: string } = {},
+  options: {
+    readonly publish?: { address: string; port: number }
+    readonly values?: Readonly<Record<string, string>>
+    readonly compose?: (typeof composes)[number]
+  } = {},
 ) => {
   const which = { NUMBER: String(number), HEAD: head, GENERATION: '0' }
   const fetched = run('preview-fetch', { ...which, REPOSITORY: `file://${repository}`, COMPOSE_FILE: 'compose.yml' })
@@ -81,22 +85,23 @@ const deploy = (
     memoryMb: 128,
     checkout: fact(fetched.stdout, 'checkout'),
     folder: '',
-    variables: options.variables === undefined ? [] : ['API_URL'],
+    variables: Object.keys(options.values ?? {}),
     host: `pr-${number}.${DOMAIN}`,
     ...(options.publish ? { publish: options.publish } : {}),
   })
   if (rendered.state !== 'ready') return run('preview-up', { ...which, WHY: rendered.why.join('\n') })
   const services = String(Object.keys(JSON.parse(rendered.file).services).length)
-  return run('preview-up', {
+  const input = {
     ...which,
     COMPOSE: rendered.file,
     BUILD_PATHS: rendered.paths.join('\n'),
     SERVICES: services,
     SERVICE: 'web',
     PORT: '3000',
-    VARIABLES: options.variables ?? '',
+    VARIABLES: renderVariables(options.values ?? {}),
     LIMIT: '60',
-  })
+  }
+  return run('preview-up', input, options.compose)
 }
 
 const look = () => {
@@ -178,10 +183,26 @@ test('commits become previews behind one edge with one certificate, over HTTPS',
   expect(reached.code).not.toBe(0)
 })
 
-test('values reach the containers byte for byte, and stay in no file', () => {
-  const head = commit(WEB('third', '    environment: [API_URL]\n'))
-  expect(deploy(14, head, { variables: "API_URL='https://a.example.com/?q=$HOME&x=it\\'s'\n" }).stdout).toBe('state=up\n')
-  expect(docker.docker('exec', 'pr-14-web-1', 'printenv', 'API_URL').stdout).toBe("https://a.example.com/?q=$HOME&x=it's\n")
+/** What is written otherwise in an env file, and what Compose makes something else of where it is not. */
+const VALUES = {
+  API_URL: "https://a.example.com/?q=$HOME&x=it's",
+  MIDDLE: 'a\\b',
+  LETTERS: '\\n \\t \\065 \\x41 \\u00e9',
+  BEFORE_QUOTE: '\\" \\\\" \\\'',
+  AT_THE_END: 'C:\\',
+  TWO_AT_THE_END: 'C:\\\\',
+  DOLLARS: `$HOME \${HOME} \${HOME:-x} $$ $$HOME \\$HOME \\\\\${HOME}`,
+  LINES: 'one\ntwo\r\n\tthree\n',
+  COMMENT: ' # none ',
+  EMPTY: '',
+  FOREIGN: 'é ✓ "`!%',
+} as const
+
+test.each(composes)('values reach the containers byte for byte, and stay in no file, with Compose $version', used => {
+  const head = commit(WEB(`with ${used.version}`, '    environment: [API_URL]\n'))
+  expect(deploy(14, head, { values: VALUES, compose: used }).stdout).toBe('state=up\n')
+  const program = `import json, os; print(json.dumps({name: os.environ[name] for name in ${JSON.stringify(Object.keys(VALUES))}}))`
+  expect(JSON.parse(docker.docker('exec', 'pr-14-web-1', 'python3', '-c', program).stdout)).toEqual(VALUES)
   expect(existsSync(join(place, 'previews/pr-14/variables.env'))).toBe(false)
   expect(run('preview-down', { NUMBER: '14' }).code).toBe(0)
 })

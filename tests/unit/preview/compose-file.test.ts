@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { type RenderedCompose, renderPreviewCompose } from '../../../lib/preview/compose-file.ts'
+import { type RenderedCompose, renderPreviewCompose, renderVariables } from '../../../lib/preview/compose-file.ts'
 import { renderCaddyfile } from '../../../lib/preview/edge.ts'
 
 const PREVIEW = {
@@ -129,4 +129,9 @@ test('the edge’s file does not depend on the order in which previews are found
   expect(renderCaddyfile('preview.example.com', [...ways].reverse())).toBe(text)
   expect(text).toContain('@pr-12 host pr-12.preview.example.com')
   expect(text.match(/tls /g)).toHaveLength(1)
+})
+test('values stand in double quotes, with what means something there escaped', () => {
+  expect(renderVariables({ A: 'a\\b', B: '"$x"', C: 'C:\\', D: "it's\r\n", E: '' })).toBe(
+    'A="a\\\\b"\nB="\\"\\$x\\""\nC="C:\\\\"\nD="it\'s\\r\\n"\nE=""\n',
+  )
 })
