@@ -34,7 +34,6 @@ const MAX_BYTES = 256 * 1024
 
 /** Carried over as they are. */
 const KEPT = [
-  'image',
   'command',
   'entrypoint',
   'expose',
@@ -104,6 +103,7 @@ export function renderPreviewCompose(text: string, preview: PreviewCompose): Ren
   })
   return { state: 'ready', file, paths }
 }
+
 const ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r' }
 
 /** The env file that holds `values`. Double quotes, because Compose cannot read a single-quoted value that ends with a backslash. */
@@ -138,7 +138,7 @@ interface Rendering {
 }
 
 function renderService(name: string, service: Fields, { preview, volumes, names, why, paths }: Rendering): Fields {
-  const known = new Set<string>([...KEPT, ...DROPPED, 'build', 'environment', 'volumes', 'depends_on', 'tmpfs'])
+  const known = new Set<string>([...KEPT, ...DROPPED, 'image', 'build', 'environment', 'volumes', 'depends_on', 'tmpfs'])
   for (const key of Object.keys(service))
     if (!known.has(key) && !key.startsWith('x-'))
       why.push(`service "${name}" asks for "${clip(key)}", which previews may not have`)
@@ -165,7 +165,10 @@ function renderService(name: string, service: Fields, { preview, volumes, names,
   const isShown = name === preview.service
   return {
     ...Object.fromEntries(KEPT.flatMap(key => (service[key] === undefined ? [] : [[key, service[key]]]))),
-    ...(service.build === undefined ? {} : { build: renderBuild(name, service.build, preview, why, paths) }),
+    // A build never has a name of its choice: every preview, and the edge, would run what it made under it.
+    ...(service.build === undefined
+      ? renderImage(name, service.image, why)
+      : { build: renderBuild(name, service.build, preview, why, paths) }),
     environment: renderEnvironment(name, service.environment, preview, why),
     ...(mounts.length > 0 ? { volumes: mounts } : {}),
     ...(service.tmpfs === undefined ? {} : { tmpfs: list(service.tmpfs).map(String) }),
@@ -211,6 +214,19 @@ const inside = (folder: string, path: string): string | undefined => {
     else if (parts.pop() === undefined) return undefined
   }
   return parts.join('/')
+}
+
+/** What Compose calls that which it builds for a preview. */
+const BUILT_IMAGE = /^(?:(?:index\.)?docker\.io\/)?(?:library\/)?pr-\d+-/
+
+function renderImage(name: string, image: unknown, why: string[]): Fields {
+  if (image === undefined) return {}
+  const [text, repository = ''] = [String(image), String(image).split(/[:@]/)[0]]
+  // A variable in a tag is as harmless as any tag; in a name it could spell every name.
+  if (repository.includes('$'))
+    why.push(`service "${name}" has the image "${clip(text)}": its name must stand there without variables`)
+  if (BUILT_IMAGE.test(text)) why.push(`service "${name}" has the image "${clip(text)}", which is an image of a preview`)
+  return { image }
 }
 
 function renderBuild(name: string, value: unknown, preview: PreviewCompose, why: string[], paths: string[]): Fields {

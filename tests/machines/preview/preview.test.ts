@@ -207,6 +207,26 @@ test.each(composes)('values reach the containers byte for byte, and stay in no f
   expect(run('preview-down', { NUMBER: '14' }).code).toBe(0)
 })
 
+test('a build takes no name that others run', () => {
+  const other = 'landfall-example/other:1'
+  const idOf = (image: string) => docker.docker('image', 'inspect', '--format', '{{.Id}}', image).stdout.trim()
+  docker.docker('tag', 'landfall-example/base:1', other)
+  writeFileSync(join(repository, 'Dockerfile'), 'FROM landfall-example/base:1\nCOPY compose.yml /compose.yml\n')
+  const head = commit(WEB('built', '    build: .\n').replace('landfall-example/base:1', other))
+  rmSync(join(repository, 'Dockerfile'))
+  expect(deploy(18, head).stdout).toBe('state=up\n')
+  expect(idOf(other)).toBe(idOf('landfall-example/base:1'))
+  expect(docker.docker('inspect', '--format', '{{.Config.Image}}', 'pr-18-web-1').stdout).toBe('pr-18-web\n')
+
+  // Another's finished image is no base for a service.
+  expect(deploy(19, commit(WEB('taken').replace('landfall-example/base:1', 'pr-18-web'))).stdout).toBe('state=failed\n')
+  expect(look().runs.find(each => each.number === 19)?.why).toContain('"pr-18-web", which is an image of a preview')
+
+  expect(run('preview-down', { NUMBER: '18' }).code).toBe(0)
+  expect(idOf('pr-18-web')).toBe('')
+  expect(run('preview-down', { NUMBER: '19' }).code).toBe(0)
+})
+
 test('one that does not start says why, and a file that asks for too much is never carried out', () => {
   const broken = commit(
     'services:\n  web:\n    image: landfall-example/base:1\n    command: ["sh", "-c", "echo no database here; exit 3"]\n',

@@ -48,6 +48,11 @@ describe('what reaches beyond its own containers is refused by name', () => {
     ['services: {web: {build: {context: ., additional_contexts: {x: /}}}}', 'asks for "additional_contexts"'],
     ['services: {web: {build: {context: ., ssh: [default]}}}', 'asks for "ssh"'],
     ['services: {web: {build: {context: ., privileged: true}}}', 'asks for "privileged"'],
+    ...['pr-13-web', 'pr-13-web:latest', 'docker.io/library/pr-13-web', 'index.docker.io/pr-13-web'].map(
+      image => [`services: {web: {image: "${image}"}}`, 'which is an image of a preview'] as const,
+    ),
+    [`services: {web: {image: "\${X:-pr}-13-web"}}`, 'its name must stand there without variables'],
+    ['services: {web: {image: "p$HOME"}}', 'its name must stand there without variables'],
     ['services: {api: {image: x}}', 'no service "web"'],
     ['services: {web: {image: x}, "a b": {image: x}}', 'is no name for a service'],
     ['services: [web]', 'has no services'],
@@ -109,6 +114,23 @@ volumes:
     expect(parsed.volumes).toEqual({ data: {} })
   })
 
+  test('a build has no name that another preview or the edge could run; what is not built keeps its own', () => {
+    const { services } = file(`services:
+  web: {build: ., image: "caddy:2.10.2"}
+  api: {image: "ghcr.io/acme/api:\${TAG:-1}"}
+  db: {image: "registry.example.com:5000/acme/pr-1-db@sha256:${'a'.repeat(64)}"}
+  agent: {image: "pr-agent:1"}
+`).parsed
+    expect(services.web).not.toHaveProperty('image')
+    expect(services.web).toHaveProperty('build')
+    expect(Object.values(services).map(each => each.image)).toEqual([
+      undefined,
+      `ghcr.io/acme/api:\${TAG:-1}`,
+      `registry.example.com:5000/acme/pr-1-db@sha256:${'a'.repeat(64)}`,
+      'pr-agent:1',
+    ])
+  })
+
   test('paths start at the Compose file, and may not pass the repository’s root', () => {
     expect(file('services: {web: {build: ..}}', { folder: 'deploy' }).paths).toEqual(['', 'Dockerfile'])
     expect(whyOf(render('services: {web: {build: ../..}}', { folder: 'deploy' }))).toContain('leads out of the repository')
@@ -120,6 +142,12 @@ volumes:
   })
 })
 
+test('values stand in double quotes, with what means something there escaped', () => {
+  expect(renderVariables({ A: 'a\\b', B: '"$x"', C: 'C:\\', D: "it's\r\n", E: '' })).toBe(
+    'A="a\\\\b"\nB="\\"\\$x\\""\nC="C:\\\\"\nD="it\'s\\r\\n"\nE=""\n',
+  )
+})
+
 test('the edge’s file does not depend on the order in which previews are found', () => {
   const ways = [
     { number: 12, upstream: 'pr-12:3000' },
@@ -129,9 +157,4 @@ test('the edge’s file does not depend on the order in which previews are found
   expect(renderCaddyfile('preview.example.com', [...ways].reverse())).toBe(text)
   expect(text).toContain('@pr-12 host pr-12.preview.example.com')
   expect(text.match(/tls /g)).toHaveLength(1)
-})
-test('values stand in double quotes, with what means something there escaped', () => {
-  expect(renderVariables({ A: 'a\\b', B: '"$x"', C: 'C:\\', D: "it's\r\n", E: '' })).toBe(
-    'A="a\\\\b"\nB="\\"\\$x\\""\nC="C:\\\\"\nD="it\'s\\r\\n"\nE=""\n',
-  )
 })
