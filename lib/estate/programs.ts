@@ -73,10 +73,10 @@ export const PROGRAMS = {
   /** KIND, IMAGE, BUCKET, KEY, BYTES, ENDPOINT, REGION, PROVIDER, ACCESS_KEY, SECRET_KEY → reads a backup and restores it into a
    *    throw-away container; prints bytes, items (tables, collections or files), for a panel key (present|absent), and `ok=1` */
   'drill-backup': { timeoutMs: 30 * 60_000 },
-  /** → docker (ready|absent), caddyfile (sha256|none), certificate (base64 of PEM), and a line
+  /** → docker (ready|absent), walls (ranges that containers do not reach, now and after a reboot), caddyfile (sha256|none), certificate (base64 of PEM), and a line
    *    `preview <number> <head> <generation> <up|down|failed|partial> <since, s> <why, base64>` for each */
   'preview-look': { timeoutMs: 60_000 },
-  /** RANGE → Docker, Compose and git are there, containers reach neither the metadata service nor RANGE; prints `ok=1` */
+  /** RANGE (optional) → containers reach neither the metadata service nor RANGE; then Docker, Compose and git are there; prints `ok=1` */
   'preview-host': { timeoutMs: 10 * 60_000 },
   /** NUMBER, HEAD, GENERATION, REPOSITORY, COMPOSE_FILE, TOKEN (optional) → the commit is in the preview's folder; prints checkout, file (base64|absent|large) */
   'preview-fetch': { timeoutMs: 5 * 60_000 },

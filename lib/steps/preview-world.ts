@@ -45,6 +45,8 @@ export type PreviewsState =
   | { readonly state: 'bare' }
   | {
       readonly state: 'ready'
+      /** Ranges that its containers do not reach, now and after a reboot. */
+      readonly walls: readonly string[]
       /** SHA-256 of the edge's file; `none` while it does not serve. */
       readonly caddyfile: string
       readonly certificate?: ServedCertificate
@@ -167,7 +169,8 @@ export function parsePreviews(text: string): PreviewsState {
   })
   const certificate =
     facts.certificate === undefined ? undefined : readCertificate(Buffer.from(facts.certificate, 'base64').toString('utf8'))
-  return { state: 'ready', caddyfile: facts.caddyfile ?? 'none', ...(certificate ? { certificate } : {}), runs }
+  const walls = (facts.walls ?? '').split(' ').filter(Boolean)
+  return { state: 'ready', walls, caddyfile: facts.caddyfile ?? 'none', ...(certificate ? { certificate } : {}), runs }
 }
 
 function readCertificate(pem: string): ServedCertificate | undefined {

@@ -22,11 +22,20 @@ import {
 import { previewServers } from './preview-world.ts'
 import type { EstateWorld } from './world.ts'
 
-/** The machine can run previews. */
+const METADATA_SERVICE = '169.254.169.254/32'
+
+/** What the containers on `name` must not reach. Where strangers' code runs that is the private network too; an edge alone needs it. */
+const wallsOn = ({ spec, estate }: PreviewDeps, name: string): readonly string[] => {
+  const runsCode = spec.substrate === 'shared' || name !== spec.host
+  return [METADATA_SERVICE, ...(runsCode && estate.network ? [estate.network.range] : [])]
+}
+
+/** The machine can run previews, within walls. */
 export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
+  const walls = wallsOn(deps, name)
   const prepare = {
     kind: 'change',
-    summary: `prepare ${name} for previews: Docker, Compose, git, walls around containers`,
+    summary: `prepare ${name} for previews: walls around containers, Docker, Compose, git`,
   } as const
   return {
     id: `preview host ${name}`,
@@ -37,27 +46,26 @@ export function previewHostStep(deps: PreviewDeps, name: string): EstateStep {
     typicalMs: 20_000,
     look(world) {
       const state = world.get('previews')[name]
-      if (state?.state === 'ready') return done(`${state.runs.length} there`)
-      if (state?.state !== 'bare' && world.get('machines')[name]?.state !== 'ready') return blocked(`machine ${name}`, prepare)
+      if (state?.state === 'ready' && isSame(state.walls, walls)) return done(`${state.runs.length} there`)
+      if ((state?.state ?? 'unknown') === 'unknown' && world.get('machines')[name]?.state !== 'ready')
+        return blocked(`machine ${name}`, prepare)
       return todo({
         ...prepare,
         async apply({ world: live, signal }) {
           const { target } = targetIn(deps, live, name)
-          // Where strangers' code runs; the edge alone has to reach the servers of previews.
-          const runsCode = deps.spec.substrate === 'shared' || name !== deps.spec.host
-          const range = runsCode ? deps.estate.network?.range : undefined
+          const [range] = walls.filter(each => each !== METADATA_SERVICE)
           await runProgram(deps, target, 'preview-host', range ? { RANGE: range } : {}, signal)
-          const before = live.get('previews')[name]
-          live.update('previews', all => ({
-            ...all,
-            [name]: before?.state === 'ready' ? before : { state: 'ready', caddyfile: 'none', runs: [] },
-          }))
+          const before = readyOn(live, name) ?? { state: 'ready', caddyfile: 'none', runs: [] }
+          live.update('previews', all => ({ ...all, [name]: { ...before, walls } }))
           live.touch('previews')
         },
       })
     },
   }
 }
+
+const isSame = (some: readonly string[], others: readonly string[]): boolean =>
+  [...some].sort().join() === [...others].sort().join()
 
 const monthlyOf = (world: View, name: string): number | undefined => {
   const server = world.get('servers').find(each => each.name === name)

@@ -32,6 +32,7 @@ import previewHostText from './programs/preview-host.sh' with { type: 'text' }
 import previewLogsText from './programs/preview-logs.sh' with { type: 'text' }
 import previewLookText from './programs/preview-look.sh' with { type: 'text' }
 import previewUpText from './programs/preview-up.sh' with { type: 'text' }
+import previewWallsText from './programs/preview-walls.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
 import readCertificatesText from './programs/read-certificates.sh' with { type: 'text' }
 import readClusterSecretsText from './programs/read-cluster-secrets.sh' with { type: 'text' }
@@ -143,8 +144,8 @@ const PARTS = {
     effect: 'write',
     text: drillText,
   },
-  'preview-look': { accepts: [], effect: 'read', text: previewText + previewLookText },
-  'preview-host': { accepts: ['RANGE'], effect: 'write', text: previewText + previewHostText },
+  'preview-look': { accepts: [], effect: 'read', text: previewText + previewWallsText + previewLookText },
+  'preview-host': { accepts: ['RANGE'], effect: 'write', text: previewText + previewWallsText + previewHostText },
   'preview-fetch': {
     accepts: ['NUMBER', 'HEAD', 'GENERATION', 'REPOSITORY', 'COMPOSE_FILE', 'TOKEN'],
     effect: 'write',

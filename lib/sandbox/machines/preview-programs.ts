@@ -21,6 +21,8 @@ export interface SimulatedPreview {
 
 export interface PreviewsDisk {
   readonly prepared: boolean
+  /** Ranges that containers do not reach. */
+  readonly walls: readonly string[]
   readonly caddyfile?: string
   readonly certificate?: string
   readonly key?: string
@@ -30,7 +32,7 @@ export interface PreviewsDisk {
 /** A file of a repository at a commit; undefined: it has none. */
 export type RepositoryFiles = (head: string, path: string) => string | undefined
 
-export const EMPTY_PREVIEWS: PreviewsDisk = { prepared: false, previews: {} }
+export const EMPTY_PREVIEWS: PreviewsDisk = { prepared: false, walls: [], previews: {} }
 export const DEFAULT_COMPOSE = 'services:\n  web:\n    build: .\n'
 
 const base64 = (text: string) => Buffer.from(text).toString('base64')
@@ -47,6 +49,7 @@ const look = ({ previews }: ProgramMachine): Outcome =>
   previews.prepared
     ? lines({}, [
         'docker=ready',
+        `walls=${previews.walls.join(' ')}`,
         `caddyfile=${previews.caddyfile === undefined ? 'none' : createHash('sha256').update(previews.caddyfile).digest('hex')}`,
         ...(previews.certificate === undefined ? [] : [`certificate=${base64(previews.certificate)}`]),
         ...Object.entries(previews.previews).map(([number, each]) =>
@@ -57,9 +60,9 @@ const look = ({ previews }: ProgramMachine): Outcome =>
       ])
     : lines({ docker: 'absent' })
 
-const host = (machine: ProgramMachine): Outcome => {
+const host = (machine: ProgramMachine, { RANGE: range }: Values): Outcome => {
   if (machine.diskFull) return fail(1, 'No space left on device')
-  machine.setPreviews({ ...machine.previews, prepared: true })
+  machine.setPreviews({ ...machine.previews, prepared: true, walls: ['169.254.169.254/32', ...(range ? [range] : [])] })
   return lines({ ok: 1 })
 }
 

@@ -141,6 +141,35 @@ const visit = (number: number) => {
 
 const SHARED: Way[] = [{ number: 12, upstream: 'pr-12:3000' }]
 
+const METADATA = '169.254.169.254/32'
+const NETWORK = '172.16.0.0/16'
+
+test('Docker alone is no machine for previews: walls are seen while they stand, and put up where one is missing', () => {
+  expect(look().walls).toEqual([])
+  const put = (RANGE?: string) => expect(run('preview-host', RANGE ? { RANGE } : {})).toMatchObject({ code: 0, stdout: 'ok=1\n' })
+  const rules = () => must([...docker.inside, 'iptables', '-S', 'DOCKER-USER'])
+  const wall = ['DOCKER-USER', '-m', 'conntrack', '--ctstate', 'NEW', '-d', NETWORK, '-j', 'DROP']
+  put()
+  expect(look().walls).toEqual([METADATA])
+  // A network that came later.
+  put(NETWORK)
+  expect(look().walls).toEqual([METADATA, NETWORK])
+  const both = rules()
+  put(NETWORK)
+  expect(rules()).toBe(both)
+  must([...docker.inside, 'iptables', '-D', ...wall])
+  expect(look().walls).toEqual([METADATA])
+  put(NETWORK)
+  expect(look().walls).toEqual([METADATA, NETWORK])
+  // Where the previews have moved to servers of their own, the edge has to reach them. What others wrote stays.
+  must([...docker.inside, 'iptables', '-A', 'DOCKER-USER', '-d', NETWORK, '-p', 'tcp', '--dport', '25', '-j', 'DROP'])
+  put()
+  expect(look().walls).toEqual([METADATA])
+  expect(rules()).not.toContain(`-d ${NETWORK} -m conntrack`)
+  expect(rules()).toContain(`-d ${NETWORK} -p tcp`)
+  must([...docker.inside, 'iptables', '-D', 'DOCKER-USER', '-d', NETWORK, '-p', 'tcp', '--dport', '25', '-j', 'DROP'])
+})
+
 test('commits become previews behind one edge with one certificate, over HTTPS', async () => {
   expect(run('preview-host', { RANGE: '172.16.0.0/16' })).toMatchObject({ code: 0, stdout: 'ok=1\n' })
   expect(must([...docker.inside, 'iptables', '-S', 'DOCKER-USER'])).toContain(

@@ -47,6 +47,27 @@ test(
 )
 
 test(
+  'the walls follow the network that the estate gets later',
+  async () => {
+    const scene = await openScene('shared')
+    const config = JSON.parse(await Bun.file(`${scene.cwd}/config.json`).text())
+    const walls = () => scene.sandbox.controls.machines.previews('previews').walls
+    const event = () => scene.run('preview event --json', { timeoutMs: 60_000 })
+    scene.writeConfig({ ...config, network: undefined })
+    scene.github.setPull(REPOSITORY, 12)
+    expect((await event()).code).toBe(0)
+    expect(walls()).toEqual(['169.254.169.254/32'])
+    scene.writeConfig(config)
+    expect((await scene.run('provision apply --yes --json', { timeoutMs: 60_000 })).code).toBe(0)
+    expect((await event()).code).toBe(0)
+    expect(walls()).toEqual(['169.254.169.254/32', '172.16.0.0/16'])
+    expect(upOn(scene)).toEqual([12])
+    expect((await event()).summary()).toMatchObject({ changes: 0 })
+  },
+  LIMIT,
+)
+
+test(
   'mistakes are told with the next command, and change nothing',
   async () => {
     const scene = await openScene('shared')

@@ -4,6 +4,14 @@ else
   echo docker=absent
   exit 0
 fi
+# A wall counts while its rule is in force and comes back with the machine.
+walls=
+if [ -s "$WALLED" ] && { ! boots_by_systemd || systemctl is-enabled --quiet "$WALLS_UNIT" 2>/dev/null; }; then
+  while IFS= read -r range; do
+    if wall -C "$range"; then walls="$walls $range"; fi
+  done <"$WALLED"
+fi
+echo "walls=$walls"
 if [ "$(docker container inspect --format '{{.State.Running}}' "$EDGE" 2>/dev/null)" = true ] && [ -s "$PREVIEWS/edge/Caddyfile" ]; then
   echo "caddyfile=$(sha256sum "$PREVIEWS/edge/Caddyfile" | cut -d ' ' -f 1)"
 else
