@@ -73,8 +73,8 @@ export const assumedPricesOf = ({ digitalocean }: Config): AssumedPrices | undef
 
 const DEFAULT_DROPLET_IMAGE = 'debian-12-x64'
 
-/** What NixOS is installed over: kexec fails from Ubuntu 26.04 (nixos-anywhere issue 651). */
-const BASE_IMAGES = { hetzner: 'ubuntu-24.04', digitalocean: 'ubuntu-24-04-x64' } as const
+/** What NixOS is installed over, because kexec fails from Ubuntu 26.04 (nixos-anywhere issue 651), and what previews run on. */
+export const BASE_IMAGES = { hetzner: 'ubuntu-24.04', digitalocean: 'ubuntu-24-04-x64' } as const
 
 const systemOf = (config: Config, dokploy: boolean, service: boolean): string => {
   const cloud = cloudOf(config)

@@ -1,6 +1,6 @@
 /** What config.json says about previews, resolved: plain data with every default filled in, and the names that follow from a number. */
 
-import { serverGroupsOf } from './derive.ts'
+import { BASE_IMAGES, cloudOf, type ServerGroup, serverGroupsOf } from './derive.ts'
 import type { Estate, ServerSpec } from './estate.ts'
 import type { Config } from './schema.ts'
 
@@ -71,6 +71,31 @@ export const previewsOf = (config: Config): PreviewSpec | undefined => {
   }
 }
 
+/** Debian's Compose is v2 from 13 on. */
+const NO_COMPOSE = /^debian-(?:9|1[0-2])(?!\d)/
+
+/** The host's system is that of the pull requests' own servers too. */
+const checkSystem = (config: Config, group: ServerGroup, say: Say): void => {
+  const why =
+    group.nixos !== undefined
+      ? 'has NixOS, whose firewall and units no program changes'
+      : group.image.kind === 'golden'
+        ? 'is made from the golden image, whose Dokploy holds ports 80 and 443'
+        : NO_COMPOSE.test(group.image.name)
+          ? `has ${group.image.name}, whose packages have no Compose v2`
+          : undefined
+  if (why === undefined) return
+  const blame = [...group.path, group.nixos === undefined ? 'image' : 'os']
+  const instead = `set servers.${group.name}.image to "${BASE_IMAGES[cloudOf(config)]}"${group.nixos === undefined ? '' : ' and leave out os'}`
+  say(
+    ['previews', 'host'],
+    `names ${group.name}, which ${why}: ${instead}`,
+    blame,
+    ['hetzner', 'image'],
+    ['digitalocean', 'image'],
+  )
+}
+
 /** Every mistake about previews. */
 export const checkPreviews = (config: Config, say: Say): void => {
   const { previews } = config
@@ -85,6 +110,7 @@ export const checkPreviews = (config: Config, say: Say): void => {
     say(at('host'), `names no server of this file (${groups.flatMap(each => each.names).join(', ')})`, ['servers'])
   else {
     if (group.dokploy) say(at('host'), 'must not be a server with Dokploy: ports 80 and 443 are taken there', group.path)
+    else checkSystem(config, group, say)
     if (previews.substrate !== 'servers' && group.protected)
       say(at('host'), 'must not be a protected server: it runs the code of every pull request', [...group.path, 'protected'])
     if (!group.ipv4 && !group.ipv6) say(at('host'), 'needs a public address', group.path)

@@ -25,7 +25,7 @@ export const previewEntries = {
         label,
         'name',
         '',
-        'Server that previews are reached through: it holds the wildcard certificate, and with "shared" runs them. Not one with Dokploy.',
+        'Server that previews are reached through: it holds the wildcard certificate, and with "shared" runs them. Not one with Dokploy; on a system image like Ubuntu 24.04 or Debian 13.',
       ),
       subdomain: key(
         text('a name below the domain like "preview"', new RegExp(`^${HOST_LABEL}(?:\\.${HOST_LABEL})*$`)),

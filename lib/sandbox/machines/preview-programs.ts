@@ -119,6 +119,7 @@ const edge = (machine: ProgramMachine, values: Values): Outcome => {
   const { CERTIFICATE: certificate, KEY: key, CADDYFILE: caddyfile } = values
   if (certificate && key && !new X509Certificate(certificate).publicKey) return fail(65, 'CERTIFICATE is none.')
   if (caddyfile && !(certificate ?? machine.previews.certificate)) return fail(1, 'There is no certificate yet.')
+  if (caddyfile && machine.moment.traefikUp) return fail(1, 'The edge could not be started.')
   machine.setPreviews({
     ...machine.previews,
     ...(certificate && key ? { certificate, key } : {}),

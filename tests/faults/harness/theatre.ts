@@ -81,7 +81,7 @@ export const backendConfig = (size: string) => ({
 /** Pull requests whose previews share one server, or have one each beside it. */
 const previewsConfig = (substrate: 'shared' | 'servers') => ({
   project: 'example',
-  hetzner: { location: 'nbg1', image: 'golden' },
+  hetzner: { location: 'nbg1', image: 'ubuntu-24.04' },
   dns: { domain: ZONE },
   network: {},
   servers: { previews: { type: 'cx33', firewalls: ['edge'] } },

@@ -10,7 +10,7 @@ export const REPOSITORY = 'example/web'
 
 export const estateOf = (substrate: 'shared' | 'servers', more: Readonly<Record<string, unknown>> = {}) => ({
   project: 'acme',
-  hetzner: { location: 'nbg1', image: 'golden' },
+  hetzner: { location: 'nbg1', image: 'ubuntu-24.04' },
   dns: { domain: 'example.com' },
   network: {},
   servers: { previews: { type: 'cx33', firewalls: ['edge'] } },
