@@ -43,6 +43,8 @@ in
 
   config = lib.mkIf cfg.enable {
     landfall.swarm.enable = true;
+    # Until somebody has claimed it, the panel belongs to whoever asks first, and it rules Docker.
+    landfall.firewall.hostPorts = [ 3000 ];
     # The encryption key can never be changed: what it encrypted is lost with it.
     landfall.secrets = [
       "dokploy_postgres_password"

@@ -15,7 +15,23 @@ let
     "eth+"
   ];
 
-  # The list in one piece, and a jump that stays where it is: a reload has no moment at which everything is reached.
+  bridges = [
+    "docker+"
+    "br-+"
+  ];
+
+  # What DOCKER-USER has of ours: from outside everything goes through landfall-docker; a container does not reach a port that is the
+  # host's own. What containers have on such a port themselves comes without DNAT, and is theirs.
+  ways =
+    map (interface: "-i ${interface} -j landfall-docker") outside
+    ++ builtins.concatMap (
+      port:
+      map (
+        bridge: "-i ${bridge} -p tcp -m conntrack --ctstate DNAT --ctorigdstport ${toString port} --ctdir ORIGINAL -j DROP"
+      ) bridges
+    ) cfg.hostPorts;
+
+  # The list in one piece, and rules that stay where they are: a reload has no moment at which everything is reached.
   filled =
     command: ranges:
     let
@@ -35,7 +51,7 @@ let
     ''
       printf '%s\n' ${lib.concatMapStringsSep " " (line: "'${line}'") list} | ${command}-restore -w --noflush
       ${command} -w -N DOCKER-USER 2>/dev/null || true
-      ${lib.concatMapStringsSep "\n" (jump: inserted command "-i ${jump} -j landfall-docker") outside}
+      ${lib.concatMapStringsSep "\n" (inserted command) ways}
     '';
 
   inserted = command: rule: ''
@@ -43,10 +59,7 @@ let
   '';
 
   emptied =
-    command:
-    lib.concatMapStringsSep "\n" (
-      interface: "${command} -w -D DOCKER-USER -i ${interface} -j landfall-docker 2>/dev/null || true"
-    ) outside;
+    command: lib.concatMapStringsSep "\n" (rule: "${command} -w -D DOCKER-USER ${rule} 2>/dev/null || true") ways;
 in
 {
   options.landfall.firewall = {
@@ -62,6 +75,11 @@ in
       type = lib.types.listOf lib.types.port;
       default = [ 443 ];
       description = "UDP ports that everybody reaches.";
+    };
+    hostPorts = lib.mkOption {
+      type = lib.types.listOf lib.types.port;
+      default = [ ];
+      description = "Published TCP ports that containers do not reach through the host either.";
     };
     trustedRanges = lib.mkOption {
       type = lib.types.listOf lib.types.str;

@@ -1,6 +1,6 @@
 /**
  * The evaluated firewall with real iptables and real packets: one network namespace is the machine, with ports published as Docker
- * publishes them (DNAT to another port of a container), one is the container, one is the outside.
+ * publishes them (DNAT to another port of a container), one is the container, one a container of another bridge, one the outside.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
@@ -12,12 +12,15 @@ const canFilter = Boolean(process.env.CI) || (process.getuid?.() === 0 && TOOLS.
 const OUTSIDE = { v4: '198.51.100.2', v6: '2001:db8:1::2' }
 const HOST = { v4: '198.51.100.1', v6: '2001:db8:1::1' }
 const CONTAINER = { v4: '172.20.0.2', v6: 'fd00:20::2' }
+/** The host as a container of the other bridge sees it. */
+const GATEWAY = { v4: '172.21.0.1', v6: 'fd00:21::1' }
 const TRUSTED = '10.0.1.9'
 const METADATA = '169.254.169.254'
 /** Published port → port of the container: the rules see the second alone, unless they ask for the first. */
 const PUBLISHED = { 80: 8080, 443: 8443, 3000: 8000, 4444: 8444 } as const
 
-type Space = 'outside' | 'host' | 'container'
+const SPACES = ['outside', 'host', 'container', 'stranger'] as const
+type Space = (typeof SPACES)[number]
 const tag = `lf-${process.pid}`
 const nameOf = (space: Space): string => `${tag}-${space}`
 
@@ -47,7 +50,7 @@ const portsOpen = async (to: { readonly v4: string; readonly v6: string }) => {
   return { v4, v6 }
 }
 
-const LISTEN = `for (const port of [${Object.values(PUBLISHED).join()}]) Bun.listen({ hostname: '::', port, socket: { open: socket => { socket.end() }, data() {} } })
+const LISTEN = `for (const port of [3000, ${Object.values(PUBLISHED).join()}]) Bun.listen({ hostname: '::', port, socket: { open: socket => { socket.end() }, data() {} } })
 process.stdout.write('ready')`
 
 const listen = (space: Space, program: string) =>
@@ -60,16 +63,18 @@ describe.skipIf(!CAN_EVALUATE || !canFilter)(`the firewall of evaluated machines
     String(await flake.read(`nixosConfigurations.${machine}.definitions."networking.firewall.${option}"`))
 
   beforeAll(async () => {
-    for (const space of ['outside', 'host', 'container'] as const) await run(['ip', 'netns', 'add', nameOf(space)])
+    for (const space of SPACES) await run(['ip', 'netns', 'add', nameOf(space)])
     const link = (a: Space, b: Space, name: string, other: string) =>
       run(['ip', 'link', 'add', name, 'netns', nameOf(a), 'type', 'veth', 'peer', 'name', other, 'netns', nameOf(b)])
     await link('host', 'outside', 'eth0', 'wan0')
     await link('host', 'container', 'br-1', 'eth0')
+    await link('host', 'stranger', 'br-2', 'eth0')
     await must(
       'host',
-      `ip link set lo up; ip link set eth0 up; ip link set br-1 up
+      `ip link set lo up; ip link set eth0 up; ip link set br-1 up; ip link set br-2 up
 ip addr add ${HOST.v4}/24 dev eth0; ip -6 addr add ${HOST.v6}/64 dev eth0 nodad
 ip addr add 172.20.0.1/24 dev br-1; ip -6 addr add fd00:20::1/64 dev br-1 nodad
+ip addr add ${GATEWAY.v4}/24 dev br-2; ip -6 addr add ${GATEWAY.v6}/64 dev br-2 nodad
 ip route add 10.0.0.0/16 dev eth0; ip route add ${METADATA}/32 dev eth0
 echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 iptables -N nixos-fw; iptables -N nixos-fw-accept
@@ -79,7 +84,7 @@ ${['iptables', 'ip6tables']
 ${Object.entries(PUBLISHED)
   .map(([port, target]) => {
     const container = family === 'iptables' ? CONTAINER.v4 : `[${CONTAINER.v6}]`
-    return `${family} -t nat -A PREROUTING -p tcp --dport ${port} -j DNAT --to-destination ${container}:${target}`
+    return `${family} -t nat -A PREROUTING -m addrtype --dst-type LOCAL -p tcp --dport ${port} -j DNAT --to-destination ${container}:${target}`
   })
   .join('\n')}`,
   )
@@ -98,6 +103,12 @@ ip route add default via ${HOST.v4}; ip -6 route add default via ${HOST.v6}`,
 ip addr add ${CONTAINER.v4}/24 dev eth0; ip -6 addr add ${CONTAINER.v6}/64 dev eth0 nodad
 ip route add default via 172.20.0.1; ip -6 route add default via fd00:20::1`,
     )
+    await must(
+      'stranger',
+      `ip link set lo up; ip link set eth0 up
+ip addr add 172.21.0.2/24 dev eth0; ip -6 addr add fd00:21::2/64 dev eth0 nodad
+ip route add default via ${GATEWAY.v4}; ip -6 route add default via ${GATEWAY.v6}`,
+    )
     for (const space of ['container', 'outside'] as const) listeners.push(listen(space, `${LISTEN}; setInterval(() => {}, 1000)`))
     for (const { stdout } of listeners) await stdout.getReader().read()
   }, 60_000)
@@ -107,7 +118,7 @@ ip route add default via 172.20.0.1; ip -6 route add default via fd00:20::1`,
       listener.kill()
       await listener.exited
     }
-    for (const space of ['outside', 'host', 'container'] as const) await run(['ip', 'netns', 'del', nameOf(space)])
+    for (const space of SPACES) await run(['ip', 'netns', 'del', nameOf(space)])
     flake.remove()
   })
 
@@ -148,6 +159,22 @@ echo "$hits of $((tries > 20))"`,
       expect(await portsOpen(HOST)).toEqual(everything)
       await must('host', 'iptables -F DOCKER-USER; ip6tables -F DOCKER-USER')
     }, 60_000)
+
+  test('golden: a container does not reach the panel through the host, which has no owner where nobody wanted Dokploy', async () => {
+    const published = async () => ({
+      v4: [await reaches('stranger', GATEWAY.v4, 80), await reaches('stranger', GATEWAY.v4, 3000)],
+      v6: [await reaches('stranger', GATEWAY.v6, 80), await reaches('stranger', GATEWAY.v6, 3000)],
+    })
+    expect(await published()).toEqual({ v4: [true, true], v6: [true, true] })
+    await must('host', await commandsOf('golden', 'extraCommands'))
+    expect(await published()).toEqual({ v4: [true, false], v6: [true, false] })
+    // What containers have on that port themselves is theirs.
+    expect(await reaches('stranger', CONTAINER.v4, 3000)).toBe(true)
+    expect(await reaches('stranger', CONTAINER.v6, 3000)).toBe(true)
+    await must('host', await commandsOf('golden', 'extraStopCommands'))
+    expect(await published()).toEqual({ v4: [true, true], v6: [true, true] })
+    await must('host', 'iptables -F DOCKER-USER; ip6tables -F DOCKER-USER')
+  }, 60_000)
 
   test('cluster-node: the private network reaches every port, and nobody else', async () => {
     await must('host', await commandsOf('cluster-node', 'extraCommands'))
