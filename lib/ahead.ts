@@ -16,6 +16,7 @@ export const aheadOfServers = (estate: Estate, named: boolean): Slices => [
   'images',
   'keys',
   'firewalls',
+  'primaryIps',
   ...(estate.servers.some(spec => spec.dokploy) ? (['swarms'] as const) : []),
   ...(estate.network ? (['networks', 'locations'] as const) : []),
   ...(estate.placementGroups.length > 0 ? (['placementGroups'] as const) : []),

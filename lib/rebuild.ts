@@ -53,7 +53,7 @@ export async function rebuildEstate(session: Session, opened: Opened): Promise<n
     session.reporter.warning('Droplets get new addresses: DigitalOcean keeps none. Names in DNS follow in the same run.')
   const certificates = keptCertificates(directory)
   const readers = { ...composition.readers, keptCertificates: () => certificates.list() }
-  const deps = { ...composition.deps, keptAddresses: keeps.has('addresses') }
+  const deps = { ...composition.deps, dropsAddresses: !keeps.has('addresses') }
   const steps = [
     ...(build ? [build] : []),
     ...rebuildSteps({ ...deps, certificates, keeps, after: build ? [build.id] : [] }, estateSteps(deps, ALL_STAGES)),

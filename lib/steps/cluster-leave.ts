@@ -5,6 +5,7 @@ import type { WorldView } from '../engine/world.ts'
 import { rateOf } from '../estate/cost-months.ts'
 import { isOurs } from '../estate/labels.ts'
 import type { Server } from '../providers/ports/cloud.ts'
+import { goingAddresses } from './address.ts'
 import { forgetMachine, takeOut } from './cluster-out.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import type { ClusterDeps } from './cluster-world.ts'
@@ -13,15 +14,17 @@ import { targetOf } from './machine.ts'
 import { isOfGroup, surplusServers } from './surplus.ts'
 import type { EstateWorld } from './world.ts'
 
+export const LEAVING_MACHINES_STEP = 'leaving machines'
+
 export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
   const { estate } = deps
   return {
-    id: 'leaving machines',
+    id: LEAVING_MACHINES_STEP,
     noun: 'cluster',
     title: 'the cluster has no worker that is not wanted',
     // Those that stay come first, so that there is a place to go to.
     needs: [NOMAD_READY_STEP],
-    reads: ['servers', 'serverTypes', 'pricing', 'clusterNodes', 'nomad'],
+    reads: ['servers', 'serverTypes', 'pricing', 'primaryIps', 'clusterNodes', 'nomad'],
     typicalMs: 30_000,
     look(world) {
       const leaving = leavingServers(deps, world)
@@ -40,12 +43,13 @@ export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
           return {
             kind: 'destroy',
             summary: `move the jobs away from ${server.name}, then delete it: config.json no longer wants it`,
+            ...goingAddresses(estate.name, world.get('primaryIps'), server),
             ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
             async apply({ world: live, signal, log }) {
               const target = targetOf(estate.name, server)
               const answers = target !== undefined && (await deps.machines.look(target)).state === 'ready'
               const drained = answers ? known.find(node => node.status === 'ready') : undefined
-              await takeOut(deps, { server, known, drained }, live, { signal, log })
+              await takeOut(deps, { server, known, drained, successor: 'none' }, live, { signal, log })
             },
           }
         }),

@@ -4,6 +4,7 @@ import type { World } from '../engine/world.ts'
 import { LandfallError } from '../errors.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type { Consul, Nomad, NomadNode } from '../providers/ports/cluster.ts'
+import { deleteWithAddresses, withoutServer } from './address.ts'
 import { waitFor } from './cluster-node.ts'
 import { type ClusterDeps, secretsOf } from './cluster-world.ts'
 import { targetOf } from './machine.ts'
@@ -18,6 +19,8 @@ export interface Leaver {
   readonly known: readonly Pick<NomadNode, 'id'>[]
   /** Whose jobs are to move first; undefined for one that does not answer, which would never give them away. */
   readonly drained: Pick<NomadNode, 'id'> | undefined
+  /** Whether another server of its name comes, which gets the addresses that were put aside for it. */
+  readonly successor: 'comes' | 'none'
 }
 
 interface Doing {
@@ -28,7 +31,7 @@ interface Doing {
 /** Deletes the server, and returns when Consul and Nomad have forgotten it. @throws LandfallError timeout when its jobs do not move */
 export async function takeOut(
   deps: ClusterDeps,
-  { server: { id, name }, known, drained }: Leaver,
+  { server: { id, name }, known, drained, successor }: Leaver,
   live: World<EstateWorld>,
   { signal, log }: Doing,
 ): Promise<void> {
@@ -42,8 +45,12 @@ export async function takeOut(
       hint: 'bun scripts/cluster.ts status',
     })
   }
-  await deps.cloud.deleteServer(id)
-  live.update('servers', all => all.filter(each => each.id !== id))
+  if (successor === 'none') await deleteWithAddresses(deps, { id }, live)
+  else {
+    await deps.cloud.deleteServer(id)
+    live.update('servers', all => all.filter(each => each.id !== id))
+    live.update('primaryIps', all => withoutServer(all, id))
+  }
   live.touch('machines')
   live.touch('clusterNodes')
   await forgetMachine(deps, { name, known }, live, signal)

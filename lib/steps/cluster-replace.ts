@@ -18,7 +18,7 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
     noun: 'cluster',
     title: `the old ${name} is gone`,
     needs: [],
-    reads: ['servers', 'clusterNodes', 'consul', 'nomad'],
+    reads: ['servers', 'primaryIps', 'clusterNodes', 'consul', 'nomad'],
     typicalMs: 60_000,
     look(world) {
       const old = world.get('servers').find(server => server.id === serverId)
@@ -60,7 +60,7 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
             await runProgram(deps, target, 'set-cluster-visitors', { VISITORS: 'leave', BLIND_S }, signal)
             live.touch('clusterNodes')
           }
-          await takeOut(deps, { server: old, known, drained: node }, live, { signal, log })
+          await takeOut(deps, { server: old, known, drained: node, successor: 'comes' }, live, { signal, log })
         },
       })
     },

@@ -27,9 +27,9 @@ export interface Deps {
   readonly nixos: NixosDeps
   /** What the service's env file holds. @throws LandfallError config when it is missing or lies outside of the config's folder */
   readonly serviceVariables: () => Promise<readonly (readonly [name: string, value: string])[]>
+  /** Whether servers get new addresses even where some were put aside for them. */
+  readonly dropsAddresses?: boolean
   /** Names whose foreign DNS records the operator has said may be replaced. */
-  /** Whether servers get the addresses that were put aside for them. */
-  readonly keptAddresses?: boolean
   readonly takeOver: readonly string[]
   /** The operator and the addresses this process comes from, when they shall be let in to the panels. */
   readonly admin?: { readonly who: string; readonly addresses: readonly string[] }

@@ -11,6 +11,7 @@ import { isOurs } from '../estate/labels.ts'
 import { isOurMark } from '../estate/naming.ts'
 import type { Labels } from '../providers/ports/cloud.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
+import { addressPrice } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { tagSteps } from './tags.ts'
 import type { EstateWorld } from './world.ts'
@@ -78,7 +79,7 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
     noun: removal.noun,
     title: `no ${what} of ${estate.name} is left`,
     needs: removal.needs,
-    reads: slice === 'servers' || slice === 'loadBalancers' ? [slice, 'pricing'] : [slice],
+    reads: isBilled(slice) ? [slice, 'pricing'] : [slice],
     order: 'parallel',
     look(world) {
       const left = ours(world)
@@ -94,10 +95,11 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
         )
       return todo(
         ...left.map((each): Change<EstateWorld> => {
-          const freed = slice === 'servers' || slice === 'loadBalancers' ? monthlyOf(world, slice, each.id) : undefined
+          const freed = isBilled(slice) ? monthlyOf(world, slice, each.id) : undefined
           return {
             kind: 'destroy',
             summary: `delete ${what} ${each.name}`,
+            ...(slice === 'primaryIps' ? addressDetails(world, each.id) : {}),
             ...(freed === undefined ? {} : { monthlyNet: -freed }),
             async apply({ world: live }) {
               await removal.remove(each.id)
@@ -110,8 +112,25 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
   }
 }
 
-function monthlyOf(world: WorldView<EstateWorld>, slice: 'servers' | 'loadBalancers', id: string): number | undefined {
+/** Its name is the vendor's, and says nothing. */
+function addressDetails(world: WorldView<EstateWorld>, id: string): { readonly details?: readonly string[] } {
+  const ip = world.get('primaryIps').find(each => each.id === id)
+  const { currency } = world.get('pricing')
+  const monthly = ip && addressPrice(ip, world.get('pricing'))
+  return ip ? { details: [`${ip.ip}${monthly === undefined ? '' : `, ${monthly.toFixed(2)} ${currency} a month net`}`] } : {}
+}
+
+const BILLED = ['servers', 'loadBalancers', 'primaryIps'] as const
+type Billed = (typeof BILLED)[number]
+const isBilled = (slice: Removal['slice']): slice is Billed => BILLED.some(each => each === slice)
+
+function monthlyOf(world: WorldView<EstateWorld>, slice: Billed, id: string): number | undefined {
   const pricing = world.get('pricing')
+  if (slice === 'primaryIps') {
+    const ip = world.get('primaryIps').find(each => each.id === id)
+    // With a server it is in the server's price.
+    return ip && ip.serverId === undefined ? addressPrice(ip, pricing) : undefined
+  }
   if (slice === 'loadBalancers') {
     const balancer = world.get('loadBalancers').find(each => each.id === id)
     return balancer && balancerRate(balancer, { pricing })?.monthly.net

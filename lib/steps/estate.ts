@@ -1,6 +1,7 @@
 /** Which steps make up an estate, by stage. Scripts choose stages; the graph sorts out the rest. */
 
 import type { ServerSpec } from '../estate/estate.ts'
+import { surplusAddressesStep } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { recordStep, zoneStep } from './dns.ts'
 import { adminAccessStep, adminFirewallStep, firewallStep } from './firewall.ts'
@@ -14,7 +15,7 @@ import { dokployStep, hasDokploy, ownerStep, panelNameStep } from './panel.ts'
 import { panelPortStep } from './panel-port.ts'
 import { runningStep, serverStep } from './server.ts'
 import { hasService, serviceNameStep, serviceStep } from './service.ts'
-import { surplusStep } from './surplus.ts'
+import { SURPLUS_STEP, surplusStep } from './surplus.ts'
 import { swarmSteps } from './swarm.ts'
 import { LEAVING_STEP, leavingWorkersStep } from './swarm-leave.ts'
 import { swarmShutStep } from './swarm-ports.ts'
@@ -132,8 +133,10 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
 }
 
 /** What is too much goes; out of its swarm first, where there is one. */
-const shrinkSteps = (deps: Deps, hasSwarms: boolean): EstateStep[] =>
-  hasSwarms ? [leavingWorkersStep(deps), surplusStep(deps, [LEAVING_STEP])] : [surplusStep(deps)]
+const shrinkSteps = (deps: Deps, hasSwarms: boolean): EstateStep[] => [
+  ...(hasSwarms ? [leavingWorkersStep(deps), surplusStep(deps, [LEAVING_STEP])] : [surplusStep(deps)]),
+  surplusAddressesStep(deps, [SURPLUS_STEP]),
+]
 
 /** The named servers, and those that work for them. Pure. */
 export const withWorkers = ({ servers }: Deps['estate'], names: readonly string[]): string[] => [

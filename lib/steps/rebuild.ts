@@ -6,11 +6,13 @@
 import { type Change, done, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { hasCode, LandfallError } from '../errors.ts'
+import { standingRate } from '../estate/cost-months.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { PrimaryIp, Server } from '../providers/ports/cloud.ts'
 import type { ProgramResult, Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
+import { fits, isKept, withoutServer } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { runProgram, targetOf } from './machine.ts'
 import { findServer } from './server.ts'
@@ -42,17 +44,15 @@ const findOld = (deps: RebuildDeps, spec: ServerSpec, world: WorldView<EstateWor
   return server && isOld(deps, server) ? server : undefined
 }
 
-/** Addresses that were put aside for a server and belong to none now. Pure. */
-export const keptAddress = (
-  ips: readonly PrimaryIp[],
-  spec: Pick<ServerSpec, 'name'>,
-  type: PrimaryIp['type'],
-  location: string,
-): PrimaryIp | undefined =>
-  ips.find(
-    ip =>
-      ip.labels[LABEL_KEYS.keptFor] === spec.name && ip.type === type && ip.location === location && ip.serverId === undefined,
-  )
+/** Whether the new server will have it. */
+const stays = (deps: RebuildDeps, spec: ServerSpec, ip: PrimaryIp, world: WorldView<EstateWorld>): boolean =>
+  deps.keeps.has('addresses') && fits(spec, ip, world.get('serverTypes'))
+
+const keptLabels = ({ estate }: RebuildDeps, { name }: ServerSpec, { labels }: PrimaryIp): PrimaryIp['labels'] => ({
+  ...labels,
+  [LABEL_KEYS.estate]: estate.name,
+  [LABEL_KEYS.keptFor]: name,
+})
 
 /** The server's public addresses stay when it goes. */
 function addressesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
@@ -61,13 +61,18 @@ function addressesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
     noun: 'server',
     title: `the addresses of ${spec.name} outlive it`,
     needs: deps.after,
-    reads: ['servers', 'primaryIps'],
+    reads: ['servers', 'primaryIps', 'serverTypes'],
     look(world) {
       const server = findOld(deps, spec, world)
       if (!server) return done('nothing to keep')
       const due = world
         .get('primaryIps')
-        .filter(ip => ip.serverId === server.id && (ip.deletedWithServer || ip.labels[LABEL_KEYS.keptFor] !== spec.name))
+        .filter(
+          ip =>
+            ip.serverId === server.id &&
+            (ip.deletedWithServer || ip.labels[LABEL_KEYS.keptFor] !== spec.name) &&
+            stays(deps, spec, ip, world),
+        )
       if (due.length === 0) return done('kept')
       return todo(
         ...due.map(
@@ -75,7 +80,7 @@ function addressesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
             kind: 'change',
             summary: `keep the address ${ip.ip} for the new ${spec.name}`,
             async apply({ world: live }) {
-              const labels = { ...ip.labels, [LABEL_KEYS.estate]: deps.estate.name, [LABEL_KEYS.keptFor]: spec.name }
+              const labels = keptLabels(deps, spec, ip)
               await deps.cloud.keepPrimaryIp(ip.id, labels)
               live.update('primaryIps', all =>
                 all.map(each => (each.id === ip.id ? { ...each, labels, deletedWithServer: false } : each)),
@@ -96,20 +101,27 @@ function oldServerStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
     noun: 'server',
     title: `the old ${spec.name} is gone`,
     needs: [...deps.after, ...(deps.keeps.has('addresses') ? [`addresses ${spec.name} kept`] : [])],
-    reads: ['servers', 'keptCertificates', ...(deps.keeps.has('addresses') ? (['primaryIps'] as const) : [])],
+    reads: ['servers', 'keptCertificates', 'primaryIps', 'serverTypes', 'pricing'],
     typicalMs: 20_000,
     look(world) {
       const server = findOld(deps, spec, world)
       if (!server) return done('none')
+      const ips = world.get('primaryIps').filter(ip => ip.serverId === server.id)
+      const staying = ips.filter(ip => stays(deps, spec, ip, world))
+      const lost = [server.ipv4, server.ipv6].filter(address => address !== undefined && !staying.some(ip => ip.ip === address))
+      const outlives = ips.some(ip => ip.type === 'ipv4' && (staying.includes(ip) || isKept(deps.estate.name, ip)))
+      const { ipv4, ...bare } = server
+      const rate = standingRate({ ...bare, ...(ipv4 === undefined || outlives ? {} : { ipv4 }) }, world.get('pricing'))
       return todo({
         kind: 'destroy',
         summary: `delete ${spec.name} with everything on its disk, to make it anew`,
+        ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
         details: [
           ...(keepsCertificates ? ['its certificates are put aside and brought to the new one'] : []),
           ...(spec.dokploy
             ? ['Dokploy’s projects, databases and volumes there are lost; what is in backups stays where it is']
             : []),
-          ...(deps.keeps.has('addresses') ? [] : ['its addresses are given up']),
+          ...(lost.length === 0 ? [] : [`given up: its ${lost.length === 1 ? 'address' : 'addresses'} ${lost.join(' and ')}`]),
         ],
         async apply({ world: live, signal, log }) {
           if (keepsCertificates) await saveCertificates(deps, spec, server, live, signal, log)
@@ -118,10 +130,7 @@ function oldServerStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
           live.update('machines', ({ [spec.name]: _, ...others }) => others)
           live.update('panels', ({ [spec.name]: _, ...others }) => others)
           if (spec.dokploy) live.update('swarms', ({ [spec.name]: _, ...others }) => others)
-          if (deps.keeps.has('addresses'))
-            live.update('primaryIps', all =>
-              all.map(({ serverId, ...ip }) => (serverId === undefined || serverId === server.id ? ip : { ...ip, serverId })),
-            )
+          live.update('primaryIps', all => withoutServer(all, server.id))
         },
       })
     },
@@ -202,6 +211,19 @@ function certificatesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
   }
 }
 
+/** Addresses as they are when the old servers are gone. */
+const leftAddresses = (deps: RebuildDeps, world: WorldView<EstateWorld>): readonly PrimaryIp[] =>
+  deps.estate.servers.reduce<readonly PrimaryIp[]>((ips, spec) => {
+    const server = findOld(deps, spec, world)
+    if (!server) return ips
+    const kept = ips.map(ip =>
+      ip.serverId === server.id && stays(deps, spec, ip, world)
+        ? { ...ip, deletedWithServer: false, labels: keptLabels(deps, spec, ip) }
+        : ip,
+    )
+    return withoutServer(kept, server.id)
+  }, world.get('primaryIps'))
+
 /** A world in which the old servers are not there, nor anything that was read from them. */
 const withoutOld = (deps: RebuildDeps, world: WorldView<EstateWorld>): WorldView<EstateWorld> => {
   const old = new Set(deps.estate.servers.flatMap(spec => (findOld(deps, spec, world) ? [spec.name] : [])))
@@ -218,6 +240,7 @@ const withoutOld = (deps: RebuildDeps, world: WorldView<EstateWorld>): WorldView
       const value = world.get(slice)
       const hidden: Partial<EstateWorld> = {
         ...(slice === 'servers' ? { servers: world.get('servers').filter(each => !ids.has(each.id)) } : {}),
+        ...(slice === 'primaryIps' ? { primaryIps: leftAddresses(deps, world) } : {}),
         ...(slice === 'machines' ? { machines: others(world.get('machines')) } : {}),
         ...(slice === 'panels' ? { panels: others(world.get('panels')) } : {}),
         ...(slice === 'swarms' ? { swarms: others(world.get('swarms')) } : {}),
@@ -246,7 +269,7 @@ export function rebuildSteps(deps: RebuildDeps, all: readonly EstateStep[]): Est
     return {
       ...step,
       needs: [...step.needs, ...gone, ...(owner === undefined ? [] : [`certificates ${owner}`])],
-      reads: [...new Set<keyof EstateWorld>([...step.reads, 'servers'])],
+      reads: [...new Set<keyof EstateWorld>([...step.reads, 'servers', 'serverTypes'])],
       look: world => step.look(withoutOld(deps, world)),
     }
   })

@@ -5,14 +5,14 @@ import { chooseOffer } from '../estate/choose.ts'
 import { renderUserData } from '../estate/cloud-init.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { encodeHostKey, isOurs, LABEL_KEYS, labelsFor } from '../estate/labels.ts'
-import { CONSOLES, type Server } from '../providers/ports/cloud.ts'
+import { CONSOLES, type PrimaryIp, type Server } from '../providers/ports/cloud.ts'
+import { keptAddress } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { attachMissing } from './firewall.ts'
 import { chooseImage } from './image.ts'
 import { findKey } from './key.ts'
-import { keptAddress } from './rebuild.ts'
 
-type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId' | 'keptAddresses'>
+type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId' | 'dropsAddresses'>
 
 /** The estate's own server of that name; undefined when there is none or it is a stranger's. */
 export const findServer = (estate: string, name: string, servers: readonly Server[]): Server | undefined =>
@@ -42,9 +42,9 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
       'keys',
       'firewalls',
       'pricing',
+      'primaryIps',
       ...(spec.network ? (['networks'] as const) : []),
       ...(spec.placementGroup ? (['placementGroups'] as const) : []),
-      ...(deps.keptAddresses ? (['primaryIps'] as const) : []),
     ],
     typicalMs: 8_000,
     look(world) {
@@ -92,9 +92,15 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
           'Build the image on the smallest type that is ever used (hetzner.server_types.packer_build), or choose a larger type.',
         )
       const pricing = world.get('pricing')
-      const address = spec.ipv4
-        ? pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === offer.location)
-        : undefined
+      const keptIn = (ips: readonly PrimaryIp[], type: PrimaryIp['type']) =>
+        spec[type] && !deps.dropsAddresses
+          ? keptAddress(estate.name, ips, { name: spec.name, type, location: offer.location })
+          : undefined
+      const kept = (['ipv4', 'ipv6'] as const).flatMap(type => keptIn(world.get('primaryIps'), type)?.ip ?? [])
+      const address =
+        spec.ipv4 && keptIn(world.get('primaryIps'), 'ipv4') === undefined
+          ? pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === offer.location)
+          : undefined
       const monthlyNet = offer.monthly.net + (address?.monthly.net ?? 0)
       return todo({
         kind: 'create',
@@ -102,6 +108,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
         details: [
           `image ${image.image.name ?? image.image.description}, ${euros(offer.monthly.net)} ${pricing.currency} a month net` +
             (address ? ` + ${euros(address.monthly.net)} for its IPv4` : ''),
+          ...(kept.length > 0 ? [`it gets ${kept.join(' and ')}, put aside for it`] : []),
           ...(offer.fallback ? [`${offer.fallback}`] : []),
         ],
         monthlyNet,
@@ -112,10 +119,11 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
           const group = spec.placementGroup
             ? live.get('placementGroups').find(each => each.name === spec.placementGroup)
             : undefined
-          const addressFor = (type: 'ipv4' | 'ipv6') => {
-            const kept = deps.keptAddresses ? keptAddress(live.get('primaryIps'), spec, type, offer.location) : undefined
-            return kept ? { id: kept.id } : ('new' as const)
+          const addressFor = (type: PrimaryIp['type']) => {
+            const waiting = keptIn(live.get('primaryIps'), type)
+            return waiting ? { id: waiting.id } : spec[type] ? ('new' as const) : ('none' as const)
           }
+          const [ipv4, ipv6] = [addressFor('ipv4'), addressFor('ipv6')]
           const server = await cloud.createServer({
             name: spec.name,
             type: offer.type,
@@ -142,10 +150,13 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
               hostKeyPublic: hostKey.publicKey,
               stock: !golden,
             }),
-            ipv4: spec.ipv4 ? addressFor('ipv4') : 'none',
-            ipv6: spec.ipv6 ? addressFor('ipv6') : 'none',
+            ipv4,
+            ipv6,
           })
           live.update('servers', all => [...all, server])
+          const taken = [ipv4, ipv6].flatMap(each => (typeof each === 'object' ? each.id : []))
+          if (taken.length > 0)
+            live.update('primaryIps', all => all.map(ip => (taken.includes(ip.id) ? { ...ip, serverId: server.id } : ip)))
         },
       })
     },

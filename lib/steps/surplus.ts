@@ -5,6 +5,7 @@ import { rateOf } from '../estate/cost-months.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { Server } from '../providers/ports/cloud.ts'
+import { deleteWithAddresses, goingAddresses } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -33,16 +34,18 @@ export function surplusServers(
 export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name'>): boolean =>
   names.map(baseOf).includes(baseOf(name))
 
+export const SURPLUS_STEP = 'surplus servers'
+
 /** No server of a group is left beyond the wanted ones. */
 export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonly string[] = []): EstateStep {
-  const { estate, cloud } = deps
+  const { estate } = deps
   return {
-    id: 'surplus servers',
+    id: SURPLUS_STEP,
     noun: 'server',
     title: 'no group has more servers than wanted',
     // Those that stay come first, so that a group that is renumbered is never empty.
     needs: [...estate.servers.map(spec => `server ${spec.name} running`), ...after],
-    reads: ['servers', 'serverTypes', 'pricing'],
+    reads: ['servers', 'serverTypes', 'pricing', 'primaryIps'],
     order: 'parallel',
     look(world) {
       const surplus = surplusServers(estate.name, estate.servers, world.get('servers'))
@@ -73,11 +76,9 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonl
           return {
             kind: 'destroy',
             summary: `delete server ${server.name}, which config.json no longer wants`,
+            ...goingAddresses(estate.name, world.get('primaryIps'), server),
             ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
-            async apply({ world: live }) {
-              await cloud.deleteServer(server.id)
-              live.update('servers', all => all.filter(other => other.id !== server.id))
-            },
+            apply: ({ world: live }) => deleteWithAddresses(deps, server, live),
           }
         }),
       )

@@ -10,11 +10,12 @@ import type { Target } from '../../providers/ports/machine.ts'
 import type { Images, RegistryLogin } from '../../providers/ports/registry.ts'
 import { flagValues, type Opened, type Session } from '../../script.ts'
 import type { Secret } from '../../secret.ts'
+import { surplusAddressesStep } from '../../steps/address.ts'
 import { balancerStep } from '../../steps/balancer.ts'
 import { sharedCertificateStep } from '../../steps/cluster-certificate.ts'
 import { type ImageDeps, readImages } from '../../steps/cluster-image.ts'
 import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
-import { leavingMachinesStep } from '../../steps/cluster-leave.ts'
+import { LEAVING_MACHINES_STEP, leavingMachinesStep } from '../../steps/cluster-leave.ts'
 import { monitoringSteps } from '../../steps/cluster-monitoring.ts'
 import { clusterSteps } from '../../steps/cluster-quorum.ts'
 import { readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
@@ -174,6 +175,7 @@ export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateS
     ...(records.length > 0 ? [zoneStep(deps), ...records.map(record => recordStep(deps, record))] : []),
     ...clusterSteps(deps),
     leavingMachinesStep(deps),
+    surplusAddressesStep(deps, [LEAVING_MACHINES_STEP]),
     ...(deps.cluster.certificateNames.length > 0 ? [sharedCertificateStep(deps)] : []),
     ...(deps.cluster.monitoring ? monitoringSteps(deps, deps.cluster.monitoring) : []),
     ...jobSteps(deps, deps.cluster.apps, 'all'),

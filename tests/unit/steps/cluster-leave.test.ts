@@ -9,7 +9,7 @@ import { leavingMachinesStep } from '../../../lib/steps/cluster-leave.ts'
 import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { deps as base, pricing, say, server, serverType } from './worlds.ts'
+import { address, deps as base, pricing, say, server, serverType } from './worlds.ts'
 
 const VOTERS = ['node-1', 'node-2', 'node-3'] as const
 
@@ -36,9 +36,11 @@ interface Scene {
   readonly protectedNames?: readonly string[]
   /** Whose servers are gone, while Nomad still counts on them. */
   readonly ghosts?: readonly string[]
+  readonly primaryIps?: EstateWorld['primaryIps']
 }
 
-async function open({ workers, names, dead = [], estate: owner = 'acme', protectedNames = [], ghosts = [] }: Scene) {
+async function open(scene: Scene) {
+  const { workers, names, dead = [], estate: owner = 'acme', protectedNames = [], ghosts = [], primaryIps = [] } = scene
   const did: string[] = []
   const estate = estateOf(workers)
   if (!estate.cluster) throw new Error('the test config has no cluster')
@@ -73,6 +75,7 @@ async function open({ workers, names, dead = [], estate: owner = 'acme', protect
         did.push(`delete ${id}`)
         gone.add(id)
       },
+      deletePrimaryIp: async (id: string) => void did.push(`delete address ${id}`),
     } as unknown as ClusterDeps['cloud'],
     machines: {
       look: async ({ name }: { name: string }) =>
@@ -89,6 +92,7 @@ async function open({ workers, names, dead = [], estate: owner = 'acme', protect
     }),
     serverTypes: [serverType('cx33')],
     pricing,
+    primaryIps,
     clusterNodes: Object.fromEntries(VOTERS.map(name => [name, node] as const)),
     consul: { state: 'up', leader: true, members: [], policies: [], tokens: [] },
     nomad: {
@@ -138,6 +142,14 @@ test('the last of a group goes too, although config.json does not name the group
   const { said, apply } = await open({ workers: 0, names: ['extra'] })
   expect(said).toBe('todo destroy move the jobs away from extra, then delete it: config.json no longer wants it')
   expect((await apply())[0]).toBe('drain id of extra')
+})
+
+test('the address that a rebuild had put aside for it goes with it, and no other', async () => {
+  const primaryIps = [address('1', 'extra-2'), address('2', 'extra')]
+  const { finding, apply } = await open({ workers: 1, names: ['extra', 'extra-2'], dead: ['extra-2'], primaryIps })
+  expect(finding.state === 'todo' && finding.changes[0]?.details).toEqual(['203.0.113.101, put aside for it, goes with it'])
+  expect((await apply()).slice(0, 2)).toEqual(['delete extra-2', 'delete address 1'])
+  expect((await apply()).filter(did => did === 'delete address 2')).toEqual([])
 })
 
 test('one that does not answer is not waited for', async () => {

@@ -8,7 +8,7 @@ import { replaceStep } from '../../../lib/steps/cluster-replace.ts'
 import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { deps as base, server } from './worlds.ts'
+import { address, deps as base, server } from './worlds.ts'
 
 const estate = load({
   project: 'nextnode',
@@ -62,6 +62,8 @@ async function replaced(isAlive: boolean, isKnownDead = true): Promise<{ did: st
   const isThere = (name: string) => isAlive || name !== 'node-2'
   const slices: Partial<EstateWorld> = {
     servers: NODES.map(name => server(name, { id: name })),
+    // The next node-2 gets it, so it stays.
+    primaryIps: [address('1', 'node-2')],
     clusterNodes: Object.fromEntries(
       NODES.map(name => [name, isThere(name) ? open : { state: 'closed', why: 'no answer' }] as const),
     ),
@@ -90,11 +92,13 @@ async function replaced(isAlive: boolean, isKnownDead = true): Promise<{ did: st
   }
   const readers = new Proxy({}, { get: (_, name) => async () => Reflect.get(slices, name) }) as Readers<EstateWorld>
   const world = new World<EstateWorld>(readers)
-  await world.look(['servers', 'clusterNodes', 'consul', 'nomad'])
-  const finding = replaceStep(deps, 'node-2', 'node-2').look(world)
+  const step = replaceStep(deps, 'node-2', 'node-2')
+  await world.look([...step.reads])
+  const finding = step.look(world)
   if (finding.state !== 'todo') throw new Error(`nothing to do: ${JSON.stringify(finding)}`)
   const [change] = finding.changes
   await change?.apply({ world, signal: new AbortController().signal, log: () => undefined })
+  expect(world.get('primaryIps').map(({ id, serverId }) => ({ id, serverId }))).toEqual([{ id: '1', serverId: undefined }])
   return { did, summary: change?.summary ?? '' }
 }
 

@@ -3,7 +3,7 @@
 import type { Finding } from '../../../lib/engine/step.ts'
 import { encodeHostKey, LABEL_KEYS, labelsFor } from '../../../lib/estate/labels.ts'
 import { renderRecordMark } from '../../../lib/estate/naming.ts'
-import type { Firewall, Image, Pricing, Server, ServerType } from '../../../lib/providers/ports/cloud.ts'
+import type { Firewall, Image, Pricing, PrimaryIp, Server, ServerType } from '../../../lib/providers/ports/cloud.ts'
 import type { DnsRecord, Zone } from '../../../lib/providers/ports/dns.ts'
 import type { Deps, EstateStep } from '../../../lib/steps/deps.ts'
 import type { Facts } from '../../../lib/steps/machine.ts'
@@ -111,6 +111,19 @@ export const server = (name: string, change: Partial<Server> = {}): Server => ({
   createdAt: '2026-01-01T00:00:00Z',
   locked: false,
   deleteProtected: false,
+  ...change,
+})
+
+/** Put aside for a server, and on it unless `change` says otherwise. */
+export const address = (id: string, keptFor: string, change: Partial<PrimaryIp> = {}): PrimaryIp => ({
+  id,
+  name: `primary_ip-${id}`,
+  type: 'ipv4',
+  ip: `203.0.113.${100 + Number(id)}`,
+  location: 'nbg1',
+  serverId: keptFor,
+  deletedWithServer: false,
+  labels: { [LABEL_KEYS.estate]: 'acme', [LABEL_KEYS.keptFor]: keptFor },
   ...change,
 })
 
