@@ -199,7 +199,8 @@ const DOKPLOY_PORT = 3000
 const newRunId = (): string =>
   `${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${randomUUID().slice(0, 8)}`
 
-async function composeCloud(
+/** The estate's cloud with its locks; with a token that is missing, every use of them says so. */
+export async function composeCloud(
   estate: Estate,
   environment: Environment,
   context: ProviderContext,

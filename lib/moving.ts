@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { findUnfilled } from './apps/unfilled.ts'
+import { composeCloud } from './compose.ts'
 import { converge } from './converge.ts'
 import { isOpen } from './cutover/move.ts'
 import { isBelow, oldAnswersText } from './cutover/observe.ts'
@@ -165,32 +166,21 @@ export async function rollback(session: Session, opened: Opened): Promise<number
   const names = given.length > 0 ? given : await store.listMoves()
   if (names.length === 0)
     throw new LandfallError('not_found', `No move is kept in ${store.directory}/moves.`, { hint: 'Nothing was moved from here.' })
-  const { environment } = opened.composition.parts
+  const { context, environment } = opened.composition.parts
   const waits = await openWaits(opened)
   const deps = { ...opened.composition.deps, names, store, waits }
-  // An adapter of its own, whose repeats end when the cloud is given up.
+  // An adapter of its own, whose repeats end when the cloud is given up: the lock's requests heed no signal, their pauses do.
   const patience = new AbortController()
-  const { context } = opened.composition.parts
-  const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
-  const locks =
-    opened.estate.cloud === 'hetzner' && environment.hcloudToken
-      ? createHetzner({
-          token: environment.hcloudToken,
-          context: { ...context, signal: AbortSignal.any([context.signal, patience.signal]) },
-          ...(environment.hcloudEndpoint ? { endpoint: environment.hcloudEndpoint } : {}),
-        }).locks
-      : opened.composition.locks
-  const readMoves = async () =>
-    Object.fromEntries(
-      (await Promise.all(names.map(async name => [name, await store.readMove(name)] as const))).flatMap(([name, move]) =>
-        move ? [[name, move]] : [],
-      ),
-    )
+  const sleep: Clock['sleep'] = (ms, signal) =>
+    context.clock.sleep(ms, AbortSignal.any([patience.signal, ...(signal ? [signal] : [])]))
+  const impatient = { ...context, clock: { ...context.clock, sleep } }
+  const { locks } = await composeCloud(opened.estate, environment, impatient, opened.directory)
+  const moves = () => readMoves(store, names)
   return converge(
     session,
     {
       ...opened,
-      composition: { ...opened.composition, locks, readers: { ...opened.composition.readers, moves: readMoves } },
+      composition: { ...opened.composition, locks, readers: { ...opened.composition.readers, moves } },
     },
     {
       steps: () => rollbackSteps(deps),
