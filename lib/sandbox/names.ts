@@ -20,6 +20,8 @@ export interface DnsControl {
 export interface Names {
   /** The IPv4 address that everybody's resolver finds for a name, past every cache. */
   resolve(name: string): string | undefined
+  /** The same behind Cloudflare's proxy, which passes everybody on to it: the certificate authority too. */
+  originOf(name: string): string | undefined
   /** The same for any question, as texts; `broken` when nobody can say. */
   ask(name: string, type: 'TXT' | 'CAA'): readonly string[] | 'broken'
   readonly authority: DnsServer
@@ -56,13 +58,16 @@ export async function startNames({ store, clock, cloudflare, ports }: NamesDeps)
     port: ports.authority ?? 0,
   })
   const resolver = await serveDns(cache.answer, { recursive: true, port: ports.resolver ?? 0 })
+  const addressIn = (known: readonly DelegatedZone[], name: string): string | undefined => {
+    const found = askWorld(known, outside.all(), { name, type: 'A' }).answers.find(answer => answer.type === 'A')
+    return found?.type === 'A' ? found.data : undefined
+  }
+  const unproxied = (zone: DelegatedZone) => ({ ...zone, records: zone.records.map(record => ({ ...record, proxied: false })) })
   return {
     authority,
     resolver,
-    resolve(name) {
-      const found = askWorld(zones(), outside.all(), { name, type: 'A' }).answers.find(answer => answer.type === 'A')
-      return found?.type === 'A' ? found.data : undefined
-    },
+    resolve: name => addressIn(zones(), name),
+    originOf: name => addressIn(zones().map(unproxied), name),
     ask(name, type) {
       const { status, answers } = askWorld(zones(), outside.all(), { name, type })
       if (status === 'servfail' || status === 'refused') return 'broken'

@@ -279,7 +279,9 @@ export function panelNameStep(deps: PanelDeps & Pick<Deps, 'outside'>, spec: Dok
           const server = findServer(estate.name, spec.name, live.get('servers'))
           const target = liveTarget(deps, spec, live)
           const isProxied = estate.dns?.records.some(record => record.name === host && record.proxied) ?? false
-          await waitAuthoritative(deps, zone, host, isProxied ? 'any' : server?.ipv4, signal, log)
+          // A proxied name has the proxy's addresses.
+          if (isProxied) await waitAuthoritative(deps, zone, host, undefined, signal, log)
+          else if (server?.ipv4) await waitAuthoritative(deps, zone, host, server.ipv4, signal, log)
           const login = await readLogin(deps, target)
           if (!login?.apiKey)
             throw new LandfallError('not_found', `The API key of Dokploy on ${spec.name} is not kept on the machine any more.`)
@@ -295,7 +297,7 @@ export function panelNameStep(deps: PanelDeps & Pick<Deps, 'outside'>, spec: Dok
 }
 
 /**
- * Waits until every authoritative server gives `address` for `host`; `any` for a proxied name, which has the proxy's.
+ * Waits until every authoritative server gives `address` for `host`, or any address when it is undefined.
  * @throws LandfallError timeout naming the servers that do not
  */
 async function waitAuthoritative(
@@ -306,18 +308,16 @@ async function waitAuthoritative(
   signal: AbortSignal,
   log: (line: string) => void,
 ): Promise<void> {
-  if (!address) return
   const deadlineMs = deps.clock.monotonicMs() + NAME_TIMEOUT_MS
   for (;;) {
     const answers = await deps.outside.askAuthoritative(zone, host, 'A')
-    const wrong = answers.filter(
-      each => each.status !== 'ok' || (address === 'any' ? each.values.length === 0 : !each.values.includes(address)),
-    )
+    const isKnown = (values: readonly string[]) => (address === undefined ? values.length > 0 : values.includes(address))
+    const wrong = answers.filter(each => each.status !== 'ok' || !isKnown(each.values))
     if (answers.length > 0 && wrong.length === 0) return
     if (deps.clock.monotonicMs() > deadlineMs)
       throw new LandfallError(
         'timeout',
-        `${host} does not resolve${address === 'any' ? '' : ` to ${address}`} at ${wrong.map(each => `${each.server} (${each.status})`).join(', ') || 'any authoritative server'}.`,
+        `${host} does not resolve${address === undefined ? '' : ` to ${address}`} at ${wrong.map(each => `${each.server} (${each.status})`).join(', ') || 'any authoritative server'}.`,
         { hint: `Check the zone's delegation, then: bun scripts/dns.ts` },
       )
     log(`waiting for the authoritative servers to know ${host}`)
