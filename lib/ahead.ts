@@ -36,5 +36,5 @@ export const aheadOfDestroy = (estate: Estate): Slices => [
   'primaryIps',
   'loadBalancers',
   ...(estate.cloud === 'digitalocean' ? (['idleTags'] as const) : []),
-  ...(estate.dns ? (['records'] as const) : []),
+  ...(estate.dns ? (['records', 'moves'] as const) : []),
 ]

@@ -16,8 +16,7 @@ import {
 } from './checklist/record.ts'
 import { renderMarkdown, renderText } from './checklist/render.ts'
 import { describeHost } from './compose.ts'
-import type { Move } from './cutover/move.ts'
-import { openMoveStore } from './cutover/store.ts'
+import { openMoveStore, readMoves } from './cutover/store.ts'
 import { World } from './engine/world.ts'
 import { hasCode, LandfallError } from './errors.ts'
 import { openWaits } from './moving.ts'
@@ -125,12 +124,8 @@ async function probeAll(session: Session, opened: Opened, items: readonly Item[]
   )
   const known = <K extends (typeof SLICES)[number]>(slice: K, none: EstateWorld[K]): EstateWorld[K] =>
     world.has(slice) ? world.get(slice) : none
-  const store = openMoveStore(directory)
-  const moves: Record<string, Move> = {}
-  for (const { name } of estate.migration?.names ?? []) {
-    const move = await store.readMove(name)
-    if (move) moves[name] = move
-  }
+  const names = (estate.migration?.names ?? []).map(({ name }) => name)
+  const moves = await readMoves(openMoveStore(directory), names)
   const context: ProbeContext = {
     estate,
     outside,

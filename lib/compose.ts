@@ -148,17 +148,23 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     serviceVariables: () => readServiceVariables(estate, options.configPath),
     takeOver: options.takeOver,
   }
-  const readers = estateReaders(estate, {
-    cloud,
-    dns,
-    machines: lazy(async () => (await import('./steps/machine.ts')).createMachineReader(deps)),
-    panels: lazy(async () => (await import('./steps/panel.ts')).createPanelReader(deps)),
-    swarms: lazy(async () => (await import('./steps/swarm-world.ts')).createSwarmReader(deps)),
-    outside: lazy(async () => (await import('./steps/outside.ts')).createOutsideReader(deps)),
-    installer: deps.nixos.installer,
-    services: lazy(async () => (await import('./steps/service.ts')).createServiceReader(deps)),
-    ownAddresses: () => outside.findOwnAddresses(),
-  })
+  const readers: Readers<EstateWorld> = {
+    ...estateReaders(estate, {
+      cloud,
+      dns,
+      machines: lazy(async () => (await import('./steps/machine.ts')).createMachineReader(deps)),
+      panels: lazy(async () => (await import('./steps/panel.ts')).createPanelReader(deps)),
+      swarms: lazy(async () => (await import('./steps/swarm-world.ts')).createSwarmReader(deps)),
+      outside: lazy(async () => (await import('./steps/outside.ts')).createOutsideReader(deps)),
+      installer: deps.nixos.installer,
+      services: lazy(async () => (await import('./steps/service.ts')).createServiceReader(deps)),
+      ownAddresses: () => outside.findOwnAddresses(),
+    }),
+    async moves() {
+      const { openMoveStore, readMoves } = await import('./cutover/store.ts')
+      return readMoves(openMoveStore(directory))
+    },
+  }
   return {
     deps,
     readers,

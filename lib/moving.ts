@@ -6,7 +6,7 @@ import { composeCloud } from './compose.ts'
 import { converge } from './converge.ts'
 import { isOpen } from './cutover/move.ts'
 import { isBelow, oldAnswersText } from './cutover/observe.ts'
-import { type MoveStore, openMoveStore } from './cutover/store.ts'
+import { type MoveStore, openMoveStore, readMoves } from './cutover/store.ts'
 import { clockText } from './cutover/ttl.ts'
 import type { Clock } from './engine/clock.ts'
 import { LandfallError } from './errors.ts'
@@ -69,9 +69,9 @@ export async function openMoving(session: Pick<Session, 'args'>, opened: Opened)
 
 /** What moved by an earlier command and stands in no config: it shares its server's certificate, which is for all names that went there. */
 async function findMoved(store: Pick<MoveStore, 'listMoves' | 'readMove'>, wanted: readonly MovingName[]): Promise<MovingName[]> {
-  const others = (await store.listMoves()).filter(name => !wanted.some(each => each.name === name))
-  const moves = (await Promise.all(others.map(name => store.readMove(name)))).filter(isOpen)
-  return moves.map(({ name, path, to }) => ({ name, kind: 'frontend', path, routes: [path], server: to.server }))
+  const moves = Object.values(await readMoves(store)).filter(isOpen)
+  const others = moves.filter(({ name }) => !wanted.some(each => each.name === name))
+  return others.map(({ name, path, to }) => ({ name, kind: 'frontend', path, routes: [path], server: to.server }))
 }
 
 /** @throws LandfallError usage | config */
@@ -124,6 +124,7 @@ export async function cutover(session: Session, opened: Opened): Promise<number>
     confirmName: opened.estate.dns?.zone ?? opened.estate.name,
     report: world => {
       const moves = Object.values(world.get('moves'))
+      const configured = opened.estate.migration?.names ?? []
       return {
         outputs: Object.fromEntries(moves.map(move => [move.name, move.to.ipv4 ?? move.to.ipv6 ?? ''])),
         notes: [
@@ -138,6 +139,12 @@ export async function cutover(session: Session, opened: Opened): Promise<number>
                   },
                 ],
           ),
+          ...configured
+            .filter(({ name, server }) => deps.names.some(each => each.name === name && each.server !== server))
+            .map(({ name, server }) => ({
+              label: 'config',
+              text: `${opened.configPath} sends ${name} to ${server}: change it there too, or a cutover without --to moves it back`,
+            })),
           { label: 'undo', text: `bun scripts/dns.ts rollback ${deps.names.map(({ name }) => name).join(' ')}` },
           {
             label: 'kept',

@@ -26,15 +26,16 @@ export async function provisionServers(session: Session, opened: Opened): Promis
 
 /** Everything that carries the estate's mark. */
 export async function destroyEstate(session: Session, opened: Opened, report: Pick<Convergence, 'report'> = {}): Promise<number> {
-  const { estate, composition } = opened
+  const { estate, composition, directory } = opened
   const ahead = composition.lookAhead(aheadOfDestroy(estate))
-  const [{ converge }, { destroySteps, protectedNames }] = await Promise.all([
+  const [{ converge }, { openMoveStore }, { destroySteps, protectedNames }] = await Promise.all([
     import('./converge.ts'),
+    import('./cutover/store.ts'),
     import('./steps/destroy.ts'),
   ])
   return converge(session, opened, {
     ahead,
-    steps: destroySteps,
+    steps: deps => destroySteps({ ...deps, store: openMoveStore(directory) }),
     confirmName: estate.name,
     alsoConfirm: protectedNames(estate),
     ...report,

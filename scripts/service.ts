@@ -1,10 +1,9 @@
 /** One backend on a NixOS server: installed, deployed, updated with a way back, watched, scaled, taken away. */
 
-import { converge } from '../lib/converge.ts'
 import { main } from '../lib/main.ts'
+import { destroyEstate } from '../lib/provisioning.ts'
 import { defineScript } from '../lib/script.ts'
 import { applyService, scaleService, showLogs, showService, updateService, updateSystem, wantedRevision } from '../lib/service.ts'
-import { destroySteps, protectedNames } from '../lib/steps/destroy.ts'
 
 const EXAMPLE = '--config examples/nixos-anywhere.json'
 
@@ -56,11 +55,7 @@ const service = defineScript({
       case 'scale':
         return scaleService(session, opened)
       case 'destroy':
-        return converge(session, opened, {
-          steps: destroySteps,
-          confirmName: opened.estate.name,
-          alsoConfirm: protectedNames(opened.estate),
-        })
+        return destroyEstate(session, opened)
       default:
         return applyService(session, opened)
     }

@@ -4,7 +4,9 @@
  */
 
 import { LandfallError } from '../errors.ts'
+import type { Server } from '../providers/ports/cloud.ts'
 import type { DnsRecord, RecordType } from '../providers/ports/dns.ts'
+import { goneAtMs, longestTtlS } from './ttl.ts'
 
 export interface Destination {
   readonly server: string
@@ -21,6 +23,8 @@ export interface Marks {
   /** Old answers are gone and everybody sees the new place. */
   readonly settledAtMs?: number
   readonly rolledBackAtMs?: number
+  /** The server that it leads to was deleted with its estate. */
+  readonly deletedAtMs?: number
   /** Since when nobody has been seen to reach the old host, and when that was last looked at. */
   readonly quietSinceMs?: number
   readonly quietSeenAtMs?: number
@@ -42,7 +46,7 @@ export interface Move {
   readonly before: readonly DnsRecord[]
   /** Addresses that the old records led to, aliases followed. */
   readonly oldAddresses: readonly string[]
-  /** How long resolvers may keep an answer from before, in seconds. */
+  /** How long resolvers may keep an answer from before the TTL was last lowered, in seconds. */
   readonly oldTtlS: number
   readonly switchTtlS: number
   readonly finalTtlS: number
@@ -57,7 +61,37 @@ export const isAddressRecord = (record: Pick<DnsRecord, 'type'>): boolean => ADD
 export const addressRecordsOf = (records: readonly DnsRecord[], name: string): DnsRecord[] =>
   records.filter(record => record.name === name && isAddressRecord(record))
 
-export const isOpen = (move: Move | undefined): move is Move => move !== undefined && move.marks.rolledBackAtMs === undefined
+export const isOpen = (move: Move | undefined): move is Move =>
+  move !== undefined && move.marks.rolledBackAtMs === undefined && move.marks.deletedAtMs === undefined
+
+/** Where a move leads, seen from a server. `remade`: to the one before it, whose addresses it has, so that no visitor goes elsewhere. */
+export type Aim = 'here' | 'remade' | 'elsewhere'
+
+type Place = Pick<Server, 'id' | 'name' | 'ipv4' | 'ipv6'>
+
+export function aimOf({ to }: Pick<Move, 'to'>, server: Place): Aim {
+  const isAt = (family: 'ipv4' | 'ipv6') => to[family] === undefined || to[family] === server[family]
+  if (to.server !== server.name || !isAt('ipv4') || !isAt('ipv6')) return 'elsewhere'
+  return to.serverId === server.id ? 'here' : 'remade'
+}
+
+/** Whether visitors were sent to where the server is. */
+export const hasArrived = (move: Move | undefined, server: Place | undefined): boolean =>
+  isOpen(move) && move.marks.switchedAtMs !== undefined && server !== undefined && aimOf(move, server) !== 'elsewhere'
+
+/** The move as it is kept before the TTL of `standing` is lowered: what was waited out before says nothing of what is served now. */
+export function beforeLowering(move: Move, standing: readonly Pick<DnsRecord, 'ttl' | 'proxied'>[]): Move {
+  const { loweredAtMs: _, drainedAtMs, ...marks } = move.marks
+  const ttlS = longestTtlS(standing, 0)
+  return { ...move, oldTtlS: drainedAtMs === undefined ? Math.max(move.oldTtlS, ttlS) : ttlS, marks }
+}
+
+/** Whether no resolver can have an answer any more from before the TTL was lowered. */
+export function isDrained({ proxied, before, oldTtlS, switchTtlS, marks }: Move): boolean {
+  const { loweredAtMs, drainedAtMs } = marks
+  if (proxied || oldTtlS <= switchTtlS || (before.length === 0 && loweredAtMs === undefined)) return true
+  return drainedAtMs !== undefined && loweredAtMs !== undefined && drainedAtMs >= goneAtMs(loweredAtMs, oldTtlS)
+}
 
 /** The file's text; ends in a line break. */
 export const renderMove = (move: Move): string => `${JSON.stringify(move, null, 2)}\n`

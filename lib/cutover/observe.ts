@@ -1,7 +1,7 @@
 /** What servers, resolvers and visitors see of a moving name, judged. Pure. */
 
 import type { DnsAnswer, TlsReport } from '../providers/ports/outside.ts'
-import type { Move } from './move.ts'
+import { isOpen, type Move } from './move.ts'
 import { clockText, goneAtMs, liveTtlS } from './ttl.ts'
 
 export interface Observation {
@@ -44,8 +44,11 @@ export function judgeArrival(move: Move, seen: Observation): Seen {
     })
   const authoritative = families.flatMap(type => strayed(seen.authoritative[type], type))
   const silent = seen.authoritative.A.length === 0 ? [`no name server of ${move.zone} was found`] : []
-  // A resolver that can't be reached from here says nothing about the name.
-  const heard = (type: 'A' | 'AAAA') => seen.resolvers[type].filter(answer => answer.status !== 'silent')
+  // A resolver that can't be reached from here says nothing about the name; one that still knows of no IPv6 leads nobody elsewhere.
+  const lacksIpv6 = (type: 'A' | 'AAAA', { status, values }: DnsAnswer) =>
+    type === 'AAAA' && status === 'ok' && values.length === 0
+  const heard = (type: 'A' | 'AAAA') =>
+    seen.resolvers[type].filter(answer => answer.status !== 'silent' && !lacksIpv6(type, answer))
   const cached = families.flatMap(type => strayed(heard(type), type))
   const visit = [
     ...(seen.tls.state === 'trusted'
@@ -123,8 +126,7 @@ export type DecommissionVerdict =
 /** Whether the old host may be switched off, after one more look at `nowMs` in which `signs` were seen. */
 export function judgeDecommission(move: Move, signs: readonly string[], quietForMs: number, nowMs: number): DecommissionVerdict {
   const goneAt = oldAnswersGoneAtMs(move)
-  if (goneAt === undefined || move.marks.rolledBackAtMs !== undefined)
-    return { state: 'too_early', why: `${move.name} was never switched`, untilMs: nowMs }
+  if (goneAt === undefined || !isOpen(move)) return { state: 'too_early', why: `${move.name} was never switched`, untilMs: nowMs }
   if (nowMs < goneAt) return { state: 'too_early', why: oldAnswersText(move, nowMs), untilMs: goneAt }
   if (signs.length > 0) return { state: 'in_use', signs }
   const sinceMs = Math.max(move.marks.quietSinceMs ?? nowMs, goneAt)

@@ -117,6 +117,16 @@ export function openMoveStore(directory: string): MoveStore {
   }
 }
 
+/** The moves that are kept, by name: of every name, or of those that are asked for. */
+export async function readMoves(
+  store: Pick<MoveStore, 'listMoves' | 'readMove'>,
+  names?: readonly string[],
+): Promise<Readonly<Record<string, Move>>> {
+  const wanted = names ?? (await store.listMoves())
+  const kept = await Promise.all(wanted.map(async name => ({ name, move: await store.readMove(name) })))
+  return Object.fromEntries(kept.flatMap(({ name, move }) => (move ? [[name, move]] : [])))
+}
+
 /** When a certificate ends and what it is called by; undefined for text that is none. */
 export function readPem(pem: string):
   | {

@@ -1,9 +1,9 @@
 /** The certificate that visitors will be shown at the new place: proved by DNS while the name still leads to the old one. */
 
-import { isOpen } from '../cutover/move.ts'
 import { readPem } from '../cutover/store.ts'
 import { type ApplyContext, blocked, done, refused, todo } from '../engine/step.ts'
 import { LandfallError } from '../errors.ts'
+import { openMoves } from './cutover-kit.ts'
 import { type CutoverDeps, namesFor, openPanel } from './cutover-world.ts'
 import type { EstateStep } from './deps.ts'
 import { obtainCertificate, proofsIn, removeProofs } from './dns-certificate.ts'
@@ -32,8 +32,7 @@ export function certificateStep(deps: CutoverDeps, server: string, occasion: Occ
     reads: ['records', 'servers', 'moves', 'certificates', 'zone', 'arrivals'],
     typicalMs: 20_000,
     look(world) {
-      const isSnapped = deps.names.every(({ name }) => isOpen(world.get('moves')[name]))
-      if (occasion === 'move' && !isSnapped) return blocked('the snapshot', order)
+      if (occasion === 'move' && !openMoves(deps, world)) return blocked('the snapshot', order)
       const facts = world.get('certificates')[server]
       if (facts === undefined) return blocked(`server ${server}`, order)
       const left = proofsIn(deps, names, world.get('records'))

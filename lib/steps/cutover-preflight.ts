@@ -1,12 +1,12 @@
 /** Before the first change: what would make the move fail later, and what stood there before, kept on disk. */
 
 import { describeRecord, findLeftovers, strangersAt } from '../cutover/changes.ts'
-import { addressRecordsOf, isOpen, type Move } from '../cutover/move.ts'
+import { addressRecordsOf, hasArrived, isOpen, type Move } from '../cutover/move.ts'
 import { longestTtlS } from '../cutover/ttl.ts'
-import { blocked, done, refused, todo } from '../engine/step.ts'
+import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import type { MovingName } from '../estate/migration.ts'
-import { listed, replyText } from './cutover-kit.ts'
+import { findMove, keep, listed, replyText } from './cutover-kit.ts'
 import { type CutoverDeps, isReplyServed } from './cutover-world.ts'
 import type { EstateStep } from './deps.ts'
 import { findServer } from './server.ts'
@@ -38,9 +38,8 @@ interface Problem {
 export function findProblems(deps: CutoverDeps, moving: MovingName, world: WorldView<EstateWorld>): Problem[] {
   const { estate } = deps
   const { name } = moving
-  const move = world.get('moves')[name]
-  if (isOpen(move) && move.marks.switchedAtMs !== undefined) return []
   const server = findServer(estate.name, moving.server, world.get('servers'))
+  if (hasArrived(world.get('moves')[name], server)) return []
   const arrival = world.get('arrivals')[name]
   if (server === undefined || arrival === undefined)
     return [{ why: `server ${moving.server}, where ${name} shall go, is not there`, hint: 'bun scripts/setup.ts' }]
@@ -62,10 +61,13 @@ export function findProblems(deps: CutoverDeps, moving: MovingName, world: World
       `the app ${app}, which serves ${name}, lacks ${names.join(', ')}: the old host did not give their values`,
       `Fill them in by hand in ${file}, then: bun scripts/env.ts push ${app}`,
     )
-  if (isOpen(move)) {
-    if (move.to.serverId !== server.id)
+  const found = findMove(deps, moving, world)
+  // One that was switched is over; from where it leads the name moves on.
+  if (found && found.move.marks.switchedAtMs === undefined) {
+    const { move, aim } = found
+    if (aim === 'elsewhere')
       say(
-        `the move of ${name} began towards another server (${move.to.server}, id ${move.to.serverId})`,
+        `the move of ${name} began towards another server (${move.to.server}, id ${move.to.serverId}, ${move.to.ipv4 ?? move.to.ipv6})`,
         `bun scripts/dns.ts rollback ${name}`,
       )
     const strangers = deps.takeOver.includes(name) ? [] : strangersAt(move, records)
@@ -103,23 +105,40 @@ export function snapshotStep(deps: CutoverDeps): EstateStep {
     needs: ['move preflight'],
     reads: ['zone', 'records', 'servers', 'moves', 'arrivals'],
     look(world) {
-      const missing = deps.names.filter(({ name }) => !isOpen(world.get('moves')[name]))
-      if (missing.length === 0) return done(`${deps.store.directory}/moves`)
+      const missing = deps.names.filter(moving => (findMove(deps, moving, world)?.aim ?? 'elsewhere') === 'elsewhere')
+      const remade = deps.names.flatMap(moving => {
+        const { move, to, aim } = findMove(deps, moving, world) ?? {}
+        return move && to && aim === 'remade' ? [{ ...move, to: { ...move.to, serverId: to.id } }] : []
+      })
+      const servers = [...new Set(remade.map(({ to }) => to.server))].join(', ')
+      const note: Change<EstateWorld> = {
+        kind: 'change',
+        summary: `note that ${servers} ${servers.includes(',') ? 'were' : 'was'} made anew with the same addresses`,
+        async apply({ world: live }) {
+          for (const move of remade) await keep(deps, live, move)
+        },
+      }
+      const notes = remade.length === 0 ? [] : [note]
+      if (missing.length === 0) return remade.length === 0 ? done(`${deps.store.directory}/moves`) : todo(note)
       const records = missing.flatMap(({ name }) => addressRecordsOf(world.get('records'), name))
       const summary = `keep the ${records.length} records of ${missing.map(({ name }) => name).join(', ')} in ${deps.store.directory}/moves`
       const ready = missing.every(({ name }) => world.get('arrivals')[name] !== undefined)
-      if (!ready || !world.get('zone')) return blocked('the preflight', { kind: 'create', summary })
-      return todo({
+      if (!ready || !world.get('zone')) return blocked('the preflight', ...notes, { kind: 'create', summary })
+      return todo(...notes, {
         kind: 'create',
         summary,
-        details: records.map(record => `${record.name} ${describeRecord(record)}`),
+        details: [
+          ...records.map(record => `${record.name} ${describeRecord(record)}`),
+          ...missing
+            .flatMap(({ name }) => world.get('moves')[name] ?? [])
+            .filter(isOpen)
+            .map(({ name, to }) => `the move of ${name} to ${to.server} (${to.ipv4 ?? to.ipv6}) is over; its file is put aside`),
+        ],
         async apply({ world: live }) {
           for (const moving of missing) {
             const before = live.get('moves')[moving.name]
             if (before) await deps.store.archiveMove(before)
-            const move = desiredMove(deps, moving, live)
-            await deps.store.writeMove(move)
-            live.update('moves', all => ({ ...all, [move.name]: move }))
+            await keep(deps, live, desiredMove(deps, moving, live))
           }
         },
       })

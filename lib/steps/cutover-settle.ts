@@ -27,7 +27,7 @@ export function settleStep(deps: CutoverDeps): EstateStep {
     noun: 'dns',
     title: `everybody reaches ${listed(deps)} at the new place`,
     needs: ['move switch'],
-    reads: ['moves', 'records'],
+    reads: ['moves', 'servers', 'records'],
     look(world) {
       const moves = openMoves(deps, world)
       if (!moves?.every(move => isSwitched(move, world.get('records')))) return blocked('the switch', wait)

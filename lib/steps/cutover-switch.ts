@@ -9,14 +9,14 @@ import {
   strangersAt,
   switchBatch,
 } from '../cutover/changes.ts'
-import { addressRecordsOf, type Move } from '../cutover/move.ts'
+import { addressRecordsOf, beforeLowering, isDrained, type Move } from '../cutover/move.ts'
 import { clockText, goneAtMs, leftMs, liveTtlS, longestTtlS, spanText } from '../cutover/ttl.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import { LandfallError } from '../errors.ts'
 import { isOurMark } from '../estate/naming.ts'
 import type { DnsRecord } from '../providers/ports/dns.ts'
 import { certificateSteps } from './cutover-certificate.ts'
-import { apply, applyFresh, everyMark, listed, mark, openMoves, replyText } from './cutover-kit.ts'
+import { apply, applyFresh, everyMark, keep, listed, mark, openMoves, replyText } from './cutover-kit.ts'
 import { type CutoverDeps, isReplyServed, probe } from './cutover-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
@@ -32,7 +32,7 @@ export function originStep(deps: CutoverDeps): EstateStep {
     noun: 'dns',
     title: `the new place serves ${listed(deps)} over TLS`,
     needs: certificateSteps(deps).map(step => step.id),
-    reads: ['moves', 'arrivals', 'certificates'],
+    reads: ['moves', 'servers', 'arrivals', 'certificates'],
     look(world) {
       const moves = openMoves(deps, world)
       if (everyMark(moves, 'switchedAtMs')) return done('visitors are there')
@@ -88,29 +88,31 @@ export function lowerStep(deps: CutoverDeps): EstateStep {
     noun: 'dns',
     title: `answers for ${listed(deps)} are short-lived`,
     needs: ['move origin'],
-    reads: ['moves', 'records'],
+    reads: ['moves', 'servers', 'records'],
     look(world) {
       const moves = openMoves(deps, world)
       if (!moves) return blocked('the snapshot', { kind: 'change', summary })
       const waiting = moves.filter(move => !isSwitched(move, world.get('records')) && move.marks.switchedAtMs === undefined)
       const high = waiting.filter(move => !isEmptyBatch(lowerBatch(move, world.get('records'))))
       if (high.length === 0) return done('short-lived, or already switched')
+      const lowered = (move: Move) => beforeLowering(move, addressRecordsOf(world.get('records'), move.name))
       return todo({
         kind: 'change',
         summary,
         details: high.map(
-          move => `${move.name}: ${move.oldTtlS} s → ${move.switchTtlS} s; nothing else about the records changes`,
+          move => `${move.name}: ${lowered(move).oldTtlS} s → ${move.switchTtlS} s; nothing else about the records changes`,
         ),
         async apply({ world: live }) {
-          await apply(deps, live, high, lowerBatch)
-          await mark(deps, live, high, { loweredAtMs: deps.waits.nowMs() })
+          // Kept before anything is sent: after a kill the whole wait is due.
+          const lower = high.map(lowered)
+          for (const move of lower) await keep(deps, live, move)
+          await apply(deps, live, lower, lowerBatch)
+          await mark(deps, live, lower, { loweredAtMs: deps.waits.nowMs() })
         },
       })
     },
   }
 }
-
-const needsDrain = (move: Move): boolean => !move.proxied && move.before.length > 0 && move.oldTtlS > move.switchTtlS
 
 /** Every cache that was filled under the old TTL has forgotten. */
 export function drainStep(deps: CutoverDeps): EstateStep {
@@ -119,7 +121,7 @@ export function drainStep(deps: CutoverDeps): EstateStep {
     noun: 'dns',
     title: 'the old TTL has passed',
     needs: ['move lower'],
-    reads: ['moves', 'records'],
+    reads: ['moves', 'servers', 'records'],
     look(world) {
       const standing = deps.names.flatMap(({ name }) => addressRecordsOf(world.get('records'), name))
       const oldTtlS = longestTtlS(
@@ -131,10 +133,7 @@ export function drainStep(deps: CutoverDeps): EstateStep {
       const moves = openMoves(deps, world)
       if (!moves) return blocked('the snapshot', wait)
       const over = (move: Move) =>
-        !needsDrain(move) ||
-        move.marks.drainedAtMs !== undefined ||
-        move.marks.switchedAtMs !== undefined ||
-        isSwitched(move, world.get('records'))
+        isDrained(move) || move.marks.switchedAtMs !== undefined || isSwitched(move, world.get('records'))
       const waiting = moves.filter(move => !over(move))
       if (waiting.length === 0) return done('no answer from before is left')
       if (waiting.some(move => !isEmptyBatch(lowerBatch(move, world.get('records'))))) return blocked('the lower TTL', wait)
@@ -144,13 +143,14 @@ export function drainStep(deps: CutoverDeps): EstateStep {
         summary: `wait ${spanText(longestS * 1000)}, as long as old answers live`,
         async apply({ world: live, signal, log }) {
           // A mark that was lost costs the whole wait again, from now.
-          const since = (move: Move) => move.marks.loweredAtMs ?? deps.waits.nowMs()
+          const nowMs = deps.waits.nowMs()
+          const since = (move: Move) => move.marks.loweredAtMs ?? nowMs
           const endsAtMs = Math.max(...waiting.map(move => goneAtMs(since(move), move.oldTtlS)))
           await mark(
             deps,
             live,
             waiting.filter(move => move.marks.loweredAtMs === undefined),
-            { loweredAtMs: deps.waits.nowMs() },
+            { loweredAtMs: nowMs },
           )
           log(`old answers may live until ${clockText(endsAtMs, deps.waits.nowMs())}`)
           await deps.waits.sleep(leftMs(endsAtMs, deps.waits.nowMs()), signal)
@@ -158,7 +158,7 @@ export function drainStep(deps: CutoverDeps): EstateStep {
             deps,
             live,
             waiting.map(move => live.get('moves')[move.name] ?? move),
-            { drainedAtMs: deps.waits.nowMs() },
+            { drainedAtMs: Math.max(deps.waits.nowMs(), endsAtMs) },
           )
         },
       })
@@ -190,8 +190,7 @@ export function switchStep(deps: CutoverDeps): EstateStep {
           `Somebody else has changed ${strangers.map(each => `${each.name} (${describeRecord(each)})`).join(', ')} since the move began.`,
           'Run the same command again: it shows what is there now.',
         )
-      if (waiting.some(move => needsDrain(move) && move.marks.drainedAtMs === undefined))
-        return blocked('the old TTL', { kind, summary })
+      if (!waiting.every(isDrained)) return blocked('the old TTL', { kind, summary })
       const change: Change<EstateWorld> = {
         kind,
         summary,
@@ -216,7 +215,7 @@ export function raiseStep(deps: CutoverDeps): EstateStep {
     noun: 'dns',
     title: `answers for ${listed(deps)} live ${deps.estate.migration?.ttlS ?? 300} s again`,
     needs: ['move settled'],
-    reads: ['moves', 'records'],
+    reads: ['moves', 'servers', 'records'],
     look(world) {
       const moves = openMoves(deps, world)
       if (!everyMark(moves, 'settledAtMs') || !moves) return blocked('the new place', { kind: 'change', summary })

@@ -2,9 +2,9 @@
 
 import { type BudgetVerdict, judgeBudget } from '../cutover/budget.ts'
 import { type CaaFacts, type CaaVerdict, caaTree, evaluateCaa } from '../cutover/caa.ts'
-import { isOpen, type Move } from '../cutover/move.ts'
+import { hasArrived, type Move } from '../cutover/move.ts'
 import { isServed, type Observation } from '../cutover/observe.ts'
-import { type MoveStore, readPem } from '../cutover/store.ts'
+import { type MoveStore, readMoves, readPem } from '../cutover/store.ts'
 import { negativeTtlOf } from '../cutover/ttl.ts'
 import type { Clock } from '../engine/clock.ts'
 import type { Readers } from '../engine/world.ts'
@@ -90,18 +90,18 @@ export function cutoverReaders(deps: CutoverDeps): Pick<Readers<EstateWorld>, ke
     Object.fromEntries((await Promise.all(deps.names.map(read))).flat())
   return {
     moves: () =>
-      byName(async ({ name }) => {
-        const move = await deps.store.readMove(name)
-        return move ? [[name, move]] : []
-      }),
+      readMoves(
+        deps.store,
+        deps.names.map(({ name }) => name),
+      ),
     arrivals: async get => {
       const [servers, moves, records] = [await get('servers'), await get('moves'), await get('records')]
-      const identities = await identitiesOf(deps, moves)
+      const identities = await identitiesOf(deps, moves, servers)
       return byName(async moving => {
         const move = moves[moving.name]
         const server = findServer(deps.estate.name, moving.server, servers)
         // Once it is switched, the name itself is looked at.
-        if (!server || (isOpen(move) && move.marks.switchedAtMs !== undefined)) return []
+        if (!server || hasArrived(move, server)) return []
         return [[moving.name, await readArrival(deps, moving, server, records, identities)]]
       })
     },
@@ -114,9 +114,12 @@ export function cutoverReaders(deps: CutoverDeps): Pick<Readers<EstateWorld>, ke
   }
 }
 
-async function identitiesOf(deps: CutoverDeps, moves: Readonly<Record<string, Move>>): Promise<readonly string[]> {
-  const switched = (move: Move | undefined) => isOpen(move) && move.marks.switchedAtMs !== undefined
-  if (deps.names.every(({ name }) => switched(moves[name]))) return []
+async function identitiesOf(
+  deps: CutoverDeps,
+  moves: Readonly<Record<string, Move>>,
+  servers: readonly Server[],
+): Promise<readonly string[]> {
+  if (deps.names.every(({ name, server }) => hasArrived(moves[name], findServer(deps.estate.name, server, servers)))) return []
   const identities = await (await deps.acme()).readIdentities()
   return identities.length > 0 ? identities : [DEFAULT_IDENTITY]
 }

@@ -3,6 +3,8 @@
  * never from config.json: a server that was taken out of the config is still ours, and still billed.
  */
 
+import { isOpen } from '../cutover/move.ts'
+import type { MoveStore } from '../cutover/store.ts'
 import { type Change, done, refused, type Step, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { balancerRate } from '../estate/cost-environments.ts'
@@ -16,7 +18,7 @@ import type { Deps, EstateStep } from './deps.ts'
 import { tagSteps } from './tags.ts'
 import type { EstateWorld } from './world.ts'
 
-type DestroyDeps = Pick<Deps, 'estate' | 'cloud' | 'dns'>
+type DestroyDeps = Pick<Deps, 'estate' | 'cloud' | 'dns' | 'clock'> & { readonly store: Pick<MoveStore, 'writeMove'> }
 
 /** Servers that config.json protects: each is named before it goes. */
 export const protectedNames = (estate: Deps['estate']): string[] =>
@@ -61,7 +63,12 @@ export function destroySteps(deps: DestroyDeps): EstateStep[] {
     { slice: 'primaryIps', noun: 'server', what: 'primary IP', needs: ['servers gone'], remove: cloud.deletePrimaryIp },
     { slice: 'keys', noun: 'key', what: 'SSH key', needs: [], remove: cloud.deleteSshKey },
   ] as const satisfies readonly Removal[]
-  return [...dnsSteps, ...removals.map(removal => goneStep(deps, removal)), ...tagSteps(deps, ['servers gone', 'firewalls gone'])]
+  return [
+    ...dnsSteps,
+    ...removals.map(removal => goneStep(deps, removal)),
+    ...(estate.dns ? [movesClosed(deps)] : []),
+    ...tagSteps(deps, ['servers gone', 'firewalls gone']),
+  ]
 }
 
 interface Labelled {
@@ -171,6 +178,33 @@ function recordsGone({ estate, dns }: DestroyDeps): EstateStep {
         async apply({ world: live }) {
           await dns.changeRecords(zone.id, { deletes: ours, patches: [], posts: [] })
           live.update('records', all => all.filter(each => !ours.includes(each)))
+        },
+      })
+    },
+  }
+}
+
+/** A name that moved here is not led to deleted servers by the next cutover. What `rollback` needs stays. */
+function movesClosed({ clock, store }: DestroyDeps): EstateStep {
+  return {
+    id: 'moves closed',
+    noun: 'dns',
+    title: 'no move leads to a deleted server',
+    needs: ['servers gone'],
+    reads: ['moves'],
+    look(world) {
+      const open = Object.values(world.get('moves')).filter(isOpen)
+      if (open.length === 0) return done('none')
+      return todo({
+        // Nothing but a note in their files.
+        kind: 'wait',
+        summary: `note that the servers are gone to which ${open.map(({ name }) => name).join(', ')} moved`,
+        async apply({ world: live }) {
+          for (const move of open) {
+            const closed = { ...move, marks: { ...move.marks, deletedAtMs: clock.nowMs() } }
+            await store.writeMove(closed)
+            live.update('moves', all => ({ ...all, [move.name]: closed }))
+          }
         },
       })
     },

@@ -50,8 +50,9 @@ export interface EstateWorld {
   keptCertificates: readonly string[]
   /** What a visitor sees, by server name. */
   outside: Readonly<Record<string, OutsideState>>
-  /** Of names that move here, by name; empty except in the commands of a move, as are the two after it. */
+  /** Of names that move here or did, by name. */
   moves: Readonly<Record<string, Move>>
+  /** By name; empty except in the commands of a move, as are the certificates. */
   arrivals: Readonly<Record<string, Arrival>>
   /** What lives in each Dokploy, by server name; empty except in the commands about applications, as are the hooks. */
   apps: Readonly<Record<string, AppsState>>

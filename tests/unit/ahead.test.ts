@@ -7,7 +7,7 @@ import { slicesOf } from '../../lib/engine/plan.ts'
 import { destroySteps } from '../../lib/steps/destroy.ts'
 import { provisionSteps } from '../../lib/steps/estate.ts'
 import { KEY, load } from './estate/configs.ts'
-import { deps } from './steps/worlds.ts'
+import { deps, store } from './steps/worlds.ts'
 
 const EXAMPLES = new URL('../../examples/', import.meta.url).pathname
 const CONFIGS = {
@@ -33,5 +33,5 @@ test.each(Object.keys(CONFIGS))('%s', name => {
   // What is read through other slices is read with them.
   const known = (slices: Iterable<string>) => [...new Set([...slices].filter(slice => slice !== 'zone'))].sort()
   expect(known(aheadOfServers(estate, false))).toEqual(known(slicesOf(provisionSteps(given))))
-  expect(known(aheadOfDestroy(estate))).toEqual(known(slicesOf(destroySteps(given))))
+  expect(known(aheadOfDestroy(estate))).toEqual(known(slicesOf(destroySteps({ ...given, store }))))
 })

@@ -66,6 +66,26 @@ test('servers that are made anew are given the certificates of the old ones, and
   expect(new X509Certificate(given?.cert ?? '').checkHost(APEX)).toBe(APEX)
 }, 180_000)
 
+test('after a move, servers that are destroyed and made anew get the names: a cutover never leads back to the deleted ones', async () => {
+  const deployed = async () => {
+    for (const command of ['app --yes --json', 'deploy web --yes --json', 'deploy api --yes --json']) await done(command)
+  }
+  await deployed()
+  await done(CUTOVER)
+  await done('destroy --yes --json --confirm example')
+  await done('setup --yes --json')
+  await deployed()
+  await done(CUTOVER)
+  const { hetzner, cloudflare } = place.sandbox.controls
+  const addresses = hetzner.serversForMachines().map(({ name, ipv4 }) => `${name} ${ipv4}`)
+  const leading = cloudflare.records(APEX).flatMap(({ name, type, content }) => (type === 'A' ? [`${name} ${content}`] : []))
+  const { names } = JSON.parse(EXAMPLE).migration
+  for (const [name, { server }] of Object.entries<{ server: string }>(names)) {
+    const address = addresses.find(each => each.startsWith(`${server} `))?.split(' ')[1]
+    expect(leading.filter(each => each.startsWith(`${name} `))).toEqual([`${name} ${address}`])
+  }
+}, 180_000)
+
 test('a rehearsal has the old host of its own, with records that lead to it', async () => {
   const plan = await place.run(`dns cutover --plan --sandbox=fresh --config ${join(ROOT, 'examples/vercel-migration.json')}`)
   expect(plan.stdout).toContain('keep the 4 records of example.com, www.example.com, api.example.com')

@@ -46,6 +46,12 @@ describe('after the switch', () => {
     )
   })
 
+  test('a resolver that still knows of no IPv6 leads nobody elsewhere; a name server without it is wrong', () => {
+    const none = { A: good.resolvers.A, AAAA: [answer('8.8.8.8')] }
+    expect(judgeArrival(one, { ...good, resolvers: none })).toEqual({ state: 'arrived', lines: [] })
+    expect(judgeArrival(one, { ...good, authoritative: { ...good.authoritative, AAAA: [answer('ns1')] } }).state).toBe('wrong')
+  })
+
   const wrongs: Readonly<Record<string, Partial<Observation>>> = {
     'one name server with the old answer': {
       authoritative: { ...good.authoritative, A: [answer('ns1', V4), answer('ns2', '192.0.2.1')] },

@@ -10,7 +10,7 @@ import { serverStep } from '../../../lib/steps/server.ts'
 import { surplusStep } from '../../../lib/steps/surplus.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { KEY, load } from '../estate/configs.ts'
-import { address, deps as base, golden, lookAt, say, server, serverType } from './worlds.ts'
+import { address, deps as base, golden, lookAt, say, server, serverType, store } from './worlds.ts'
 
 const estateOf = (location: string) =>
   load(
@@ -109,7 +109,7 @@ test.each<readonly [string, EstateWorld['primaryIps'], Partial<typeof deps>]>([
 })
 
 test('destroy tells a free address with its price, and counts one on a server once', () => {
-  const step = destroySteps(deps).find(each => each.id === 'primaryIps gone')
+  const step = destroySteps({ ...deps, store }).find(each => each.id === 'primaryIps gone')
   if (!step) throw new Error('destroy has no step for addresses')
   const finding = lookAt(step, { primaryIps: [free('1', 'web-1'), address('2', 'web-2')] })
   if (finding.state !== 'todo') throw new Error(say(finding))

@@ -26,6 +26,7 @@ import {
   seen,
   server,
   serverType,
+  store,
   theirs,
   zone,
 } from './worlds.ts'
@@ -40,7 +41,7 @@ const stepOf = (id: string, change: Partial<Deps> = {}): EstateStep => {
 }
 
 const destroyOf = (id: string): EstateStep => {
-  const step = destroySteps(deps).find(each => each.id === id)
+  const step = destroySteps({ ...deps, store }).find(each => each.id === id)
   if (!step) throw new Error(`there is no step "${id}"`)
   return step
 }

@@ -1,5 +1,6 @@
 /** Worlds for looks: an estate, its objects as they should be, and a view that offers a step no more than it says it reads. */
 
+import type { MoveStore } from '../../../lib/cutover/store.ts'
 import type { Finding } from '../../../lib/engine/step.ts'
 import { encodeHostKey, LABEL_KEYS, labelsFor } from '../../../lib/estate/labels.ts'
 import { renderRecordMark } from '../../../lib/estate/naming.ts'
@@ -47,6 +48,8 @@ export const deps: Deps = {
   serviceVariables: () => Promise.reject(new Error('a look read a file')),
   takeOver: [],
 }
+
+export const store: MoveStore = { ...untouched<MoveStore>('store'), directory: '.landfall/nextnode' }
 
 export const ours = labelsFor('nextnode', 'prod', 'run-0')
 export const theirs = labelsFor('nextnode2', 'prod', 'run-0')
@@ -206,6 +209,7 @@ const empty: Slices = {
   panels: {},
   swarms: {},
   outside: {},
+  moves: {},
 }
 
 /** What a step says of `empty` with `change`; a slice that it does not name in its reads is not there. */
