@@ -359,15 +359,24 @@ const testContext = ({ signal, log }: Pick<ProviderContext, 'signal' | 'log'>): 
 
 /** One or two cheap requests each, to tell a wrong token the moment it is typed; sent where the run's own will be sent. */
 export const testTokens = (
-  { hcloudEndpoint, cloudflareBaseUrl }: Environment,
+  { hcloudEndpoint, digitaloceanEndpoint, cloudflareBaseUrl }: Environment,
   given: Pick<ProviderContext, 'signal' | 'log'>,
 ) => ({
-  async hcloud(token: Secret): Promise<void> {
+  async hetzner(token: Secret): Promise<void> {
     const { createHetzner } = await import('./providers/hetzner/hetzner.ts')
     const endpoint = hcloudEndpoint ? { endpoint: hcloudEndpoint } : {}
     const hetzner = createHetzner({ token, context: testContext(given), ...endpoint })
     await hetzner.verifyToken()
     await hetzner.probeWrite()
+  },
+  async digitalocean(token: Secret): Promise<void> {
+    const { createDigitalOcean } = await import('./providers/digitalocean/digitalocean.ts')
+    const endpoint = digitaloceanEndpoint ? { endpoint: digitaloceanEndpoint } : {}
+    // Nothing is priced here.
+    const prices = { snapshotGbMonth: 0, volumeGbMonth: 0, backupPercent: 0 }
+    const digitalocean = createDigitalOcean({ token, context: testContext(given), prices, ...endpoint })
+    await digitalocean.verifyToken()
+    await digitalocean.probeWrite()
   },
   async cloudflare(token: Secret): Promise<void> {
     const { createCloudflare } = await import('./providers/cloudflare/cloudflare.ts')

@@ -187,7 +187,8 @@ async function confirmPlan(
 ): Promise<void> {
   const { args, ask, interactive } = session
   const destroys = plan.destructive.length > 0
-  const names = destroys && confirmName !== undefined ? [confirmName, ...alsoConfirm] : []
+  const own = plan.destructive.flatMap(each => each.confirm ?? [])
+  const names = destroys && confirmName !== undefined ? [...new Set([confirmName, ...alsoConfirm, ...own])] : []
   const unsaid = names.filter(name => !args.confirm.includes(name))
   if (unsaid.length > 0) {
     if (!interactive)
@@ -249,13 +250,16 @@ async function openJournalOf(session: Session, { composition, directory }: Opene
   })
 }
 
+/** Another word than an estate's name, which whoever destroys says anyway. */
+const NO_SERVERS = 'no-servers'
+
 function refuseForeignProject(session: Session, { estate }: Opened, world: World<EstateWorld>): void {
   const why = findForeignProject(estate.name, world)
-  if (!why || session.args.confirm.includes(estate.name)) return
+  if (!why || session.args.confirm.includes(NO_SERVERS)) return
   throw new LandfallError('refused', why, {
     hint:
-      'Use the API token of the project that holds this estate. If you removed its servers by hand and want them anew: ' +
-      commandLine(session, `--confirm ${estate.name}`),
+      'Use the API token of the project that holds this estate. If it has no servers any more, because you removed them: ' +
+      commandLine(session, `--confirm ${NO_SERVERS}`),
   })
 }
 

@@ -9,12 +9,19 @@ import type { Ask, ParsedArgs } from './ui/types.ts'
 
 /** Where a token is made, and with which rights. */
 const TOKENS = {
-  hcloud: {
+  hetzner: {
     variable: 'HCLOUD_TOKEN',
+    field: 'hcloudToken',
     where: 'console.hetzner.cloud → your project → Security → API tokens → Generate, with Read & Write',
+  },
+  digitalocean: {
+    variable: 'DIGITALOCEAN_TOKEN',
+    field: 'digitaloceanToken',
+    where: 'cloud.digitalocean.com → API → Tokens → Generate New Token, with full access',
   },
   cloudflare: {
     variable: 'CLOUDFLARE_API_TOKEN',
+    field: 'cloudflareToken',
     where:
       'dash.cloudflare.com → My Profile → API Tokens → Create, with Zone → Zone → Read and Zone → DNS → Edit on your one zone',
   },
@@ -28,37 +35,39 @@ export async function prepareTour(session: Session, tests: TokenTests): Promise<
   if (!existsSync(args.config)) await writeConfig(session, args.config)
   if (rehearsing) return session.with({ args })
   const environment = { ...session.environment }
-  if (!environment.hcloudToken) Object.assign(environment, { hcloudToken: await askToken(session, 'hcloud', tests.hcloud) })
-  if (!environment.cloudflareToken && (await hasNames(args.config)))
-    Object.assign(environment, { cloudflareToken: await askToken(session, 'cloudflare', tests.cloudflare) })
+  for (const which of await tokensOf(args.config)) {
+    const { field } = TOKENS[which]
+    if (!environment[field]) Object.assign(environment, { [field]: await askToken(session, which, tests[which]) })
+  }
   return session.with({ args, environment })
 }
 
-/** Whether the estate has names, and so needs Cloudflare. @throws LandfallError config */
-const hasNames = async (path: string): Promise<boolean> => {
-  const { parseConfig } = await import('./estate/load.ts')
-  return parseConfig(readFileSync(path, 'utf8'), path).dns !== undefined
+/** The tokens that an estate needs: its cloud's, and Cloudflare's where it has names. @throws LandfallError config */
+async function tokensOf(path: string): Promise<readonly (keyof typeof TOKENS)[]> {
+  const [{ parseConfig }, { cloudOf }] = await Promise.all([import('./estate/load.ts'), import('./estate/derive.ts')])
+  const config = parseConfig(readFileSync(path, 'utf8'), path)
+  return [cloudOf(config), ...(config.dns === undefined ? [] : (['cloudflare'] as const))]
 }
 
-export interface TokenTests {
-  /** Resolves when the vendor takes the token. @throws LandfallError token_invalid | forbidden */
-  readonly hcloud: (token: Secret) => Promise<void>
-  readonly cloudflare: (token: Secret) => Promise<void>
-}
+/** Each resolves when the vendor takes the token. @throws LandfallError token_invalid | forbidden */
+export type TokenTests = Readonly<Record<keyof typeof TOKENS, (token: Secret) => Promise<void>>>
 
 async function chooseWorld({ args, ask, environment }: Session): Promise<boolean> {
   if (args.sandbox !== undefined) return true
-  if (environment.hcloudToken) return false
+  // The questions make an estate at Hetzner.
+  const [cloud = 'hetzner'] = existsSync(args.config) ? await tokensOf(args.config) : []
+  const { variable, field } = TOKENS[cloud]
+  if (environment[field]) return false
   const world = await ask.select({
     flag: '--sandbox',
-    message: 'HCLOUD_TOKEN is not set. How shall we go on?',
+    message: `${variable} is not set. How shall we go on?`,
     choices: [
       {
         value: 'rehearse',
         name: 'Rehearse here',
         about: 'the whole tour against stand-ins on this machine; no account, no money',
       },
-      { value: 'real', name: 'Set up for real', about: 'asks for the two API tokens' },
+      { value: 'real', name: 'Set up for real', about: 'asks for the API tokens' },
     ],
   })
   return world === 'rehearse'

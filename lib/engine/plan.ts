@@ -27,7 +27,7 @@ export interface Plan<W> {
   /** Sum of the known changes, in the account's currency. */
   readonly monthlyNet: number
   /** Destructions, known ones and announced ones. */
-  readonly destructive: readonly { readonly stepId: string; readonly summary: string }[]
+  readonly destructive: readonly { readonly stepId: string; readonly summary: string; readonly confirm?: string }[]
   /** SHA-256 over ids, states, kinds and summaries: the same digest means the same plan. */
   readonly digest: string
 }
@@ -49,7 +49,7 @@ export function makePlan<W>(steps: readonly Step<W>[], world: WorldView<W>, opti
   const later = entries.flatMap(({ step, finding }) =>
     finding.state === 'blocked' ? [{ step, on: finding.on, changes: finding.later }] : [],
   )
-  const announced = later.flatMap(({ step, changes: coming }) => coming.map(change => ({ step, ...change })))
+  const announced = later.flatMap(({ step, changes: coming }) => coming.map(change => ({ step, confirm: undefined, ...change })))
   const waits = changes.filter(change => change.kind === 'wait').length
   return {
     entries,
@@ -62,7 +62,7 @@ export function makePlan<W>(steps: readonly Step<W>[], world: WorldView<W>, opti
     monthlyNet: changes.reduce((sum, change) => sum + (change.monthlyNet ?? 0), 0),
     destructive: [...changes, ...announced]
       .filter(change => change.kind === 'destroy')
-      .map(({ step, summary }) => ({ stepId: step.id, summary })),
+      .map(({ step, summary, confirm }) => ({ stepId: step.id, summary, ...(confirm === undefined ? {} : { confirm }) })),
     digest: digestOf(entries),
   }
 }

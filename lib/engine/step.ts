@@ -40,6 +40,8 @@ export interface Change<W> {
   readonly details?: readonly string[]
   /** Monthly net price difference, in the account's currency; negative when something is freed. */
   readonly monthlyNet?: number
+  /** A name that has to be said before this is destroyed, besides the estate's. */
+  readonly confirm?: string
   /** Makes it so, and writes the result into the world. */
   apply(context: ApplyContext<W>): Promise<void>
 }

@@ -11,7 +11,7 @@ import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { targetOf } from './machine.ts'
-import { isOfGroup, surplusServers } from './surplus.ts'
+import { confirmOf, isOfGroup, surplusServers } from './surplus.ts'
 import type { EstateWorld } from './world.ts'
 
 export const LEAVING_MACHINES_STEP = 'leaving machines'
@@ -43,6 +43,7 @@ export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
           return {
             kind: 'destroy',
             summary: `move the jobs away from ${server.name}, then delete it: config.json no longer wants it`,
+            ...confirmOf(estate, server),
             ...goingAddresses(estate.name, world.get('primaryIps'), server),
             ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
             async apply({ world: live, signal, log }) {

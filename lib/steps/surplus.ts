@@ -2,7 +2,7 @@
 
 import { type Change, done, refused, todo } from '../engine/step.ts'
 import { rateOf } from '../estate/cost-months.ts'
-import type { ServerSpec } from '../estate/estate.ts'
+import type { Estate, ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import { deleteWithAddresses, goingAddresses } from './address.ts'
@@ -33,6 +33,10 @@ export function surplusServers(
 /** Whether it is of the same group as one of `names`: theirs with another number. Pure. */
 export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name'>): boolean =>
   names.map(baseOf).includes(baseOf(name))
+
+/** What has to be said before `server` goes: its name, where config.json protects the group that it was of. */
+export const confirmOf = ({ servers }: Pick<Estate, 'servers'>, server: Pick<Server, 'name'>): { readonly confirm?: string } =>
+  servers.some(spec => spec.protected && isOfGroup([spec.name], server)) ? { confirm: server.name } : {}
 
 export const SURPLUS_STEP = 'surplus servers'
 
@@ -76,6 +80,7 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonl
           return {
             kind: 'destroy',
             summary: `delete server ${server.name}, which config.json no longer wants`,
+            ...confirmOf(estate, server),
             ...goingAddresses(estate.name, world.get('primaryIps'), server),
             ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
             apply: ({ world: live }) => deleteWithAddresses(deps, server, live),

@@ -270,7 +270,7 @@ describe('a second run', () => {
     expect(filesBelow(place.cwd)).toEqual(files)
   }, 60_000)
 
-  test.each(['setup --yes', 'provision apply --yes', 'destroy --yes'])(
+  test.each(['setup --yes', 'provision apply --yes', 'destroy --yes', 'destroy --yes --confirm example'])(
     'with another project’s token is refused, because DNS knows better: %s',
     async command => {
       const token = 'a-token-of-another-project-000000000000000000000000000000000000'

@@ -169,6 +169,37 @@ describe('the tour without tokens and without a config.json', () => {
   })
 })
 
+test('the tour of an estate at DigitalOcean asks for its token, tests it, and asks for none of Hetzner', async () => {
+  const place = await openPlace({
+    project: 'acme',
+    digitalocean: { region: 'fra1', size: 's-1vcpu-2gb' },
+    servers: { web: { count: 1 } },
+  })
+  const session = sit('setup', place, {
+    ...place.sandbox.environment,
+    HCLOUD_TOKEN: undefined,
+    DIGITALOCEAN_TOKEN: undefined,
+    CLOUDFLARE_API_TOKEN: undefined,
+  })
+  await session.until('DIGITALOCEAN_TOKEN is not set. How shall we go on?')
+  session.type(`${KEYS.down}${KEYS.enter}`)
+  await session.until('make one at cloud.digitalocean.com')
+  for (const [token, answer] of [
+    [WRONG, 'does not accept the token'],
+    [SANDBOX_TOKENS.digitalocean, 'DIGITALOCEAN_TOKEN works.'],
+  ] as const) {
+    await session.until(/\? DIGITALOCEAN_TOKEN *$/m)
+    session.type(`${token}${KEYS.enter}`)
+    await session.until(answer)
+  }
+  await session.until('Carry this out?')
+  session.type(KEYS.ctrlC)
+  expect(await session.ended).toBe(130)
+  const said = flat(session.screen.all())
+  expect(said).toContain('create server web')
+  expect(said).not.toContain('HCLOUD_TOKEN')
+}, 30_000)
+
 describe('a run at 80×24', () => {
   test('redraws its list in place: one line per step, never wider nor higher than the screen', () => {
     expect([...run.cut.screen.broken, ...run.done.screen.broken]).toEqual([])
