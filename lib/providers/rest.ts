@@ -16,6 +16,8 @@ export interface RestOptions {
   readonly headers?: Readonly<Record<string, string>>
   /** What the token needs, after a 401 or 403. */
   readonly tokenHint: string
+  /** When a limit is free again that an answer says is used up, for a vendor that says so in a way of its own; by the clock, in milliseconds. */
+  readonly freeAgainMs?: (status: number, headers: Headers) => number | undefined
 }
 
 export interface RestAnswer {
@@ -29,6 +31,8 @@ export interface Rest {
   get(path: string, headers?: Readonly<Record<string, string>>): Promise<RestAnswer>
   /** Sent once. @throws LandfallError network | timeout when its effect is unknown */
   send(method: 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<RestAnswer>
+  /** How long the vendor wants to be left alone after this failure, if it said so. */
+  askedWaitMs(error: unknown): number | undefined
 }
 
 const TIMEOUT_MS = 30_000
@@ -101,8 +105,12 @@ export function createRest(options: RestOptions): Rest {
   const failure = (method: string, path: string, response: Response, json: unknown): LandfallError => {
     const { status } = response
     const said = messageIn(json)
-    const limited = status === 429 || (status === 403 && response.headers.has('retry-after'))
-    const code = limited ? 'rate_limited' : (CODES[status] ?? 'vendor')
+    const freeMs = options.freeAgainMs?.(status, response.headers)
+    const waitMs = freeMs === undefined ? undefined : Math.max(0, freeMs - context.clock.nowMs())
+    // Nobody waits most of an hour while holding the estate's lock; asking before is what gets a token banned.
+    const isFar = freeMs !== undefined && waitMs !== undefined && waitMs > POLICY.capMs
+    const limited = waitMs !== undefined || status === 429 || (status === 403 && response.headers.has('retry-after'))
+    const code = isFar ? 'limit' : limited ? 'rate_limited' : (CODES[status] ?? 'vendor')
     const id = response.headers.get('x-github-request-id') ?? response.headers.get('x-vercel-id')
     const error = new LandfallError(
       code,
@@ -110,15 +118,19 @@ export function createRest(options: RestOptions): Rest {
       {
         status,
         ...(code === 'token_invalid' || code === 'forbidden' || code === 'not_found' ? { hint: options.tokenHint } : {}),
+        ...(isFar ? { hint: `Run the same command again after ${minuteOf(freeMs)}.` } : {}),
         ...(id ? { correlationId: clean(id, 80) } : {}),
       },
     )
     const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
-    if (Number.isFinite(seconds)) waits.set(error, seconds * 1000)
+    if (waitMs !== undefined) waits.set(error, waitMs)
+    else if (Number.isFinite(seconds)) waits.set(error, seconds * 1000)
     return error
   }
+  const askedWaitMs: Rest['askedWaitMs'] = error => (error instanceof LandfallError ? waits.get(error) : undefined)
 
   return {
+    askedWaitMs,
     get: (path, headers) =>
       retry(() => exchange('GET', path, undefined, headers), {
         clock: context.clock,
@@ -128,7 +140,7 @@ export function createRest(options: RestOptions): Rest {
         mayRetry: error =>
           hasCode(error, 'network', 'timeout', 'rate_limited') ||
           (error instanceof LandfallError && error.status !== undefined && error.status >= 500),
-        askedWaitMs: error => (error instanceof LandfallError ? waits.get(error) : undefined),
+        askedWaitMs,
         onWait: ({ waitMs, error }) =>
           context.log(
             `${error instanceof Error ? error.message : `${vendor} failed.`} Trying again in ${Math.ceil(waitMs / 1000)} s.`,
@@ -137,6 +149,10 @@ export function createRest(options: RestOptions): Rest {
     send: (method, path, body) => exchange(method, path, body),
   }
 }
+
+/** "2026-11-26 19:05 UTC", never earlier than the moment itself. */
+const minuteOf = (ms: number): string =>
+  `${new Date(Math.ceil(ms / 60_000) * 60_000).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 
 const messageIn = (json: unknown): string => {
   if (typeof json !== 'object' || json === null) return ''

@@ -5,7 +5,8 @@ import { hasCode, isServerFault } from '../../errors.ts'
 import { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { GitHub, Hook, Repository, WantedHook } from '../ports/github.ts'
-import { createRest, isRow, type JsonRow, rowsIn, textOf } from '../rest.ts'
+import { isRow, type JsonRow, rowsIn, textOf } from '../rest.ts'
+import { createGitHubRest, GITHUB_API } from './rest.ts'
 
 export interface GitHubOptions {
   readonly token: Secret
@@ -13,19 +14,15 @@ export interface GitHubOptions {
   readonly endpoint?: string
 }
 
-const ENDPOINT = 'https://api.github.com'
 const PER_PAGE = 100
 /** GitHub keeps at most 20 hooks per event; more pages than this are not a repository's. */
 const MAX_PAGES = 10
 
 export function createGitHub({ token, context, endpoint }: GitHubOptions): GitHub {
-  const rest = createRest({
-    vendor: 'GitHub',
-    provider: 'github',
-    endpoint: endpoint ?? ENDPOINT,
+  const rest = createGitHubRest({
+    endpoint: endpoint ?? GITHUB_API,
     token,
     context,
-    headers: { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' },
     tokenHint: 'The token needs the repository’s permission "Webhooks: read and write" (a classic token: admin:repo_hook).',
   })
   const pathOf = ({ owner, name }: Repository) => `/repos/${encodeURIComponent(owner)}/${encodeURIComponent(name)}/hooks`
@@ -64,6 +61,7 @@ export function createGitHub({ token, context, endpoint }: GitHubOptions): GitHu
             : hasCode(error, 'network', 'timeout') || isServerFault(error)
               ? 'unknown'
               : 'fatal',
+        askedWaitMs: rest.askedWaitMs,
       })
     },
     async setHook(repository, id, hook) {

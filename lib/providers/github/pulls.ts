@@ -8,7 +8,8 @@ import { hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
 import type { IssueComment, PullRequest, PullRequests, Repository } from '../ports/github.ts'
-import { createRest, isRow, type JsonRow, rowsIn, textOf } from '../rest.ts'
+import { isRow, type JsonRow, rowsIn, textOf } from '../rest.ts'
+import { createGitHubRest, GITHUB_API } from './rest.ts'
 
 export interface PullsOptions {
   readonly token: Secret
@@ -16,7 +17,6 @@ export interface PullsOptions {
   readonly endpoint?: string
 }
 
-const ENDPOINT = 'https://api.github.com'
 /** What a workflow's own token answers as; it may not ask who it is. */
 const WORKFLOW_LOGIN = 'github-actions[bot]'
 const MAX_PAGES = 30
@@ -28,14 +28,11 @@ interface Kept {
 }
 
 export function createPullRequests({ token, context, endpoint }: PullsOptions): PullRequests {
-  const base = (endpoint ?? ENDPOINT).replace(/\/+$/, '')
-  const rest = createRest({
-    vendor: 'GitHub',
-    provider: 'github',
+  const base = (endpoint ?? GITHUB_API).replace(/\/+$/, '')
+  const rest = createGitHubRest({
     endpoint: base,
     token,
     context,
-    headers: { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' },
     tokenHint:
       'The token needs "Pull requests: read and write" on this repository (in a workflow: permissions: pull-requests: write).',
   })
@@ -132,6 +129,7 @@ export function createPullRequests({ token, context, endpoint }: PullsOptions): 
         },
         find: async () => (await listComments(repository, number)).find(each => each.body === body),
         judge: judgeWrite,
+        askedWaitMs: rest.askedWaitMs,
       }),
     async setComment(repository, id, body) {
       await rest.send('PATCH', `${pathOf(repository)}/issues/comments/${id}`, { body })

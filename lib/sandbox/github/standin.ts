@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { Collection, SandboxClock, StandIn, StandInRequest, StandInResponse, Store } from '../kit.ts'
 import { hookRoutes } from './hooks.ts'
+import { type HourRow, withinLimit } from './limits.ts'
 import { type CommentRow, examplePulls, newPull, type PersonRow, type PullRow, pullRoutes } from './pulls.ts'
 
 export interface RepositoryRow {
@@ -35,6 +36,8 @@ export interface TokenRow {
   readonly login?: string
   /** A rehearsal's own token: a repository that it asks for comes into being, as the operator's own would be there. */
   readonly makes?: true
+  /** How many requests it has in an hour; GitHub's own number when absent. */
+  readonly hourly?: number
 }
 
 export interface GitHubState {
@@ -44,6 +47,7 @@ export interface GitHubState {
   readonly pulls: Collection<PullRow>
   readonly comments: Collection<CommentRow>
   readonly people: Collection<PersonRow>
+  readonly hours: Collection<HourRow>
   readonly nextId: (sequence: string) => number
 }
 
@@ -112,6 +116,7 @@ export function createGitHubStandIn(deps: {
     pulls: store.collection('github.pulls'),
     comments: store.collection('github.comments'),
     people: store.collection('github.people'),
+    hours: store.collection('github.hours'),
     nextId: sequence => store.nextId(`github.${sequence}`, 1000),
   }
 
@@ -119,6 +124,10 @@ export function createGitHubStandIn(deps: {
     const token = state.tokens.get((request.headers.get('authorization') ?? '').replace(/^(?:Bearer|token) /i, ''))
     if (!request.headers.get('user-agent')) return { status: 403, text: 'Request forbidden by administrative rules.' }
     if (!token) return refusal(401, 'Bad credentials')
+    return withinLimit(state.hours, token, clock.nowMs(), () => conditional(request, answerTo(request, token)))
+  }
+
+  const answerTo = (request: StandInRequest, token: TokenRow): StandInResponse => {
     if (request.path === '/user')
       return token.login === undefined
         ? refusal(403, 'Resource not accessible by integration')
@@ -154,11 +163,7 @@ export function createGitHubStandIn(deps: {
         'x-github-request-id': `SAND:${state.nextId('requests')}`,
         'content-type': 'application/json; charset=utf-8',
       }
-      if (request.method !== 'GET' || answered.status !== 200) return { ...answered, headers: { ...answered.headers, ...base } }
-      const etag = `W/"${createHash('sha256').update(JSON.stringify(answered.json)).digest('hex')}"`
-      // The answer to a conditional request that found nothing new has no body (RFC 9110, 15.4.5).
-      if (request.headers.get('if-none-match') === etag) return { status: 304, headers: { ...base, etag } }
-      return { ...answered, headers: { ...answered.headers, ...base, etag } }
+      return { ...answered, headers: { ...answered.headers, ...base } }
     },
     control: {
       addToken: token => state.tokens.put(token.value, token),
@@ -210,6 +215,14 @@ export function createGitHubStandIn(deps: {
       }),
     },
   }
+}
+
+/** A read's answer with its validator; without a body when the request has seen the same already (RFC 9110, 15.4.5). */
+const conditional = (request: StandInRequest, answered: StandInResponse): StandInResponse => {
+  if (request.method !== 'GET' || answered.status !== 200) return answered
+  const etag = `W/"${createHash('sha256').update(JSON.stringify(answered.json)).digest('hex')}"`
+  if (request.headers.get('if-none-match') === etag) return { status: 304, headers: { etag } }
+  return { ...answered, headers: { ...answered.headers, etag } }
 }
 
 /** The placeholders' values when `path` has the form of `template`. */
