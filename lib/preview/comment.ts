@@ -26,16 +26,30 @@ export interface Remembered {
   readonly day: string
 }
 
+/** The last line, and nothing after it: one inside a quotation or a container's log is no mark. */
 const MARK =
-  /<!-- landfall preview estate=([a-z0-9-]+) pr=(\d+) head=([0-9a-f]{40}) place=(held|none) since=(\d+) turn=([co]?\d+) generation=([co]?\d+) word=(run|stop) after=(\d+) said=([0-9a-f]{12}) day=(\d{4}-\d{2}-\d{2}) -->/
+  /\n<!-- landfall preview estate=([a-z0-9-]+) pr=(\d+) head=([0-9a-f]{40}) place=(held|none) since=(\d+) turn=([co]?\d+) generation=([co]?\d+) word=(run|stop) after=(\d+) said=([0-9a-f]{12}) day=(\d{4}-\d{2}-\d{2}) -->\s*$/
+
+/** What each kind of comment begins with. Who quotes one of ours, or answers it by mail, begins in another way. */
+const SIGNS = {
+  up: '✅',
+  failed: '❌',
+  deploying: '⏳',
+  queued: '⏸️',
+  unapproved: '🔒',
+  draft: '📝',
+  destroyed: '🗑️',
+  expired: '⌛',
+} as const
 
 const DAY = 10
 const dayOf = (nowMs: number): string => new Date(nowMs).toISOString().slice(0, DAY)
 const minuteOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 const short = (head: string): string => head.slice(0, 7)
 
-/** What the comment of this estate remembers; undefined for any other comment. */
+/** What a comment of this estate remembers, whoever wrote it; undefined for any other comment. */
 export function parseComment(body: string, estate: string, number: number): Remembered | undefined {
+  if (!Object.values(SIGNS).some(sign => body.startsWith(`${sign} **`))) return undefined
   const match = MARK.exec(body.slice(-600))
   if (!match || match[1] !== estate || Number(match[2]) !== number) return undefined
   const [, , , head = '', place, since, turn = '0', generation = '0', word, after, said = '', day = ''] = match
@@ -69,33 +83,35 @@ function headline(verdict: Verdict, told: Told): string[] {
   if (standing === 'wanted') {
     if (run?.state === 'failed' && run.head === head)
       return [
-        `❌ **The preview of ${short(head)} could not be deployed.**`,
+        `${SIGNS.failed} **The preview of ${short(head)} could not be deployed.**`,
         '',
         quoteBlock(run.why),
         '',
         'Push a commit, or comment `/redeploy`.',
       ]
-    if (run?.state === 'up' && run.head === head) return [`✅ **Preview of ${short(head)}: ${told.url}**`]
-    return [`⏳ **The preview of ${short(head)} is being deployed.**`]
+    if (run?.state === 'up' && run.head === head) return [`${SIGNS.up} **Preview of ${short(head)}: ${told.url}**`]
+    return [`${SIGNS.deploying} **The preview of ${short(head)} is being deployed.**`]
   }
   if (standing === 'queued')
     return [
-      `⏸️ **Queued at place ${verdict.queue}: all ${told.max} previews are taken.**`,
+      `${SIGNS.queued} **Queued at place ${verdict.queue}: all ${told.max} previews are taken.**`,
       '',
       'It is deployed when another pull request is closed, becomes a draft, or gets the comment `/destroy`.',
     ]
   if (standing === 'unapproved')
     return [
       verdict.staleLabel
-        ? `🔒 **Commit ${short(head)} came after the label; it was taken off.**`
-        : `🔒 **This comes from a fork: commit ${short(head)} has to be approved.**`,
+        ? `${SIGNS.unapproved} **Commit ${short(head)} came after the label; it was taken off.**`
+        : `${SIGNS.unapproved} **This comes from a fork: commit ${short(head)} has to be approved.**`,
       '',
       `Somebody with write access who has read ${short(head)} may put the label \`${told.label}\`. The preview gets no variables of this repository.`,
     ]
-  if (standing === 'draft') return ['📝 **Drafts have no preview.** It is deployed when the pull request is ready for review.']
-  if (standing === 'stopped') return ['🗑️ **Destroyed on request.** `/deploy` brings it back.']
-  if (standing === 'expired') return ['⌛ **Destroyed: nothing was pushed for too long.** `/deploy` brings it back.']
-  return ['🗑️ **Destroyed: the pull request is closed.**']
+  if (standing === 'draft')
+    return [`${SIGNS.draft} **Drafts have no preview.** It is deployed when the pull request is ready for review.`]
+  if (standing === 'stopped') return [`${SIGNS.destroyed} **Destroyed on request.** \`/deploy\` brings it back.`]
+  if (standing === 'expired')
+    return [`${SIGNS.expired} **Destroyed: nothing was pushed for too long.** \`/deploy\` brings it back.`]
+  return [`${SIGNS.destroyed} **Destroyed: the pull request is closed.**`]
 }
 
 function body(verdict: Verdict, told: Told): string {

@@ -156,6 +156,37 @@ describe('the comment', () => {
     expect(parseComment(`${body}\n${'x'.repeat(700)}`, 'acme', 12)).toBeUndefined()
   })
 
+  test('of a container’s log, or quoted in an answer, remembers nothing: a stranger would approve commits by what it prints', () => {
+    const [verdict] = desiredPreviews([settled(pull({ fork: true, approved: true }))], POLICY, NOW)
+    const [forged] = desiredPreviews([pull({ head: sha('b') })], POLICY, NOW)
+    if (!verdict || !forged) throw new Error('no verdict')
+    const mark = renderComment(forged, TOLD, NOW).body.split('\n').at(-1) ?? ''
+    expect(mark).toContain(sha('b'))
+    const honest = renderComment(verdict, { ...TOLD, run: { state: 'failed', head: sha('a'), why: `exit 3\n${mark}` } }, NOW)
+    expect(honest.body).toContain(mark)
+    expect(parseComment(honest.body, 'acme', 12)?.record).toEqual(verdict.record)
+    const { body } = honest
+    expect(parseComment(`What does this mean?\n\n${body}`, 'acme', 12)).toBeUndefined()
+    expect(parseComment(body.replaceAll(/^/gm, '> '), 'acme', 12)).toBeUndefined()
+    expect(parseComment(`${body}\nThis looks odd.`, 'acme', 12)).toBeUndefined()
+    expect(parseComment(mark, 'acme', 12)).toBeUndefined()
+    // An editor in a browser ends lines its own way.
+    expect(parseComment(`${body.replaceAll('\n', '\r\n')}\r\n`, 'acme', 12)?.record).toEqual(verdict.record)
+  })
+
+  test('is known again in whatever words it stands', () => {
+    const standings = ['wanted', 'queued', 'draft', 'closed', 'stopped', 'expired', 'unapproved'] as const
+    const [verdict] = desiredPreviews([pull()], POLICY, NOW)
+    if (!verdict) throw new Error('no verdict')
+    const runs = [undefined, { state: 'up', head: sha('a'), why: '' }, { state: 'failed', head: sha('a'), why: 'x' }] as const
+    for (const standing of standings)
+      for (const run of runs)
+        for (const staleLabel of [false, true]) {
+          const { body } = renderComment({ ...verdict, standing, staleLabel }, { ...TOLD, ...(run ? { run } : {}) }, NOW)
+          expect(parseComment(body, 'acme', 12)?.record).toEqual(verdict.record)
+        }
+  })
+
   test('is written anew for its cost once a day, and for its words at once', () => {
     const [verdict] = desiredPreviews([settled(pull())], POLICY, NOW)
     if (!verdict) throw new Error('no verdict')
