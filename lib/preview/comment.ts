@@ -134,12 +134,16 @@ export interface Comment {
   readonly said: string
 }
 
-/** The comment as it shall be. `said` tells whether it differs from one that is there, but for the cost. Pure. */
+/**
+ * The comment as it shall be. `said` tells whether it differs from one that is there, but for the cost, and for the word that a label was
+ * taken off: that stays until there is something else to say. Pure.
+ */
 export function renderComment(verdict: Verdict, told: Told, nowMs: number): Comment {
   const words = body(verdict, told)
   const { record } = verdict
   const memory = `head=${record.head} place=${record.place} since=${record.sinceMs} turn=${record.turn} generation=${record.generation} word=${record.word} after=${record.after}`
-  const said = createHash('sha256').update(`${words}\n${memory}`).digest('hex').slice(0, 12)
+  const lasting = body({ ...verdict, staleLabel: false }, told)
+  const said = createHash('sha256').update(`${lasting}\n${memory}`).digest('hex').slice(0, 12)
   const cost = told.cost === undefined ? [] : ['', `Cost so far: ${told.cost} (${dayOf(nowMs)}).`]
   const mark = `<!-- landfall preview estate=${told.estate} pr=${verdict.number} ${memory} said=${said} day=${dayOf(nowMs)} -->`
   return { body: [words, ...cost, '', mark].join('\n'), said }

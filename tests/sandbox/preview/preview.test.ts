@@ -81,10 +81,12 @@ test(
     // The commit changes before the label: it is taken off, and nothing of it runs.
     github.setPull(REPOSITORY, 20, { sha: sha('b') })
     github.setLabel(REPOSITORY, 20, 'preview', 'octocat', 'on')
-    await look()
+    expect((await look()).code).toBe(0)
     expect(runs()).toEqual(['21'])
     expect(github.pulls(REPOSITORY).find(each => each.number === 20)?.labels).toEqual([])
     expect(scene.comment(20)).toContain(`Commit ${sha('b').slice(0, 7)} came after the label`)
+    // Told until there is something else to say.
+    expect((await look()).summary()).toMatchObject({ ok: true, changes: 0 })
     github.setLabel(REPOSITORY, 20, 'preview', 'octocat', 'on')
     expect((await look()).code).toBe(0)
     const { previews } = sandbox.controls.machines.previews('previews')
