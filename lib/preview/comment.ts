@@ -68,6 +68,25 @@ export function parseComment(body: string, estate: string, number: number): Reme
   }
 }
 
+/** A comment that looks like ours, whoever wrote it. */
+export interface Marked {
+  readonly id: number
+  readonly author: string
+  readonly updatedAtMs: number
+  readonly remembered: Remembered
+}
+
+/**
+ * The comment that counts: of those by people whom every run believes, the one that changed last, so that runs with different tokens
+ * share one memory; where there is none, our own. Pure.
+ */
+export function believedOf(marked: readonly Marked[], self: string, isHeard: (login: string) => boolean): Marked | undefined {
+  const heard = marked.filter(each => isHeard(each.author))
+  return (heard.length > 0 ? heard : marked.filter(each => each.author === self))
+    .toSorted((a, b) => a.updatedAtMs - b.updatedAtMs || a.id - b.id)
+    .at(-1)
+}
+
 /** Words of a machine, as a block that they cannot leave. */
 export const quoteBlock = (text: string): string => {
   const plain = text

@@ -1,15 +1,17 @@
 /** Each pull request says how its preview stands, in one comment that is kept up to date. */
 
-import { done, todo } from '../engine/step.ts'
+import { done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
+import { hasCode } from '../errors.ts'
 import { renderAmount } from '../estate/cost.ts'
 import { previewCost } from '../estate/cost-months.ts'
 import { previewHost } from '../estate/previews.ts'
 import { isOutdated, parseComment, renderComment, type Told } from '../preview/comment.ts'
 import type { Verdict } from '../preview/desired.ts'
+import type { IssueComment } from '../providers/ports/github.ts'
 import type { EstateStep } from './deps.ts'
 import { type PreviewDeps, runsIn, verdictsIn } from './preview-kit.ts'
-import { previewServers } from './preview-world.ts'
+import { previewServers, type SeenPull } from './preview-world.ts'
 import type { EstateWorld } from './world.ts'
 
 type View = Pick<World<EstateWorld>, 'get'>
@@ -56,6 +58,17 @@ const told = (deps: PreviewDeps, verdict: Verdict, world: View): Told => {
 export function commentStep(deps: PreviewDeps, number: number): EstateStep {
   const { spec, github } = deps
   const repository = { owner: spec.owner, name: spec.repository }
+  const write = async (there: SeenPull['comment'], body: string): Promise<Pick<IssueComment, 'id' | 'author'>> => {
+    if (!there) return github.createComment(repository, number, body)
+    try {
+      await github.setComment(repository, there.id, body)
+      return there
+    } catch (error) {
+      // Deleted since the look, or of somebody whose comments this token may not edit after all: a newer one of our own counts.
+      if (hasCode(error, 'not_found', 'forbidden')) return github.createComment(repository, number, body)
+      throw error
+    }
+  }
   return {
     id: `preview comment ${number}`,
     noun: 'preview',
@@ -72,6 +85,11 @@ export function commentStep(deps: PreviewDeps, number: number): EstateStep {
       const want = renderComment(verdict, facts, nowMs)
       if (!verdict.staleLabel && !isOutdated(pull.comment?.remembered, want, facts.cost !== undefined, nowMs))
         return done(verdict.standing)
+      if (pull.comment && !pull.comment.editable)
+        return refused(
+          `The comment that remembers the preview of pull request ${number} is by ${pull.comment.author}, and GITHUB_TOKEN may not edit it: the next run would undo this one.`,
+          `Take a token of somebody with write access to ${spec.owner}/${spec.repository}, then run the same command again.`,
+        )
       return todo({
         kind: pull.comment ? 'change' : 'create',
         summary: `${pull.comment ? 'update the' : 'write a'} comment in pull request ${number} (${verdict.standing})`,
@@ -82,8 +100,7 @@ export function commentStep(deps: PreviewDeps, number: number): EstateStep {
           const comment = renderComment(latest, told(deps, latest, live), now)
           // First the label: were the new commit remembered before it is off, the old label would approve it.
           if (latest.staleLabel) await github.removeLabel(repository, number, spec.label)
-          const id = pull.comment?.id ?? (await github.createComment(repository, number, comment.body)).id
-          if (pull.comment) await github.setComment(repository, id, comment.body)
+          const written = await write(pull.comment, comment.body)
           const remembered = parseComment(comment.body, deps.estate.name, number)
           live.update('pulls', all => ({
             ...all,
@@ -93,7 +110,7 @@ export function commentStep(deps: PreviewDeps, number: number): EstateStep {
                     ...each,
                     approved: each.approved && !latest.staleLabel,
                     record: remembered.record,
-                    comment: { id, remembered },
+                    comment: { ...written, editable: true, remembered },
                   }
                 : each,
             ),

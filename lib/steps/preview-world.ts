@@ -4,16 +4,16 @@ import { X509Certificate } from 'node:crypto'
 import { hasCode } from '../errors.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { PreviewSpec } from '../estate/previews.ts'
-import { parseComment, type Remembered } from '../preview/comment.ts'
+import { believedOf, type Marked, parseComment } from '../preview/comment.ts'
 import { type CommandComment, type Pull, parseCommand } from '../preview/desired.ts'
 import type { Server } from '../providers/ports/cloud.ts'
-import type { PullRequest, PullRequests } from '../providers/ports/github.ts'
+import { type IssueComment, type PullRequest, type PullRequests, WORKFLOW_LOGIN } from '../providers/ports/github.ts'
 import type { Deps } from './deps.ts'
 import { parseFactLines, runProgram, targetOf } from './machine.ts'
 
-/** A pull request with its comment of ours. */
+/** A pull request with the comment that counts, and whether this token may edit it. */
 export interface SeenPull extends Pull {
-  readonly comment?: { readonly id: number; readonly remembered: Remembered }
+  readonly comment?: Pick<Marked, 'id' | 'author' | 'remembered'> & { readonly editable: boolean }
 }
 
 export interface PullsState {
@@ -64,7 +64,7 @@ export interface PullsReaderOptions {
   readonly alsoSee: readonly number[]
 }
 
-/** One list of open pull requests, one of closed ones, and the comments of each that matters. */
+/** One list of open pull requests, one of closed ones, the comments of each that matters, and once the rights of who wrote something. */
 export async function readPulls({ github, spec, estate, nowMs, alsoSee }: PullsReaderOptions): Promise<PullsState> {
   const repository = { owner: spec.owner, name: spec.repository }
   const [open, closed, self] = await Promise.all([
@@ -88,13 +88,7 @@ export async function readPulls({ github, spec, estate, nowMs, alsoSee }: PullsR
   }
   const see = async (pull: PullRequest): Promise<SeenPull[]> => {
     const comments = await github.listComments(repository, pull.number)
-    // Only our own comment is believed: anybody may write one that looks like it.
-    const ours = comments
-      .filter(each => each.author === self)
-      .flatMap(({ id, body }) => {
-        const remembered = parseComment(body, estate, pull.number)
-        return remembered ? [{ id, remembered }] : []
-      })[0]
+    const ours = await believed(pull.number, comments)
     // A closed one that we never spoke about needs no word now.
     if (pull.state === 'closed' && !ours && !alsoSee.includes(pull.number)) return []
     const commands = await Promise.all(
@@ -111,6 +105,19 @@ export async function readPulls({ github, spec, estate, nowMs, alsoSee }: PullsR
         ...(ours ? { comment: ours, record: ours.remembered.record } : {}),
       },
     ]
+  }
+  // Anybody may write a comment that looks like ours, and `author_association` says nothing about rights: a member may only read.
+  const isHeard = async (login: string): Promise<boolean> => login === WORKFLOW_LOGIN || mayWrite(login)
+  const believed = async (number: number, comments: readonly IssueComment[]): Promise<SeenPull['comment']> => {
+    const marked = comments.flatMap(({ id, author, body, updatedAt }) => {
+      const remembered = parseComment(body, estate, number)
+      return remembered ? [{ id, author, updatedAtMs: Date.parse(updatedAt), remembered }] : []
+    })
+    const others = marked.some(each => each.author !== self)
+    const authors = others ? [...new Set(marked.map(each => each.author))] : []
+    const heard = await Promise.all(authors.map(async login => ((await isHeard(login)) ? [login] : [])))
+    const one = believedOf(marked, self, login => heard.flat().includes(login))
+    return one && { ...one, editable: one.author === self || (await isHeard(self)) }
   }
   const isLabelledByWriter = async (number: number): Promise<boolean> => {
     const who = (await github.listLabelings(repository, number)).filter(each => each.label === spec.label).at(-1)?.who

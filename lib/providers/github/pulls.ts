@@ -7,7 +7,7 @@ import { createOnce } from '../../engine/retry.ts'
 import { hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
-import type { IssueComment, PullRequest, PullRequests, Repository } from '../ports/github.ts'
+import { type IssueComment, type PullRequest, type PullRequests, type Repository, WORKFLOW_LOGIN } from '../ports/github.ts'
 import { isRow, type JsonRow, rowsIn, textOf } from '../rest.ts'
 import { createGitHubRest, GITHUB_API } from './rest.ts'
 
@@ -17,8 +17,6 @@ export interface PullsOptions {
   readonly endpoint?: string
 }
 
-/** What a workflow's own token answers as; it may not ask who it is. */
-const WORKFLOW_LOGIN = 'github-actions[bot]'
 const MAX_PAGES = 30
 
 interface Kept {
@@ -112,6 +110,7 @@ export function createPullRequests({ token, context, endpoint }: PullsOptions): 
         const { json } = await rest.get('/user')
         return isRow(json) ? textOf(json, 'login') : WORKFLOW_LOGIN
       } catch (error) {
+        // A workflow's own token may not ask who it is.
         if (hasCode(error, 'forbidden')) return WORKFLOW_LOGIN
         throw error
       }
@@ -177,4 +176,5 @@ const toComment = (row: JsonRow): IssueComment => ({
   id: numberOf(row, 'id'),
   author: loginOf(row.user),
   body: textOf(row, 'body'),
+  updatedAt: textOf(row, 'updated_at'),
 })

@@ -53,7 +53,12 @@ export interface IssueComment {
   readonly id: number
   readonly author: string
   readonly body: string
+  /** When it was written or last edited, in whole seconds of GitHub's clock; ISO. */
+  readonly updatedAt: string
 }
+
+/** Whose comments those of a repository's own workflows are. */
+export const WORKFLOW_LOGIN = 'github-actions[bot]'
 
 /** What previews need of GitHub. Lists are whole, all pages. */
 export interface PullRequests {
@@ -69,6 +74,7 @@ export interface PullRequests {
   /** Whose comments this token's are. */
   readSelf(): Promise<string>
   createComment(repository: Repository, number: number, body: string): Promise<IssueComment>
+  /** @throws LandfallError forbidden, when it is somebody else's and this token may not write to the repository | not_found */
   setComment(repository: Repository, id: number, body: string): Promise<void>
   /** A label that is not there counts as removed. */
   removeLabel(repository: Repository, number: number, label: string): Promise<void>

@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto'
 import type { StandInResponse } from '../kit.ts'
 import { paged } from './pages.ts'
-import type { Route, RouteContext } from './standin.ts'
-import { json, refusal } from './standin.ts'
+import type { GitHubState, Route, RouteContext } from './standin.ts'
+import { json, refusal, WORKFLOW_LOGIN } from './standin.ts'
 
 export interface PullRow {
   /** `<repository> <number>` */
@@ -140,6 +140,14 @@ const commentToWire = ({ repository }: RouteContext, row: CommentRow) => ({
 const pullAt = ({ state, repository, parameters }: RouteContext): PullRow | undefined =>
   /^\d+$/.test(parameters.number ?? '') ? state.pulls.get(`${repository.id} ${Number(parameters.number)}`) : undefined
 
+/** One's own; anybody's with write access ("Repository roles for an organization"), or as a workflow with `pull-requests: write`. */
+const mayEdit = ({ state, repository, login }: RouteContext, { author }: CommentRow): boolean =>
+  author === login || login === WORKFLOW_LOGIN || ['admin', 'write'].includes(permissionOf(state, repository.id, login))
+
+/** In a public repository everybody may read. */
+const permissionOf = (state: GitHubState, repository: string, login: string): PersonRow['permission'] =>
+  state.people.get(`${repository} ${login.toLowerCase()}`)?.permission ?? 'read'
+
 const bodyIn = ({ body }: RouteContext): string | StandInResponse => {
   const text = body.body
   if (typeof text !== 'string' || text.trim() === '')
@@ -227,6 +235,7 @@ export const pullRoutes: readonly Route[] = [
     answer(context) {
       const comment = context.state.comments.get(context.parameters.id ?? '')
       if (!comment || comment.repository !== context.repository.id) return refusal(404, 'Not Found')
+      if (!mayEdit(context, comment)) return refusal(403, 'Must have admin rights to Repository.')
       const body = bodyIn(context)
       if (typeof body !== 'string') return body
       const next = { ...comment, body, updatedAtMs: context.clock.nowMs() }
@@ -279,8 +288,7 @@ export const pullRoutes: readonly Route[] = [
     right: 'read',
     answer(context) {
       const login = context.parameters.login ?? ''
-      // In a public repository everybody may read.
-      const permission = context.state.people.get(`${context.repository.id} ${login.toLowerCase()}`)?.permission ?? 'read'
+      const permission = permissionOf(context.state, context.repository.id, login)
       return json(200, { permission, role_name: permission, user: person(login) })
     },
   },

@@ -94,7 +94,7 @@ export type PullChange = Partial<Pick<PullRow, 'state' | 'draft' | 'title' | 'au
 
 const ROUTES: readonly Route[] = [...hookRoutes, ...pullRoutes]
 const RIGHTS = ['none', 'read', 'write', 'admin'] as const
-const WORKFLOW_LOGIN = 'github-actions[bot]'
+export const WORKFLOW_LOGIN = 'github-actions[bot]'
 
 export const json = (status: number, body?: unknown): StandInResponse => ({
   status,

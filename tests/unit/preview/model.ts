@@ -1,6 +1,6 @@
 /** A small GitHub and a small world in memory, with the ground truth of both: what the rules say is counted here, not by the engine. */
 
-import { isOutdated, parseComment, renderComment } from '../../../lib/preview/comment.ts'
+import { believedOf, isOutdated, type Marked, parseComment, renderComment } from '../../../lib/preview/comment.ts'
 import {
   type Command,
   type CommandComment,
@@ -31,11 +31,21 @@ interface ModelPull {
   head: string
   label: 'none' | 'by_writer' | 'by_stranger'
   comments: CommandComment[]
-  /** Ours: the text, as GitHub keeps it. */
-  comment?: string
+  /** Those that look like ours, as GitHub keeps them. */
+  told: ToldComment[]
+}
+
+interface ToldComment {
+  readonly id: number
+  readonly author: string
+  updatedAtMs: number
+  body: string
 }
 
 export const ESTATE = 'model'
+const FORGED = { head: '', place: 'none', sinceMs: 0, turn: '0', generation: '0', word: 'run', after: 0 } as const
+/** Who may write to the repository, and runs the commands. */
+export const WRITERS = ['github-actions[bot]', 'octocat'] as const
 
 export class Model {
   readonly pulls = new Map<number, ModelPull>()
@@ -47,6 +57,7 @@ export class Model {
   peak = 0
   #nextNumber = 1
   #nextId = 100
+  #nextTold = 1
 
   constructor(seed: number, policy: PreviewPolicy) {
     this.random = seeded(seed)
@@ -77,6 +88,7 @@ export class Model {
         head: this.#sha(),
         label: 'none',
         comments: [],
+        told: [],
       })
     } else if (kind === 3) pull.state = 'closed'
     else if (kind === 4) pull.state = 'open'
@@ -94,10 +106,51 @@ export class Model {
     }
   }
 
-  view(): Pull[] {
+  /** A stranger takes a comment of ours, or makes one up, and says with it what would suit him. */
+  forge(random: () => number): void {
+    for (const pull of this.pulls.values()) {
+      if (random() < 0.7) continue
+      const [before = { ...FORGED, head: pull.head }] = pull.told.flatMap(
+        each => parseComment(each.body, ESTATE, pull.number)?.record ?? [],
+      )
+      const pick = <T>(...all: T[]): T => all[Math.floor(random() * all.length)] as T
+      const record = {
+        ...before,
+        head: pull.head,
+        place: pick('held' as const, 'none' as const),
+        sinceMs: pick(0, this.nowMs, this.nowMs * 2),
+        word: pick('run' as const, 'stop' as const),
+        after: pick(0, 1_000_000),
+      }
+      const { number, head, fork } = pull
+      const verdict = { number, head, fork, record, generation: '0', standing: 'wanted', staleLabel: false, ignored: [] } as const
+      const { body } = renderComment(verdict, this.#told(number), this.nowMs)
+      const own = pull.told.find(each => each.author === 'stranger')
+      if (own) Object.assign(own, { body, updatedAtMs: this.nowMs })
+      else pull.told.push({ id: this.#nextTold++, author: 'stranger', updatedAtMs: this.nowMs, body })
+    }
+  }
+
+  #marked(pull: ModelPull): Marked[] {
+    return pull.told.flatMap(({ id, author, updatedAtMs, body }) => {
+      const remembered = parseComment(body, ESTATE, pull.number)
+      return remembered ? [{ id, author, updatedAtMs, remembered }] : []
+    })
+  }
+
+  #believed(pull: ModelPull, self: string): Marked | undefined {
+    return believedOf(this.#marked(pull), self, login => WRITERS.some(each => each === login))
+  }
+
+  #told(number: number) {
+    const url = `https://pr-${number}.preview.example.com`
+    return { estate: ESTATE, url, max: this.policy.max, label: 'preview', logs: '' }
+  }
+
+  view(self: string = WRITERS[0]): Pull[] {
     // Closed ones are looked at only while something of theirs is left, as the product does.
     return [...this.pulls.values()].map(each => {
-      const remembered = each.comment === undefined ? undefined : parseComment(each.comment, ESTATE, each.number)
+      const remembered = this.#believed(each, self)?.remembered
       return {
         number: each.number,
         state: each.state,
@@ -113,8 +166,8 @@ export class Model {
   }
 
   /** What one event makes happen: a look, then what it found, with the cap watched at every moment. */
-  look(): void {
-    const verdicts = desiredPreviews(this.view(), this.policy, this.nowMs)
+  look(self: string = WRITERS[0]): void {
+    const verdicts = desiredPreviews(this.view(self), this.policy, this.nowMs)
     const { deploy, remove } = diffPreviews(verdicts, [...this.runs.values()])
     for (const number of remove) {
       this.runs.delete(number)
@@ -128,21 +181,16 @@ export class Model {
     for (const verdict of verdicts) {
       const pull = this.pulls.get(verdict.number)
       if (!pull) continue
-      const have = pull.comment === undefined ? undefined : parseComment(pull.comment, ESTATE, pull.number)
-      const told = {
-        estate: ESTATE,
-        url: `https://pr-${pull.number}.preview.example.com`,
-        max: this.policy.max,
-        label: 'preview',
-        logs: '',
-      }
-      const want = renderComment(verdict, told, this.nowMs)
+      const have = this.#believed(pull, self)
+      const want = renderComment(verdict, this.#told(pull.number), this.nowMs)
       if (verdict.staleLabel) {
         pull.label = 'none'
         this.writes++
       }
-      if (!isOutdated(have, want, false, this.nowMs)) continue
-      pull.comment = want.body
+      if (!isOutdated(have?.remembered, want, false, this.nowMs)) continue
+      const there = pull.told.find(each => each.id === have?.id)
+      if (there) Object.assign(there, { body: want.body, updatedAtMs: this.nowMs })
+      else pull.told.push({ id: this.#nextTold++, author: self, updatedAtMs: this.nowMs, body: want.body })
       this.writes++
     }
   }
@@ -160,6 +208,12 @@ export class Model {
       )
       .map(pull => pull.number)
       .sort((a, b) => a - b)
+  }
+
+  /** Ours: by those who may write. */
+  saidOn(number: number): readonly string[] {
+    const told = this.pulls.get(number)?.told ?? []
+    return told.filter(each => WRITERS.some(writer => writer === each.author)).map(each => each.body)
   }
 
   headOf(number: number): string {

@@ -1,7 +1,7 @@
 /** A thousand stories of pull requests whose events are lost, doubled and out of order; each ends in the previews that there should be. */
 
 import { expect, test } from 'bun:test'
-import { deliveries, Model } from './model.ts'
+import { deliveries, Model, seeded, WRITERS } from './model.ts'
 
 const SEEDS = 1_000
 const EVENTS = 36
@@ -75,10 +75,37 @@ test('who waits in the queue is told, and gets the next place', () => {
   }
   model.look()
   const waiting = model.eligible().filter(number => !model.runs.has(number))
-  expect(model.pulls.get(waiting[0] ?? 0)?.comment).toContain('Queued at place 1: all 3 previews are taken')
+  expect(model.saidOn(waiting[0] ?? 0).join()).toContain('Queued at place 1: all 3 previews are taken')
   const [first = 0] = model.runs.keys()
   const pull = model.pulls.get(first)
   if (pull) pull.state = 'closed'
   model.look()
   expect([...model.runs.keys()].sort((a, b) => a - b)).toContain(waiting[0] ?? 0)
 })
+
+test('who runs it changes nothing, and neither does what a stranger writes that looks like ours', () => {
+  let forged = 0
+  let handedOver = 0
+  for (let seed = 1; seed <= 300; seed++) {
+    const alone = new Model(seed, { max: 5, ttlMs: 365 * DAY_MS })
+    const beset = new Model(seed, { max: 5, ttlMs: 365 * DAY_MS })
+    const random = seeded(seed + 7_919)
+    let last = ''
+    for (let event = 0; event < EVENTS; event++) {
+      for (const model of [alone, beset]) model.happen()
+      beset.forge(random)
+      const self = WRITERS[random() < 0.5 ? 0 : 1] ?? ''
+      if (random() < 0.5) continue
+      alone.look()
+      beset.look(self)
+      const about = `seed ${seed}, event ${event}`
+      expect([...beset.runs], about).toEqual([...alone.runs])
+      for (const number of alone.pulls.keys()) expect(beset.saidOn(number), about).toEqual(alone.saidOn(number))
+      if (last !== '' && last !== self) handedOver++
+      last = self
+    }
+    forged += [...beset.pulls.values()].filter(pull => pull.told.some(each => each.author === 'stranger')).length
+  }
+  expect(forged).toBeGreaterThan(1_000)
+  expect(handedOver).toBeGreaterThan(1_000)
+}, 60_000)
