@@ -47,7 +47,7 @@ export type PreviewsState =
       readonly state: 'ready'
       /** Ranges that its containers do not reach, now and after a reboot. */
       readonly walls: readonly string[]
-      /** SHA-256 of the edge's file; `none` while it does not serve. */
+      /** SHA-256 of the edge's file; `none` while it does not serve, and after a change of file or certificate that it has not taken up. */
       readonly caddyfile: string
       readonly certificate?: ServedCertificate
       readonly runs: readonly PreviewRun[]

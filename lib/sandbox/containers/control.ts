@@ -92,6 +92,7 @@ export const createControl = ({ servers, settled, exec, fabric, linkOf, asleep, 
     pushRevision: refuse('pushRevision'),
     dokploy: refuse('dokploy'),
     previews: refuse('previews'),
+    changePreviews: refuse('changePreviews'),
     setRepositoryFiles: refuse('setRepositoryFiles'),
   }
 }

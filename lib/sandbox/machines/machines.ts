@@ -68,6 +68,8 @@ export interface MachinesControl extends MachineFaults {
   dokploy(name: string): DokployControl
   /** What a machine has of previews. @throws not_found */
   previews(name: string): PreviewsDisk
+  /** Changes that by hand, as somebody with a shell there would. */
+  changePreviews(name: string, change: (disk: PreviewsDisk) => PreviewsDisk): void
   /** The files of the repository that previews are made from, by commit and path; until the process ends. */
   setRepositoryFiles(files: RepositoryFiles): void
 }
@@ -183,8 +185,8 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
       previews: disk?.previews ?? EMPTY_PREVIEWS,
       setPreviews: (previews: PreviewsDisk) => {
         const live = lives.get(server.id)
-        // A new certificate is shown to those who come from now on.
-        if (live && previews.certificate !== disks.get(server)?.previews?.certificate) closeListener(live, 443)
+        // A certificate that was taken up is shown to those who come from now on.
+        if (live && previews.loaded?.certificate !== disks.get(server)?.previews?.loaded?.certificate) closeListener(live, 443)
         disks.change(server, { previews })
       },
       repositoryFile: (head: string, path: string) => repositoryFiles(head, path),
@@ -318,6 +320,10 @@ export function createSimulatedMachines(deps: SimulatedMachinesDeps): SimulatedM
     pushRevision: (repository, healthy) => pushRevision(state.remotes, repository, healthy),
     dokploy: name => platform.panelOf(serverNamed(name)),
     previews: name => disks.get(serverNamed(name))?.previews ?? EMPTY_PREVIEWS,
+    changePreviews(name, change) {
+      const server = serverNamed(name)
+      disks.change(server, { previews: change(disks.get(server)?.previews ?? EMPTY_PREVIEWS) })
+    },
     setRepositoryFiles: files => {
       repositoryFiles = files
     },

@@ -21,7 +21,7 @@ export const createPreviewEdges = (deps: {
   readonly servers: () => readonly MachineServer[]
 }): PreviewEdges => {
   const answer = (server: MachineServer, host: string): Response => {
-    const way = wayIn(deps.diskOf(server)?.caddyfile ?? '', host)
+    const way = wayIn(deps.diskOf(server)?.loaded?.caddyfile ?? '', host)
     if (way === undefined) return new Response('There is no such preview.', { status: 404 })
     const [address = ''] = way.split(':')
     const number = /^pr-(\d+)\./.exec(host)?.[1] ?? ''
@@ -33,10 +33,11 @@ export const createPreviewEdges = (deps: {
     return new Response(`preview ${number} at ${preview.head}\n`, { headers })
   }
   return {
-    isSet: server => deps.diskOf(server)?.certificate !== undefined,
+    isSet: server => deps.diskOf(server)?.loaded !== undefined,
     open(server) {
-      const { certificate, key } = deps.diskOf(server) ?? {}
-      if (!certificate || !key) return undefined
+      const { loaded } = deps.diskOf(server) ?? {}
+      if (!loaded) return undefined
+      const { certificate, key } = loaded
       const hostOf = (request: Request) => (request.headers.get('host') ?? '').replace(/:\d+$/, '').toLowerCase()
       return Promise.resolve(listenHttp(request => Promise.resolve(answer(server, hostOf(request))), { cert: certificate, key }))
     },

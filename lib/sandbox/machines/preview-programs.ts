@@ -26,7 +26,15 @@ export interface PreviewsDisk {
   readonly caddyfile?: string
   readonly certificate?: string
   readonly key?: string
+  /** What the edge was last told to take up, which it serves until it is told again. */
+  readonly loaded?: EdgeFiles
   readonly previews: Readonly<Record<string, SimulatedPreview>>
+}
+
+export interface EdgeFiles {
+  readonly caddyfile: string
+  readonly certificate: string
+  readonly key: string
 }
 
 /** A file of a repository at a commit; undefined: it has none. */
@@ -45,12 +53,21 @@ const put = (machine: ProgramMachine, number: string, preview: SimulatedPreview 
   machine.setPreviews({ ...machine.previews, previews: preview ? { ...others, [number]: preview } : others })
 }
 
+const isLoaded = ({ caddyfile, certificate, key, loaded }: PreviewsDisk): boolean =>
+  loaded !== undefined && loaded.caddyfile === caddyfile && loaded.certificate === certificate && loaded.key === key
+
 const look = ({ previews }: ProgramMachine): Outcome =>
   previews.prepared
     ? lines({}, [
         'docker=ready',
         `walls=${previews.walls.join(' ')}`,
-        `caddyfile=${previews.caddyfile === undefined ? 'none' : createHash('sha256').update(previews.caddyfile).digest('hex')}`,
+        `caddyfile=${
+          isLoaded(previews)
+            ? createHash('sha256')
+                .update(previews.caddyfile ?? '')
+                .digest('hex')
+            : 'none'
+        }`,
         ...(previews.certificate === undefined ? [] : [`certificate=${base64(previews.certificate)}`]),
         ...Object.entries(previews.previews).map(([number, each]) =>
           each.state === 'fetched'
@@ -118,13 +135,14 @@ const down = (machine: ProgramMachine, values: Values): Outcome => {
 const edge = (machine: ProgramMachine, values: Values): Outcome => {
   const { CERTIFICATE: certificate, KEY: key, CADDYFILE: caddyfile } = values
   if (certificate && key && !new X509Certificate(certificate).publicKey) return fail(65, 'CERTIFICATE is none.')
-  if (caddyfile && !(certificate ?? machine.previews.certificate)) return fail(1, 'There is no certificate yet.')
-  if (caddyfile && machine.moment.traefikUp) return fail(1, 'The edge could not be started.')
-  machine.setPreviews({
-    ...machine.previews,
-    ...(certificate && key ? { certificate, key } : {}),
-    ...(caddyfile ? { caddyfile } : {}),
-  })
+  const written = { ...machine.previews, ...(certificate && key ? { certificate, key } : {}) }
+  if (!caddyfile) machine.setPreviews(written)
+  else if (!written.certificate || !written.key) return fail(1, 'There is no certificate yet.')
+  else if (machine.moment.traefikUp) return fail(1, 'The edge could not be started.')
+  else {
+    const loaded = { caddyfile, certificate: written.certificate, key: written.key }
+    machine.setPreviews({ ...written, caddyfile, loaded })
+  }
   return lines({ ok: 1 })
 }
 

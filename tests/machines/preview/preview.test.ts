@@ -5,6 +5,7 @@
  */
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from 'bun:test'
+import { createHash, X509Certificate } from 'node:crypto'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -139,6 +140,28 @@ const visit = (number: number) => {
   return stdout.toString()
 }
 
+const serialOf = (pem: string): string => new X509Certificate(pem).serialNumber
+const serialShown = (): string => {
+  const host = `pr-12.${DOMAIN}`
+  const { stdout } = Bun.spawnSync(
+    [
+      ...docker.inside,
+      'curl',
+      '-sS',
+      '-k',
+      '--resolve',
+      `${host}:443:127.0.0.1`,
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{certs}',
+      `https://${host}/`,
+    ],
+    { stdout: 'pipe', stderr: 'pipe' },
+  )
+  return serialOf(stdout.toString().slice(stdout.toString().indexOf('-----BEGIN')))
+}
+
 const SHARED: Way[] = [{ number: 12, upstream: 'pr-12:3000' }]
 
 const METADATA = '169.254.169.254/32'
@@ -194,6 +217,15 @@ test('commits become previews behind one edge with one certificate, over HTTPS',
   expect(deploy(12, second).stdout).toBe('state=up\n')
   lead(SHARED)
   expect(visit(12)).toBe('second 200 0')
+
+  // A renewed certificate lies on the disk, and whoever put it there was killed before the edge took it up.
+  const renewed = await ca.issue([`*.${DOMAIN}`])
+  expect(run('preview-edge', { CERTIFICATE: renewed.cert, KEY: renewed.key }).code).toBe(0)
+  expect(look().caddyfile).toBe('none')
+  expect(serialShown()).toBe(serialOf(cert))
+  lead(SHARED)
+  expect(serialShown()).toBe(serialOf(renewed.cert))
+  expect(look().caddyfile).toBe(createHash('sha256').update(renderCaddyfile(DOMAIN, SHARED)).digest('hex'))
 
   // One on a port of its own, as on a server of its own, beside it.
   expect(deploy(13, first, { publish: { address: `${SUBNET}.0.1`, port: 8080 } }).stdout).toBe('state=up\n')

@@ -1,4 +1,7 @@
 import { afterAll, expect, test } from 'bun:test'
+import { X509Certificate } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { closePlaces } from '../scripts/run.ts'
 import { openScene, REPOSITORY, sha } from './rig.ts'
 
@@ -157,6 +160,36 @@ test(
     // Asked again by somebody who may.
     github.addComment(REPOSITORY, 2, 'octocat', '/redeploy')
     expect((await scene.run(MUTATING, { timeoutMs: 60_000 })).summary().changes).toBeGreaterThan(0)
+  },
+  LIMIT,
+)
+
+test(
+  'a certificate that was put on the host by a run that failed afterwards is taken up by the next one',
+  async () => {
+    const scene = await openScene('servers')
+    const { github, sandbox } = scene
+    for (const number of [12, 13]) github.setPull(REPOSITORY, number)
+    expect((await scene.run(MUTATING, { timeoutMs: 60_000 })).code).toBe(0)
+    const before = await scene.serialAt('pr-12.preview.example.com')
+    // The certificate is lost on both sides, so that another one is ordered; then a preview that shall go does not.
+    sandbox.controls.machines.changePreviews('previews', ({ certificate: _, key: __, ...disk }) => disk)
+    rmSync(join(scene.cwd, '.landfall', 'acme', 'certificates'), { recursive: true })
+    github.setPull(REPOSITORY, 13, { state: 'closed' })
+    const json = { error: { code: 'forbidden', message: 'insufficient permissions for this request' } }
+    sandbox.settings.faults = [
+      { vendor: 'hetzner', method: 'DELETE', path: '^/servers/', effect: { kind: 'status', status: 403, json } },
+    ]
+    expect((await scene.run(MUTATING, { timeoutMs: 60_000 })).code).toBe(1)
+    sandbox.settings.faults = []
+    const { certificate = '' } = sandbox.controls.machines.previews('previews')
+    const ordered = new X509Certificate(certificate).serialNumber
+    expect(ordered).not.toBe(before)
+    expect(await scene.serialAt('pr-12.preview.example.com')).toBe(before)
+    github.setPull(REPOSITORY, 13, { state: 'open' })
+    expect((await scene.run(MUTATING, { timeoutMs: 60_000 })).code).toBe(0)
+    expect(await scene.serialAt('pr-12.preview.example.com')).toBe(ordered)
+    expect((await scene.run(MUTATING)).summary()).toMatchObject({ ok: true, changes: 0 })
   },
   LIMIT,
 )

@@ -28,6 +28,8 @@ export interface Scene extends Place {
   readonly github: Place['sandbox']['controls']['github']
   /** As a visitor: over the sandbox's internet and DNS, with TLS checked against its authority. */
   visit(host: string): Promise<{ readonly status: number; readonly body: string; readonly names: string }>
+  /** The number of the certificate that a visitor is shown. */
+  serialAt(host: string): Promise<string>
   /** Servers that exist, by name. */
   servers(): readonly string[]
   /** What GitHub holds of ours in a pull request. */
@@ -50,7 +52,11 @@ export const openScene = async (
   return {
     ...place,
     github,
-    visit: host => visit(place, host),
+    async visit(host) {
+      const { status, body, names } = await visit(place, host)
+      return { status, body, names }
+    },
+    serialAt: async host => (await visit(place, host)).serial,
     servers: () => (sandbox.world().hetzner as { servers: { name: string }[] }).servers.map(each => each.name).sort(),
     comment: number => github.comments(REPOSITORY, number).find(each => each.author === 'github-actions[bot]')?.body ?? '',
     writes: from =>
@@ -64,7 +70,14 @@ export const openScene = async (
 
 export const sha = (text: string): string => createHash('sha1').update(text).digest('hex')
 
-const visit = (place: Place, host: string): ReturnType<Scene['visit']> =>
+interface Visit {
+  readonly status: number
+  readonly body: string
+  readonly names: string
+  readonly serial: string
+}
+
+const visit = (place: Place, host: string): Promise<Visit> =>
   new Promise((resolve, reject) => {
     const { ports, environment } = place.sandbox
     const socket = connect(ports.internet, '127.0.0.1')
@@ -78,8 +91,11 @@ const visit = (place: Place, host: string): ReturnType<Scene['visit']> =>
         return reject(new Error(first.toString('latin1').split('\r\n')[0]))
       }
       let names = ''
+      let serial = ''
       const tls = connectTls({ socket, servername: host, ca: readFileSync(environment.LANDFALL_CA_FILE ?? '') }, () => {
-        names = String(tls.getPeerCertificate().subjectaltname ?? '')
+        const shown = tls.getPeerCertificate()
+        names = String(shown.subjectaltname ?? '')
+        serial = shown.serialNumber
         tls.write(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
       })
       let text = ''
@@ -90,7 +106,7 @@ const visit = (place: Place, host: string): ReturnType<Scene['visit']> =>
       tls.once('close', () => {
         clearTimeout(timer)
         const [head = '', ...body] = text.split('\r\n\r\n')
-        resolve({ status: Number(head.split(' ')[1]), body: body.join('\r\n\r\n'), names })
+        resolve({ status: Number(head.split(' ')[1]), body: body.join('\r\n\r\n'), names, serial })
       })
     })
   })

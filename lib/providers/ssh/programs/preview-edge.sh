@@ -27,4 +27,5 @@ until docker exec "$EDGE" caddy reload --force --config /etc/caddy/Caddyfile --a
   [ "$tries" -lt 20 ] || fail "The edge did not take its file: $(tail -n 1 "$PREVIEWS/edge/reload.log")"
   sleep 0.5
 done
+put loaded "$(edge_files)"
 echo ok=1

@@ -12,7 +12,8 @@ if [ -s "$WALLED" ] && { ! boots_by_systemd || systemctl is-enabled --quiet "$WA
   done <"$WALLED"
 fi
 echo "walls=$walls"
-if [ "$(docker container inspect --format '{{.State.Running}}' "$EDGE" 2>/dev/null)" = true ] && [ -s "$PREVIEWS/edge/Caddyfile" ]; then
+if [ "$(docker container inspect --format '{{.State.Running}}' "$EDGE" 2>/dev/null)" = true ] && [ -s "$PREVIEWS/edge/Caddyfile" ] &&
+  [ -s "$PREVIEWS/edge/loaded" ] && [ "$(cat "$PREVIEWS/edge/loaded")" = "$(edge_files)" ]; then
   echo "caddyfile=$(sha256sum "$PREVIEWS/edge/Caddyfile" | cut -d ' ' -f 1)"
 else
   echo caddyfile=none

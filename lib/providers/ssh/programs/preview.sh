@@ -29,6 +29,11 @@ write_state() {
   mv -f "$place/state.new" "$place/state"
 }
 
+# edge_files: a fingerprint of all that the edge reads when it is told to.
+edge_files() {
+  cat "$PREVIEWS/edge/Caddyfile" "$PREVIEWS/edge/certificate.pem" "$PREVIEWS/edge/key.pem" | sha256sum | cut -d ' ' -f 1
+}
+
 # connect_edge: the edge reaches a preview through the network of its project, so that previews do not reach each other.
 connect_edge() {
   if docker container inspect "$EDGE" >/dev/null 2>&1; then
