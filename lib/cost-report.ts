@@ -70,6 +70,7 @@ export async function readCost({ estate, composition }: Opened): Promise<CostRep
         {
           name: estate.name,
           wanted: [...estate.servers.map(each => each.name), ...(wantedBalancer ? [wantedBalancer.name] : [])],
+          previews: estate.previews?.substrate ?? 'none',
         },
         prices,
       ),

@@ -16,7 +16,8 @@ const iso = (ms: number): string => new Date(ms).toISOString().slice(0, 16).repl
 export async function listPreviews(session: Session, opened: Opened): Promise<number> {
   const previews = await openPreviews(opened)
   const { spec } = previews
-  const { world, verdicts, runs } = await lookAtPreviews(previews)
+  const { world, verdicts, ...found } = await lookAtPreviews(previews)
+  const runs = [...found.runs, ...found.strays]
   const numbers = [...new Set([...verdicts.map(each => each.number), ...runs.map(each => each.number)])].sort((a, b) => a - b)
   const rows = numbers.map(number => {
     const verdict = verdicts.find(each => each.number === number)

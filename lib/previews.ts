@@ -18,7 +18,7 @@ import { previewHostStep, previewStep, removalStep } from './steps/preview.ts'
 import { type PreviewCertificateDeps, previewCertificateStep } from './steps/preview-certificate.ts'
 import { commentStep } from './steps/preview-comment.ts'
 import { edgeStep } from './steps/preview-deploy.ts'
-import { runsIn, verdictsIn } from './steps/preview-kit.ts'
+import { runsIn, straysIn, verdictsIn } from './steps/preview-kit.ts'
 import { previewServers, readPreviewsOn, readPulls } from './steps/preview-world.ts'
 import { runningStep, serverStep } from './steps/server.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
@@ -39,7 +39,7 @@ export async function openPreviews(opened: Opened): Promise<OpenedPreviews> {
   const spec = estate.previews
   if (!spec)
     throw new LandfallError('config', `${configPath} describes no previews.`, {
-      hint: 'Add "previews": {"repository": "…", "host": "…"} to it; examples/previews.json shows a whole one, docs/config.md every key.',
+      hint: 'Add "previews": {"repository": "…", "host": "…"} to it; examples/previews.json shows a whole one, docs/config.md every key. Servers that are left of earlier ones go with: bun scripts/provision.ts apply',
     })
   const { context, environment } = composition.parts
   const { githubToken: token, githubApiUrl: endpoint } = environment
@@ -121,10 +121,7 @@ function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, a
     previews: async (get: <K extends keyof EstateWorld>(slice: K) => Promise<EstateWorld[K]>) => {
       const servers = await get('servers')
       const host = servers.find(each => each.name === spec.host)
-      const all = [
-        ...(host ? [host] : []),
-        ...(spec.substrate === 'servers' ? previewServers(estate.name, servers).values() : []),
-      ]
+      const all = [...(host ? [host] : []), ...previewServers(estate.name, servers).values()]
       return Object.fromEntries(await Promise.all(all.map(async each => [each.name, await readPreviewsOn(deps, each)] as const)))
     },
   }
@@ -139,7 +136,8 @@ export async function lookAtPreviews(previews: OpenedPreviews, alsoSee: readonly
   const looking = withReaders(previews, opened.estate, alsoSee)
   const world = new World<EstateWorld>(looking.composition.readers)
   await world.look([...SLICES, 'serverTypes', 'pricing'])
-  return { world, verdicts: verdictsIn({ spec, words: {} }, world), runs: runsIn({ spec, estate: opened.estate }, world) }
+  const place = { spec, estate: opened.estate }
+  return { world, verdicts: verdictsIn({ spec, words: {} }, world), runs: runsIn(place, world), strays: straysIn(place, world) }
 }
 
 /** Only SSH comes in from outside: visitors come through the host and the private network. */
@@ -192,11 +190,9 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
   const previews = await openPreviews(opened)
   const { spec } = previews
   const named = Object.keys(words).map(Number)
-  const { world, runs } = await lookAtPreviews(previews, named)
+  const { world, runs, strays } = await lookAtPreviews(previews, named)
   const verdicts = verdictsIn({ spec, words }, world)
-  const unknown = named.filter(
-    number => !verdicts.some(each => each.number === number) && !runs.some(each => each.number === number),
-  )
+  const unknown = named.filter(number => ![...verdicts, ...runs, ...strays].some(each => each.number === number))
   if (unknown.length > 0)
     throw new LandfallError('usage', `${spec.owner}/${spec.repository} has no pull request ${unknown.join(' and ')}.`, {
       hint: 'See them: bun scripts/preview.ts list',
@@ -235,7 +231,7 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
   } catch (error) {
     if (!hasCode(error, 'over_cap')) throw error
     // What nobody wants any more costs on otherwise, and may be what the cap lacks.
-    if (runs.some(each => !wanted.includes(each.number)))
+    if (strays.length > 0 || runs.some(each => !wanted.includes(each.number)))
       await convergeTo(() => [
         removalStep(deps),
         ...numbers.filter(number => !wanted.includes(number)).map(number => commentStep(deps, number)),

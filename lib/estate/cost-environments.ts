@@ -8,6 +8,7 @@ import { sumPrices, timesPrice } from './cost.ts'
 import { type MonthCost, monthCost, type Rate, rateOf } from './cost-months.ts'
 import type { Alternative } from './estate.ts'
 import { LABEL_KEYS } from './labels.ts'
+import type { PreviewSpec } from './previews.ts'
 
 export interface EnvironmentCost {
   /** "production", or "preview 12". */
@@ -147,12 +148,12 @@ export interface Unowned {
 /** Servers and load balancers that are billed and that no config.json accounts for. `wanted` are the names of both. */
 export function unowned(
   { servers, loadBalancers }: Billed,
-  estate: { readonly name: string; readonly wanted: readonly string[] },
+  estate: { readonly name: string; readonly wanted: readonly string[]; readonly previews: PreviewSpec['substrate'] | 'none' },
   prices: Prices,
 ): readonly Unowned[] {
   const judge = (kind: string, { name, labels }: Pick<BilledServer, 'name' | 'labels'>, rate: Rate | undefined): Unowned[] => {
     const owner = labels[LABEL_KEYS.estate]
-    const isPreview = labels[LABEL_KEYS.pullRequest] !== undefined
+    const isPreview = estate.previews === 'servers' && labels[LABEL_KEYS.pullRequest] !== undefined
     const found = { name: `${kind} ${name}`, monthly: rate?.monthly ?? NOTHING }
     if (owner === undefined) return [{ ...found, why: 'belongs to no estate of Landfall' }]
     if (owner !== estate.name || isPreview || estate.wanted.includes(name)) return []

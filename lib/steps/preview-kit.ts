@@ -48,17 +48,26 @@ export const readyOn = (world: View, server: string): Extract<PreviewsState, { s
 export const serverOf = ({ estate, spec }: Pick<PreviewDeps, 'estate' | 'spec'>, number: number): string =>
   spec.substrate === 'shared' ? spec.host : previewServerName(estate.name, number)
 
-/** Everything that runs or is left of previews. A server without a deploy on it counts too: it is billed. */
-export function runsIn(
-  deps: Pick<PreviewDeps, 'estate' | 'spec'>,
-  world: View,
-): readonly (Run & Pick<PreviewRun, 'state' | 'why' | 'sinceMs'>)[] {
-  if (deps.spec.substrate === 'shared') return readyOn(world, deps.spec.host)?.runs ?? []
-  return [...previewServers(deps.estate.name, world.get('servers'))].map(([number, server]) => {
+type Runs = readonly (Run & Pick<PreviewRun, 'state' | 'why' | 'sinceMs'>)[]
+type Place = Pick<PreviewDeps, 'estate' | 'spec'>
+
+const runsOn = (deps: Place, world: View): Record<PreviewSpec['substrate'], Runs> => ({
+  shared: readyOn(world, deps.spec.host)?.runs ?? [],
+  // A server without a deploy on it counts too: it is billed.
+  servers: [...previewServers(deps.estate.name, world.get('servers'))].map(([number, server]) => {
     const run = readyOn(world, server.name)?.runs.find(each => each.number === number)
     return run ?? { number, head: '', generation: '', state: 'partial', why: '', sinceMs: Date.parse(server.createdAt) }
-  })
-}
+  }),
+})
+
+export const otherSubstrate = ({ substrate }: PreviewSpec): PreviewSpec['substrate'] =>
+  substrate === 'shared' ? 'servers' : 'shared'
+
+/** Everything that runs or is left of previews where the config has them. */
+export const runsIn = (deps: Place, world: View): Runs => runsOn(deps, world)[deps.spec.substrate]
+
+/** What runs or is left of them where the config had them before: on servers of their own, or on the host. */
+export const straysIn = (deps: Place, world: View): Runs => runsOn(deps, world)[otherSubstrate(deps.spec)]
 
 /** Settled: what was wanted runs, or was tried and cannot be. */
 export const isSettled = (run: Pick<PreviewRun, 'state'>): boolean => run.state === 'up' || run.state === 'failed'

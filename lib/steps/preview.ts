@@ -2,18 +2,20 @@
 
 import { blocked, type Change, done, todo } from '../engine/step.ts'
 import { rateOf } from '../estate/cost-months.ts'
-import { previewHost } from '../estate/previews.ts'
+import { previewHost, previewServerName } from '../estate/previews.ts'
 import { diffPreviews } from '../preview/desired.ts'
 import type { EstateStep } from './deps.ts'
 import { runProgram } from './machine.ts'
 import { deploy } from './preview-deploy.ts'
 import {
   isSettled,
+  otherSubstrate,
   PREVIEW_SLICES,
   type PreviewDeps,
   readyOn,
   runsIn,
   serverOf,
+  straysIn,
   targetIn,
   updateReady,
   type View,
@@ -72,7 +74,7 @@ const monthlyOf = (world: View, name: string): number | undefined => {
   return server && rateOf(server, { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') })?.monthly.net
 }
 
-/** Previews that nobody wants any more are gone; before anything is deployed, so that there are never more than allowed. */
+/** Previews that nobody wants any more, or not there, are gone; before anything is deployed, so that there are never more than allowed. */
 export function removalStep(deps: PreviewDeps): EstateStep {
   const { estate, spec } = deps
   return {
@@ -80,25 +82,38 @@ export function removalStep(deps: PreviewDeps): EstateStep {
     noun: 'preview',
     title: 'no preview is left that nobody wants',
     needs: spec.substrate === 'shared' ? [`preview host ${spec.host}`] : [],
-    reads: [...PREVIEW_SLICES, ...(spec.substrate === 'servers' ? (['serverTypes', 'pricing'] as const) : [])],
+    reads: [...PREVIEW_SLICES, 'serverTypes', 'pricing'],
     order: 'parallel',
     look(world) {
       const verdicts = verdictsIn(deps, world)
-      const { remove } = diffPreviews(verdicts, runsIn(deps, world))
+      const standing = (number: number) => verdicts.find(each => each.number === number)?.standing ?? 'no such pull request'
+      const strays = straysIn(deps, world)
+      const moved =
+        otherSubstrate(spec) === 'servers' ? `previews share ${spec.host} now` : 'previews have servers of their own now'
+      const remove = [
+        ...diffPreviews(verdicts, runsIn(deps, world)).remove.map(number => ({
+          number,
+          from: spec.substrate,
+          why: standing(number),
+        })),
+        ...strays.map(({ number }) => ({ number, from: otherSubstrate(spec), why: moved })),
+      ]
       if (remove.length === 0) return done('none')
-      const why = (number: number) => verdicts.find(each => each.number === number)?.standing ?? 'no such pull request'
       return todo(
-        ...remove.map((number): Change<EstateWorld> => {
-          const name = serverOf(deps, number)
-          const monthly = spec.substrate === 'servers' ? monthlyOf(world, name) : undefined
+        ...remove.map(({ number, from, why }): Change<EstateWorld> => {
+          const monthly = from === 'servers' ? monthlyOf(world, previewServerName(estate.name, number)) : undefined
           return {
             kind: 'destroy',
-            summary: `destroy preview ${number} (${why(number)})`,
+            summary: `destroy preview ${number} (${why})`,
             ...(monthly === undefined ? {} : { monthlyNet: -monthly }),
             async apply({ world: live, signal }) {
-              if (spec.substrate === 'shared') {
-                await runProgram(deps, targetIn(deps, live, name).target, 'preview-down', { NUMBER: String(number) }, signal)
-                return updateReady(live, name, state => ({ ...state, runs: state.runs.filter(each => each.number !== number) }))
+              if (from === 'shared') {
+                const { target } = targetIn(deps, live, spec.host)
+                await runProgram(deps, target, 'preview-down', { NUMBER: String(number) }, signal)
+                return updateReady(live, spec.host, state => ({
+                  ...state,
+                  runs: state.runs.filter(each => each.number !== number),
+                }))
               }
               const server = previewServers(estate.name, live.get('servers')).get(number)
               if (!server) return

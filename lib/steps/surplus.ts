@@ -1,4 +1,4 @@
-/** Servers of a group that config.json has made smaller: still ours, still billed, and no longer wanted. */
+/** Servers of what config.json has made smaller or given up: still ours, still billed, and no longer wanted. */
 
 import { type Change, done, refused, todo } from '../engine/step.ts'
 import { rateOf } from '../estate/cost-months.ts'
@@ -30,6 +30,13 @@ export function surplusServers(
   )
 }
 
+/** Our servers of pull requests, where config.json describes no previews that could take them down. Pure. */
+export const orphanedPreviews = (
+  { name, previews }: Pick<Deps['estate'], 'name' | 'previews'>,
+  servers: readonly Server[],
+): Server[] =>
+  previews ? [] : servers.filter(({ labels }) => isOurs(labels, name) && labels[LABEL_KEYS.pullRequest] !== undefined)
+
 /** Whether it is of the same group as one of `names`: theirs with another number. Pure. */
 export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name'>): boolean =>
   names.map(baseOf).includes(baseOf(name))
@@ -40,7 +47,7 @@ export const confirmOf = ({ servers }: Pick<Estate, 'servers'>, server: Pick<Ser
 
 export const SURPLUS_STEP = 'surplus servers'
 
-/** No server of a group is left beyond the wanted ones. */
+/** No server of a group is left beyond the wanted ones, and none of previews where there are none any more. */
 export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonly string[] = []): EstateStep {
   const { estate } = deps
   return {
@@ -52,7 +59,8 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonl
     reads: ['servers', 'serverTypes', 'pricing', 'primaryIps'],
     order: 'parallel',
     look(world) {
-      const surplus = surplusServers(estate.name, estate.servers, world.get('servers'))
+      const servers = world.get('servers')
+      const surplus = [...surplusServers(estate.name, estate.servers, servers), ...orphanedPreviews(estate, servers)]
       if (surplus.length === 0) return done('none')
       const { servers: voters = [], workers = [] } = estate.cluster ?? {}
       const leaving = surplus.filter(server => isOfGroup(voters, server)).map(server => server.name)

@@ -137,7 +137,7 @@ describe('a load balancer', () => {
     ])
     const found = unowned(
       { servers: [], loadBalancers: [balancer({}), balancer({ 'landfall/estate': 'acme' })] },
-      { name: 'acme', wanted: [] },
+      { name: 'acme', wanted: [], previews: 'none' },
       withBalancers,
     )
     expect(found.map(each => [each.name, each.why, each.monthly.net])).toEqual([
@@ -178,13 +178,28 @@ test('what is billed and nobody’s is named with its price; previews and wanted
   expect(
     unowned(
       { servers: [...SERVERS, stray, old], loadBalancers: [] },
-      { name: 'acme', wanted: ['prod-1', 'prod-2', 'prod-3'] },
+      { name: 'acme', wanted: ['prod-1', 'prod-2', 'prod-3'], previews: 'servers' },
       prices,
     ).map(each => [each.name, renderAmount(each.monthly.net)]),
   ).toEqual([
     ['server forgotten', '6.99'],
     ['server web-9', '3.99'],
   ])
+  // Where previews share a server, or there are none any more, nothing else would tell of theirs.
+  for (const previews of ['shared', 'none'] as const)
+    expect(
+      unowned(
+        { servers: SERVERS, loadBalancers: [] },
+        { name: 'acme', wanted: ['prod-1', 'prod-2', 'prod-3'], previews },
+        prices,
+      ),
+    ).toEqual(
+      ['acme-pr-12', 'acme-pr-9'].map(name => ({
+        name: `server ${name}`,
+        why: 'is of this estate, and config.json no longer wants it',
+        monthly: both(3.99),
+      })),
+    )
 })
 
 describe('shown', () => {
