@@ -87,7 +87,7 @@ test(
 )
 
 test(
-  'a plan over the monthly cap still deletes them: they may be what the cap lacks',
+  'a monthly cap that has no room for both places lets them move: what is left goes first',
   async () => {
     const scene = await open('servers')
     // The host with its address is 6.99; one preview more, 4.49.
