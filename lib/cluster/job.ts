@@ -14,10 +14,10 @@ export interface WantedJob {
   /** Of everything that the job is made of; kept in its Meta. */
   readonly hash: string
   /** What `POST /v1/jobs` takes as `Job`. */
-  readonly body: Readonly<Record<string, unknown>>
+  readonly body: { readonly Meta: Readonly<Record<string, string>>; readonly [field: string]: unknown }
 }
 
-export const META = { hash: 'landfall_hash', estate: 'landfall_estate' } as const
+export const META = { hash: 'landfall_hash', estate: 'landfall_estate', attempt: 'landfall_attempt' } as const
 
 /** Time from leaving Consul to the end of the process: longer than anybody still sends requests there. */
 const SHUTDOWN_DELAY_MS = 10_000
@@ -146,6 +146,12 @@ export function withHash(
   const hash = createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 32)
   return { id, image, hash, body: { ...body, Meta: { [META.hash]: hash, [META.estate]: estate } } }
 }
+
+/** The same job once more, after it failed: Nomad does nothing with a body that it has already. */
+export const anew = ({ body }: WantedJob, attempt: string): WantedJob['body'] => ({
+  ...body,
+  Meta: { ...body.Meta, [META.attempt]: attempt },
+})
 
 /** What every task has. */
 export const renderTask = (

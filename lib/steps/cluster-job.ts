@@ -1,6 +1,7 @@
 /** Applications in the cluster: their variables, then their jobs, rolled out beside the old version and watched to the end. */
 
 import {
+  anew,
   chooseJobImage,
   healthyDeadlineMs,
   META,
@@ -19,7 +20,7 @@ import { nomadAt } from './cluster-api.ts'
 import { type ImageDeps, imageStep, imageStepId, pinned } from './cluster-image.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import { surplusJobsStep } from './cluster-surplus.ts'
-import { type ClusterDeps, secretsOf } from './cluster-world.ts'
+import { type ClusterDeps, type JobState, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -101,10 +102,12 @@ const appVariablesStep = (deps: JobDeps, app: AppSpec): EstateStep =>
     wanted: () => deps.variablesOf(app),
   })
 
-/** Whether the last rollout of this job went well; one that Nomad took back has another hash by then. */
-const settled = (deployment: Deployment | undefined, revision: number): 'done' | 'running' | 'failed' =>
+type Rollout = 'done' | 'running' | 'failed'
+
+/** How the rollout of a revision goes; `unseen` where Nomad has no deployment of it: not yet, or not any more. */
+const rolloutOf = (deployment: Deployment | undefined, revision: number): Rollout | 'unseen' =>
   deployment === undefined || deployment.jobRevision < revision
-    ? 'running'
+    ? 'unseen'
     : deployment.jobRevision > revision
       ? 'failed'
       : deployment.status === 'successful'
@@ -112,6 +115,13 @@ const settled = (deployment: Deployment | undefined, revision: number): 'done' |
         : deployment.status === 'failed' || deployment.status === 'cancelled'
           ? 'failed'
           : 'running'
+
+/** How the last rollout of a job ended. Nomad forgets a deployment an hour after it ended, once all its instances have moved. */
+const lastRollout = ({ job, deployment }: JobState): Rollout => {
+  const rollout = rolloutOf(deployment, job.revision)
+  if (rollout === 'running') return 'running'
+  return job.status === 'dead' || rollout === 'failed' || (rollout === 'unseen' && !job.stable) ? 'failed' : 'done'
+}
 
 /** Whether the image is made here, unless the command names another. */
 const isBuilt = (deps: JobDeps, app: AppSpec): boolean =>
@@ -161,10 +171,11 @@ function jobStep(deps: JobDeps, app: AppSpec): EstateStep {
           `Nomad has a job ${app.name} that Landfall did not make.`,
           `Rename the app in config.json, or stop that job: nomad job stop -purge ${app.name}`,
         )
-      const same = have?.job.meta[META.hash] === wanted.hash && !have.job.stopped
-      const state = have ? settled(have.deployment, have.job.revision) : 'done'
-      if (same && state === 'done') return done(`${app.replicas} × ${wanted.image}`)
-      if (same && state === 'running')
+      // Whoever scales by hand keeps the hash.
+      const same = have?.job.meta[META.hash] === wanted.hash && have.job.count === app.replicas && !have.job.stopped
+      const last = same ? lastRollout(have) : undefined
+      if (last === 'done') return done(`${app.replicas} × ${wanted.image}`)
+      if (same && last === 'running')
         return todo({
           kind: 'wait',
           summary: `wait for the rollout of ${app.name}`,
@@ -175,11 +186,11 @@ function jobStep(deps: JobDeps, app: AppSpec): EstateStep {
         kind: first ? 'create' : 'change',
         summary: first
           ? `run ${app.name} (${app.replicas} × ${wanted.image})`
-          : `roll out ${app.name}: ${differs(have.job, app, wanted)}`,
+          : `roll out ${app.name}: ${last === 'failed' ? 'its last rollout failed' : differs(have.job, app, wanted)}`,
         async apply({ world: live, signal, log }) {
           // The index keeps two deploys apart: the later of them is refused.
           const api = await nomadAt(deps, live)
-          await api.setJob(wanted.body, have?.job.index)
+          await api.setJob(last === 'failed' ? anew(wanted, deps.runId) : wanted.body, have?.job.index)
           live.touch('nomad')
           const registered = await api.findJob(app.name)
           await follow(deps, app, registered?.revision ?? 0, live, signal, log)
@@ -216,7 +227,7 @@ async function follow(
       if (line !== last) log(line)
       last = line
     }
-    const state = settled(deployment, revision)
+    const state = rolloutOf(deployment, revision)
     if (state === 'done') {
       world.touch('nomad')
       return
@@ -243,7 +254,8 @@ async function takenBack(
   for (;;) {
     const [job, deployment] = [await nomad.findJob(app.name), await nomad.findDeployment(app.name)]
     const begun = job !== undefined && job.revision > revision
-    if (begun && settled(deployment, job.revision) !== 'running') return job
+    const rollout = begun ? rolloutOf(deployment, job.revision) : 'unseen'
+    if (rollout === 'done' || rollout === 'failed') return job
     if (deps.clock.monotonicMs() > (begun ? endsByMs : beginsByMs)) return undefined
     await deps.clock.sleep(POLL_MS, signal)
   }

@@ -1,6 +1,6 @@
 /** Prometheus and Grafana run in the cluster: what they are told in secret, and their two jobs. */
 
-import { META, type WantedJob } from '../cluster/job.ts'
+import { anew, META, type WantedJob } from '../cluster/job.ts'
 import { MONITORING_JOBS, monitoringVariables, renderMonitoring } from '../cluster/monitoring.ts'
 import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
@@ -35,12 +35,13 @@ function monitoringJobStep(deps: ClusterDeps, wanted: WantedJob): EstateStep {
         return refused(`Nomad has a job ${id} that Landfall did not make.`, `Stop it first: nomad job stop -purge ${id}`)
       const same = have?.meta[META.hash] === wanted.hash && !have.stopped
       if (same && have.status === 'running') return done(wanted.image)
-      const wait = { kind: 'wait', summary: `wait until ${id} runs` } as const
+      const change = { kind: 'change', summary: same ? `start ${id} again` : `change ${id}` } as const
       return todo({
-        ...(same ? wait : have ? ({ kind: 'change', summary: `change ${id}` } as const) : run),
+        ...(have ? change : run),
         async apply({ world: live, signal, log }) {
           const api = await nomadAt(deps, live)
-          if (!same) await api.setJob(wanted.body, have?.index)
+          // It may have given up, or start its next attempt in an hour only.
+          await api.setJob(same ? anew(wanted, deps.runId) : wanted.body, have?.index)
           live.touch('nomad')
           await follow(deps, id, live, signal, log)
         },

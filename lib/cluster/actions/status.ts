@@ -67,7 +67,8 @@ export async function showStatus(session: Session, cluster: OpenedCluster): Prom
       const state = nomad.state === 'up' ? nomad.jobs[app.name] : undefined
       const running =
         state && api ? (await api.listAllocations(app.name)).filter(each => each.wanted && each.state === 'running').length : 0
-      const rollout = state?.deployment?.status ?? (state ? 'unknown' : 'not deployed')
+      const ended = state?.job.stable ? 'successful' : 'unknown'
+      const rollout = state ? (state.deployment?.status ?? ended) : 'not deployed'
       if (running < app.replicas) problems.push(`${app.name}: ${running} of ${app.replicas} instances run`)
       if (state && hasTag(imageOf(app)) && state.job.image !== imageOf(app))
         problems.push(`${app.name} runs ${state.job.image}; config.json says ${imageOf(app)}`)

@@ -86,6 +86,7 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
         stopped: job.Stop === true,
         index: numberOf(job, 'JobModifyIndex'),
         revision: numberOf(job, 'Version'),
+        stable: job.Stable === true,
         meta: Object.fromEntries(Object.entries(rowOf(job.Meta)).map(([name, value]) => [name, String(value)])),
         image: textOf(rowOf(task.Config), 'image'),
         count: numberOf(group, 'Count'),

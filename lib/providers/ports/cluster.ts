@@ -52,6 +52,8 @@ export interface Job {
   readonly index: number
   /** Counts what was registered. */
   readonly revision: number
+  /** This revision, or the one that it was taken back to, has been rolled out well. Kept for longer than the deployment. */
+  readonly stable: boolean
   readonly meta: Readonly<Record<string, string>>
   /** Of its first task. */
   readonly image: string

@@ -43,8 +43,8 @@ const jobsOf = (settings: Readonly<Record<string, unknown>> = {}) => {
   return renderMonitoring({ estate: 'acme', cluster, monitoring: cluster.monitoring })
 }
 const groupOf = (id: string): Group => {
-  const body = jobsOf().find(job => job.id === id)?.body as { readonly TaskGroups: readonly Group[] }
-  const [group] = body.TaskGroups
+  const groups = jobsOf().find(job => job.id === id)?.body.TaskGroups as readonly Group[] | undefined
+  const [group] = groups ?? []
   if (!group) throw new Error(`${id} has no group`)
   return group
 }

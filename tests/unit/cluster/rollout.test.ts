@@ -1,13 +1,13 @@
 /** A rollout followed to its end: healthy, taken back to the version before, or with nothing to go back to. */
 
-import { expect, test } from 'bun:test'
+import { describe, expect, test } from 'bun:test'
 import { createAuthority } from '../../../lib/cluster/pki.ts'
 import { generateSecrets } from '../../../lib/cluster/secrets.ts'
 import { type Readers, World } from '../../../lib/engine/world.ts'
 import type { Allocation, Deployment, Job, Nomad } from '../../../lib/providers/ports/cluster.ts'
 import { Secret } from '../../../lib/secret.ts'
 import { type JobDeps, jobSteps } from '../../../lib/steps/cluster-job.ts'
-import type { NodeState, NomadState } from '../../../lib/steps/cluster-world.ts'
+import type { JobState, NodeState, NomadState } from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
 import { deps as base, server } from '../steps/worlds.ts'
@@ -37,15 +37,17 @@ const node: NodeState = {
   secrets,
   parts: { consul: part, nomad: part, caddy: part },
 }
-const jobAt = (revision: number, image: string): Job => ({
+const jobAt = (revision: number, image: string, change: Partial<Job> = {}): Job => ({
   id: 'web',
   status: 'running',
   stopped: false,
   index: 10 + revision,
   revision,
+  stable: true,
   meta: { landfall_estate: 'nextnode', landfall_hash: image },
   image,
   count: 1,
+  ...change,
 })
 const deploymentAt = (jobRevision: number, status: Deployment['status']): Deployment => ({
   id: `d${jobRevision}`,
@@ -58,9 +60,15 @@ const deploymentAt = (jobRevision: number, status: Deployment['status']): Deploy
   unhealthy: 0,
 })
 
-/** Applies the job's change against a Nomad that goes through `states`, one for each time it is asked for the deployment. */
-async function rollOut(before: Job | undefined, states: readonly { job: Job; deployment: Deployment }[]) {
-  const registered: { index: number | undefined }[] = []
+interface Registered {
+  readonly index: number | undefined
+  readonly meta: Readonly<Record<string, string>>
+}
+type Body = { readonly Meta: Registered['meta'] }
+
+/** The job's step against a Nomad that goes through `states`, one for each time it is asked for the deployment. */
+async function stepAfter(before: JobState | undefined, states: readonly Required<JobState>[] = []) {
+  const registered: Registered[] = []
   let at = -1
   const now = () => states[Math.min(Math.max(at, 0), states.length - 1)]
   const bad: Allocation = {
@@ -74,7 +82,7 @@ async function rollOut(before: Job | undefined, states: readonly { job: Job; dep
     said: 'Exceeded allowed attempts',
   }
   const nomad = {
-    setJob: async (_: unknown, index: number | undefined) => void registered.push({ index }),
+    setJob: async ({ Meta: meta }: Body, index: number | undefined) => void registered.push({ index, meta }),
     findJob: async () => now()?.job,
     findDeployment: async () => {
       at += 1
@@ -106,7 +114,7 @@ async function rollOut(before: Job | undefined, states: readonly { job: Job; dep
     leader: true,
     token: 'known',
     nodes: [],
-    jobs: before ? { web: { job: before, deployment: deploymentAt(before.revision, 'successful') } } : {},
+    jobs: before ? { web: before } : {},
     variables: {},
   }
   const slices: Partial<EstateWorld> = {
@@ -117,27 +125,47 @@ async function rollOut(before: Job | undefined, states: readonly { job: Job; dep
   const readers = new Proxy({}, { get: (_, name) => async () => Reflect.get(slices, name) }) as Readers<EstateWorld>
   const world = new World<EstateWorld>(readers)
   await world.look(['servers', 'clusterNodes', 'nomad'])
-  const step = jobSteps(deps, cluster.apps, 'chosen').find(each => each.id === 'job web')
-  const finding = step?.look(world)
-  if (finding?.state !== 'todo') throw new Error(`nothing to do: ${JSON.stringify(finding)}`)
+  const finding = jobSteps(deps, cluster.apps, 'chosen')
+    .find(each => each.id === 'job web')
+    ?.look(world)
+  if (!finding) throw new Error('the app has no step')
+  return { finding, world, registered, waitedMs: () => ms }
+}
+
+/** Applies the job's change. */
+async function rollOut(before: JobState | undefined, states: readonly Required<JobState>[]) {
+  const { finding, world, registered, waitedMs } = await stepAfter(before, states)
+  if (finding.state !== 'todo') throw new Error(`nothing to do: ${JSON.stringify(finding)}`)
   const [change] = finding.changes
   const error = await change?.apply({ world, signal: new AbortController().signal, log: () => undefined }).then(
     () => undefined,
     (caught: unknown) => caught,
   )
-  return { summary: change?.summary, registered, said: error instanceof Error ? error.message : '', waitedMs: ms }
+  return { summary: change?.summary, registered, said: error instanceof Error ? error.message : '', waitedMs: waitedMs() }
 }
 
+/** What the job of the app is registered with the first time. */
+const wanted = async (): Promise<Registered['meta']> => {
+  const { registered } = await rollOut(undefined, [{ job: jobAt(0, 'web:2'), deployment: deploymentAt(0, 'successful') }])
+  return registered[0]?.meta ?? {}
+}
+
+const before = { job: jobAt(0, 'web:1'), deployment: deploymentAt(0, 'successful') }
+
 test('a healthy one is registered once, over the version that was seen, and waited for', async () => {
-  const { summary, registered, said } = await rollOut(jobAt(0, 'web:1'), [
+  const { summary, registered, said } = await rollOut(before, [
     { job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'running') },
     { job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'successful') },
   ])
-  expect({ summary, registered, said }).toEqual({ summary: 'roll out web: web:1 → web:2', registered: [{ index: 10 }], said: '' })
+  expect({ summary, registered, said }).toEqual({
+    summary: 'roll out web: web:1 → web:2',
+    registered: [{ index: 10, meta: { landfall_estate: 'nextnode', landfall_hash: expect.any(String) } }],
+    said: '',
+  })
 })
 
 test('one that fails is said to be taken back when the version before stands again, with what it printed', async () => {
-  const { said, waitedMs } = await rollOut(jobAt(0, 'web:1'), [
+  const { said, waitedMs } = await rollOut(before, [
     { job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'running') },
     { job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'failed') },
     { job: jobAt(2, 'web:1'), deployment: deploymentAt(2, 'running') },
@@ -153,4 +181,46 @@ test('the first version has nothing to go back to', async () => {
   const { said, waitedMs } = await rollOut(undefined, [{ job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'failed') }])
   expect(said).toBe('The new version of web did not become healthy.\nprod: Exceeded allowed attempts (no such file)')
   expect(waitedMs).toBeLessThan(10_000)
+})
+
+test('one that failed, with nothing to go back to, is registered as another job, because Nomad does nothing with the same', async () => {
+  const meta = await wanted()
+  const failed = { job: jobAt(0, 'web:2', { meta, stable: false, status: 'dead' }), deployment: deploymentAt(0, 'failed') }
+  const { summary, registered, said } = await rollOut(failed, [
+    { job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'successful') },
+  ])
+  expect({ summary, said }).toEqual({ summary: 'roll out web: its last rollout failed', said: '' })
+  expect(registered).toEqual([{ index: 10, meta: { ...meta, landfall_attempt: 'run-1' } }])
+  // With the mark of an attempt it is still the wanted one.
+  const healthy = { job: jobAt(1, 'web:2', { meta: registered[0]?.meta ?? {} }), deployment: deploymentAt(1, 'successful') }
+  expect((await stepAfter(healthy)).finding.state).toBe('done')
+})
+
+describe('a job whose rollout Nomad has forgotten', () => {
+  const sayAfter = async (change: Partial<Job>, deployment?: Deployment) => {
+    const job = jobAt(1, 'web:2', { meta: await wanted(), ...change })
+    const { finding } = await stepAfter({ job, ...(deployment ? { deployment } : {}) })
+    return finding.state === 'todo' ? finding.changes.map(({ kind, summary }) => `${kind} ${summary}`).join() : finding.state
+  }
+  const again = 'change roll out web: its last rollout failed'
+
+  test('is as wanted when it went well', async () => {
+    expect(await sayAfter({})).toBe('done')
+    expect(await sayAfter({}, deploymentAt(0, 'successful'))).toBe('done')
+  })
+
+  test('is rolled out again when it did not, or nothing of it is left', async () => {
+    expect(await sayAfter({ stable: false })).toBe(again)
+    expect(await sayAfter({ stable: false }, deploymentAt(0, 'successful'))).toBe(again)
+    expect(await sayAfter({ status: 'dead' })).toBe(again)
+    expect(await sayAfter({ stopped: true, status: 'dead' })).toBe('create run web (1 × web:2)')
+  })
+
+  test('is waited for only while Nomad rolls it out', async () => {
+    expect(await sayAfter({ stable: false }, deploymentAt(1, 'running'))).toBe('wait wait for the rollout of web')
+  })
+
+  test('is as many as wanted again after somebody scaled it', async () => {
+    expect(await sayAfter({ count: 3 })).toBe('change roll out web: 3 → 1 instances')
+  })
 })
