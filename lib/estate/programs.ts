@@ -89,7 +89,8 @@ export const PROGRAMS = {
   /** NUMBER → the last lines of its deploy and of its containers */
   'preview-logs': { timeoutMs: 30_000 },
   /** → addresses (ip@interface, with commas), leaving (yes|no: visitors are asked to go elsewhere), and for each of consul, nomad, caddy: <part>_version (none when absent), <part>_state (systemd's
-   *    word), <part>_files (SHA-256 of configuration and unit, or none), <part>_certificate (base64 of PEM, or empty) */
+   *    word), <part>_files (SHA-256 of configuration and unit; none; untaken: what is there is not
+   *    what it runs with, as far as is known), <part>_certificate (base64 of PEM, or empty) */
   'cluster-facts': { timeoutMs: 20_000 },
   /** → `SECRETS <base64>`; exit 4 when there are none */
   'read-cluster-secrets': { timeoutMs: 20_000 },
@@ -99,6 +100,8 @@ export const PROGRAMS = {
    *    visitors still come, 0: no matter) → installs, writes and (re)starts what differs, after the visitors have gone elsewhere; prints changed
    *    (words with spaces between). Exit 6 when the program cannot be had. Only with PART=caddy the visitors come back by it. */
   'set-cluster-part': { timeoutMs: 10 * 60_000 },
+  /** PART → what set-cluster-part put in place counts as taken from now on; prints `ok=1` */
+  'confirm-cluster-part': { timeoutMs: 20_000 },
   /** VISITORS (come|leave), BLIND_S → `leave`: they are sent elsewhere, and Caddy has ended with the last of them; prints `ok=1` */
   'set-cluster-visitors': { timeoutMs: 3 * 60_000 },
   /** PART (consul|nomad|caddy|docker), LINES → the end of its journal, as it is */

@@ -151,7 +151,7 @@ const filesOf = (deps: ClusterDeps, part: Part, node: Node, secrets: ClusterSecr
       : caddyFiles(deps.cluster, deps.estate.dns ? `admin@${deps.estate.dns.zone}` : undefined)
 
 interface Difference {
-  readonly what: 'program' | 'configuration' | 'certificate' | 'state'
+  readonly what: 'program' | 'configuration' | 'certificate' | 'unfinished' | 'state'
   readonly says: string
 }
 
@@ -173,7 +173,8 @@ function differences(
       `${part} ${have.version} → ${wanted}`,
     ),
     ...when(have.files === 'none', 'configuration', 'configure it'),
-    ...when(have.files !== 'none' && have.files !== hashOf(files), 'configuration', 'its configuration'),
+    ...when(have.files === 'untaken', 'unfinished', 'finish its last change'),
+    ...when(!['none', 'untaken', hashOf(files)].includes(have.files), 'configuration', 'its configuration'),
     ...when(needsCertificate(part) && have.certificate === 'bad', 'certificate', 'its certificate'),
     ...when(
       shared !== undefined && have.certificateHash !== certificateHashOf(shared.certificate),
@@ -207,7 +208,8 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
       const shared = part === 'caddy' && nomad.state === 'up' ? nomad.certificate : undefined
       if (part === 'caddy' && deps.cluster.certificateNames.length > 0 && !shared) return blocked('the certificate', later)
       const different = differences(part, node, files, deps.cluster.programs[part], shared).filter(
-        each => wish.keeps === 'everything' || each.what === 'certificate',
+        // What is unfinished may be a certificate.
+        each => wish.keeps === 'everything' || each.what === 'certificate' || each.what === 'unfinished',
       )
       if (different.length === 0) return done(`${part} ${have.version ?? ''}`.trim())
       return todo({
@@ -256,6 +258,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
           // What the program found or fetched where the file names no version is read again at the end.
           if (version === '' && have.version === undefined) live.touch('clusterNodes')
           await wish.settle(live, signal)
+          await runProgram(deps, targetOn(deps, live, name), 'confirm-cluster-part', { PART: part })
           if (part === 'consul' && node.parts.caddy.running)
             await runProgram(deps, targetOn(deps, live, name), 'set-cluster-visitors', { VISITORS: 'come' })
         },

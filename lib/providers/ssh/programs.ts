@@ -11,6 +11,7 @@ import appendHistoryText from './programs/append-app-history.sh' with { type: 't
 import clusterText from './programs/cluster.sh' with { type: 'text' }
 import clusterFactsText from './programs/cluster-facts.sh' with { type: 'text' }
 import clusterLogText from './programs/cluster-log.sh' with { type: 'text' }
+import confirmClusterPartText from './programs/confirm-cluster-part.sh' with { type: 'text' }
 import dokployText from './programs/dokploy.sh' with { type: 'text' }
 import drillText from './programs/drill-backup.sh' with { type: 'text' }
 import factsText from './programs/facts.sh' with { type: 'text' }
@@ -179,6 +180,7 @@ const PARTS = {
     effect: 'write',
     text: clusterText + setClusterPartText,
   },
+  'confirm-cluster-part': { accepts: ['PART'], effect: 'write', text: clusterText + confirmClusterPartText },
   'set-cluster-visitors': { accepts: ['VISITORS', 'BLIND_S'], effect: 'write', text: clusterText + setClusterVisitorsText },
   'cluster-log': { accepts: ['PART', 'LINES'], effect: 'read', text: clusterLogText },
 } satisfies Record<ProgramName, Part>
@@ -234,6 +236,7 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'read-cluster-secrets': program('read-cluster-secrets'),
   'write-cluster-secrets': program('write-cluster-secrets'),
   'set-cluster-part': program('set-cluster-part'),
+  'confirm-cluster-part': program('confirm-cluster-part'),
   'set-cluster-visitors': program('set-cluster-visitors'),
   'cluster-log': program('cluster-log'),
 }

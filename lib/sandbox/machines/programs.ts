@@ -194,6 +194,7 @@ const EMULATIONS = {
     accepts: ['PART', 'CONFIG', 'UNIT', 'VERSION', 'URL', 'SHA256', 'CA', 'CERT', 'KEY', 'JOIN', 'LOGINS', 'BLIND_S'],
     run: () => noCluster,
   },
+  'confirm-cluster-part': { accepts: ['PART'], run: () => noCluster },
   'set-cluster-visitors': { accepts: ['VISITORS', 'BLIND_S'], run: () => noCluster },
   'cluster-log': { accepts: ['PART', 'LINES'], run: () => noCluster },
 } satisfies Record<ProgramName, Emulation>

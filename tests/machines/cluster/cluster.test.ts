@@ -7,7 +7,8 @@ import { describe, expect, test } from 'bun:test'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { STRANGER } from '../../../lib/sandbox/exposure.ts'
-import { errorsOf, NODES, STEP_MS, say, summaryOf, useCluster, withApp } from './kit.ts'
+import { until } from '../base/world.ts'
+import { AS_MANAGER, errorsOf, NODES, STEP_MS, say, summaryOf, useCluster, withApp } from './kit.ts'
 import { RATE_PER_S } from './rig.ts'
 
 const { rig, configure, succeed, expectNothingToDo, expectSecure } = useCluster()
@@ -58,9 +59,26 @@ describe('a cluster of three', () => {
   )
 
   test(
+    'tries a first version that failed again, once what it failed for is gone',
+    async () => {
+      // No machine has its image yet, and none can pull it.
+      configure(withApp('test/app:1'))
+      const { code, lines } = await rig().script('cluster', 'apply', '--yes')
+      expect(code).toBe(1)
+      expect(errorsOf(lines).map(line => line.message)).toEqual([
+        expect.stringContaining('The new version of web did not become healthy.'),
+      ])
+      for (const node of NODES) await rig().loadApp(node)
+      await succeed('cluster', 'apply', '--yes')
+      await expectSecure('version 1')
+      await expectNothingToDo()
+    },
+    STEP_MS,
+  )
+
+  test(
     'runs an app, and rolls a new version out without failing a visitor',
     async () => {
-      for (const node of NODES) await rig().loadApp(node)
       configure(withApp('test/app:1'))
       const first = await succeed('cluster', 'apply', '--yes')
       expect(first.outputs).toMatchObject({ environment_url: 'http://www.example.com' })
@@ -121,6 +139,38 @@ describe('a cluster of three', () => {
       expect({ failed: report.failed, answers: Object.keys(report.answers) }).toEqual({ failed: 0, answers: ['version 2'] })
       configure(withApp('test/app:2'))
       await expectNothingToDo()
+    },
+    STEP_MS,
+  )
+
+  test(
+    'knows an app for rolled out when Nomad has forgotten the rollout',
+    async () => {
+      const nomad = (words: string) => rig().inside('node-1', `${AS_MANAGER} nomad ${words}`)
+      const running = async () =>
+        (JSON.parse(await nomad('job allocs -json web')) as Record<'ID' | 'ClientStatus' | 'DesiredStatus', string>[]).flatMap(
+          each => (each.ClientStatus === 'running' && each.DesiredStatus === 'run' ? [each.ID] : []),
+        )
+      // Instances that moved belong to no rollout; Nomad keeps one only for those that do.
+      for (const id of await running()) await nomad(`alloc stop -detach ${id}`)
+      const left = await until(
+        async () => {
+          await nomad('system gc')
+          return nomad('job deployments -json web')
+        },
+        each => each === '[]',
+        60_000,
+      )
+      expect(left).toBe('[]')
+      expect(
+        await until(
+          async () => (await running()).length,
+          count => count === NODES.length,
+          60_000,
+        ),
+      ).toBe(NODES.length)
+      await expectNothingToDo()
+      await expectSecure('version 2')
     },
     STEP_MS,
   )

@@ -33,6 +33,11 @@ export const withApp = (image: string) => ({
   },
 })
 
+const tokenOf = (part: 'consul' | 'nomad'): string =>
+  `$(sed -n 's/.*"${part}Management":"\\([^"]*\\)".*/\\1/p' /etc/landfall/cluster.json)`
+/** Before commands of Consul's and Nomad's own, in a shell on a server. */
+export const AS_MANAGER = `export CONSUL_HTTP_TOKEN=${tokenOf('consul')} NOMAD_TOKEN=${tokenOf('nomad')};`
+
 export const say = (text: string): void => void process.stderr.write(`${text}\n`)
 export const summaryOf = (lines: readonly Line[]): Line | undefined => lines.find(line => line.type === 'summary')
 export const errorsOf = (lines: readonly Line[]): Line[] => lines.filter(line => line.type === 'error')

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CLOSE_TIMEOUT_MS, until } from '../base/world.ts'
-import { errorsOf, NODES, STEP_MS, say, summaryOf, useCluster, withApp } from './kit.ts'
+import { AS_MANAGER, errorsOf, NODES, STEP_MS, say, summaryOf, useCluster, withApp } from './kit.ts'
 import { dockerVariables, LOGIN, type Registry, startRegistry } from './registry.ts'
 import { PROMETHEUS, RATE_PER_S, writeApp } from './rig.ts'
 
@@ -53,16 +53,59 @@ describe('a cluster in use', () => {
   )
 
   test(
+    'does not take a configuration that Caddy refused for one that it runs with',
+    async () => {
+      // The certificate's key is as it was, but Caddy can no longer read it: it refuses any configuration with it.
+      await rig().inside('node-2', 'echo "# changed" >>/etc/caddy/Caddyfile; chown root /etc/caddy/tls/key.pem')
+      for (const _ of ['the first time', 'the second time']) {
+        const { code, lines } = await rig().script('cluster', 'apply', '--yes')
+        expect(code).toBe(1)
+        expect(errorsOf(lines).map(line => line.message)).toEqual([
+          expect.stringMatching(/Caddy does not take its new configuration: .*key\.pem: permission denied/),
+        ])
+        await expectSecure('version 2')
+      }
+      // Nor is one that it refused what it would start with.
+      expect(await rig().inside('node-2', 'tail -n 1 /etc/caddy/Caddyfile')).toBe('# changed')
+      await rig().inside('node-2', 'chown caddy /etc/caddy/tls/key.pem')
+      expect((await succeed('cluster', 'apply', '--yes')).applied).toBe(1)
+      await expectNothingToDo()
+    },
+    STEP_MS,
+  )
+
+  test(
+    'restarts a program whose restart was cut short, though its files are as wanted',
+    async () => {
+      const started = () => rig().inside('node-3', 'systemctl show --property MainPID --value nomad')
+      const before = await started()
+      await rig().inside('node-3', 'echo >>/etc/nomad.d/nomad.json')
+      // Whoever is about to restart Nomad there loses its power.
+      const shim = '/usr/local/bin/systemctl'
+      await rig().inside(
+        'node-3',
+        `printf '%s\\n' '#!/bin/sh' 'case $* in restart*) kill -9 $PPID ;; *) exec /usr/bin/systemctl "$@" ;; esac' >${shim}; chmod 755 ${shim}`,
+      )
+      expect((await rig().script('cluster', 'apply', '--yes')).code).toBe(1)
+      await rig().inside('node-3', `rm ${shim}`)
+      expect(await started()).toBe(before)
+      const plan = await rig().script('cluster', 'plan')
+      expect(plan.text).toContain('change nomad on node-3 (finish its last change)')
+      expect((await succeed('cluster', 'apply', '--yes')).applied).toBe(1)
+      expect(await started()).not.toBe(before)
+      await expectNothingToDo()
+    },
+    STEP_MS,
+  )
+
+  test(
     'orders its certificate anew by a timer’s command, without failing a visitor, and changes nothing else',
     async () => {
       const serialOf = (node: string) => rig().inside(node, 'openssl x509 -noout -serial -in /etc/caddy/tls/cert.pem')
       const before = await serialOf('node-1')
       const summary = await succeed('cluster', 'renew', '--yes')
       expect({ changes: summary.changes, applied: summary.applied }).toEqual({ changes: 0, applied: 0 })
-      await rig().inside(
-        'node-1',
-        `NOMAD_TOKEN=$(sed -n 's/.*"nomadManagement":"\\([^"]*\\)".*/\\1/p' /etc/landfall/cluster.json) nomad var purge landfall/certificate`,
-      )
+      await rig().inside('node-1', `${AS_MANAGER} nomad var purge landfall/certificate`)
       // A timer runs in a fresh checkout, which keeps no order from before.
       rmSync(join(rig().cwd, '.landfall/acme/certificates'), { recursive: true })
       // Something else that differs is left to apply.
@@ -95,10 +138,7 @@ describe('a cluster in use', () => {
       })
       const running = (node: string) => rig().inside(node, "docker ps --format '{{.Image}}'")
       const known = () =>
-        rig().inside(
-          'node-1',
-          `NOMAD_TOKEN=$(sed -n 's/.*"nomadManagement":"\\([^"]*\\)".*/\\1/p' /etc/landfall/cluster.json) nomad node status -json | sed -n 's/.*"Name": "\\(.*\\)",/\\1/p' | sort`,
-        )
+        rig().inside('node-1', `${AS_MANAGER} nomad node status -json | sed -n 's/.*"Name": "\\(.*\\)",/\\1/p' | sort`)
       configure(grown(3))
       const { durationMs } = await succeed('cluster', 'apply', '--yes')
       say(`a worker more: ${Math.round(Number(durationMs) / 1000)} s`)
@@ -251,7 +291,8 @@ describe('a cluster in use', () => {
         (await asked('-o /dev/null -w "%{http_code}"', '/api/v1/query?query=up')).filter(code => code === '401'),
       ).toHaveLength(1)
 
-      const consul = `curl -s -o /dev/null -w "%{http_code}" -H "X-Consul-Token: $(cat /var/lib/nomad/alloc/*/prometheus/secrets/consul_token)" http://127.0.0.1:8500/v1`
+      const token = await rig().inside(holder, 'cat /var/lib/nomad/alloc/*/prometheus/secrets/consul_token')
+      const consul = `curl -s -o /dev/null -w "%{http_code}" -H "X-Consul-Token: ${token}" http://127.0.0.1:8500/v1`
       expect(await rig().inside(holder, `${consul}/agent/metrics`)).toBe('200')
       for (const [path, body] of [
         ['kv/stolen', 'x'],
@@ -266,6 +307,10 @@ describe('a cluster in use', () => {
       // A job that is gone has told its visitors so for ten seconds before its container ends.
       const running = () => rig().inside(holder, "docker ps --format '{{.Image}}' | grep -c prometheus || true")
       await until(running, count => count === '0', 30_000)
+      expect(await rig().inside(holder, `${consul}/agent/metrics`)).toBe('403')
+      const rights = await rig().inside('node-1', `${AS_MANAGER} consul acl token list; consul acl policy list`)
+      expect(rights).toContain('landfall-agent')
+      expect(rights).not.toContain('landfall-metrics')
     },
     2 * STEP_MS,
   )

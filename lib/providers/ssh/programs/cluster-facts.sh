@@ -5,9 +5,17 @@ part_version() {
   echo "${version:-none}"
 }
 
-# part_files CONFIG UNIT [MORE]: one hash over all
+# part_files PART CONFIG UNIT [MORE]: one hash over all
 part_files() {
-  if [ -f "$1" ] && [ -f "$2" ]; then cat "$@" | sha256sum | cut -d ' ' -f 1; else echo none; fi
+  untaken=$UNTAKEN-$1
+  shift
+  if ! [ -f "$1" ] || ! [ -f "$2" ]; then
+    echo none
+  elif [ -e "$untaken" ]; then
+    echo untaken
+  else
+    cat "$@" | sha256sum | cut -d ' ' -f 1
+  fi
 }
 
 part_certificate() {
@@ -19,7 +27,7 @@ part() {
   printf '%s_state=%s\n' "$1" "$(systemctl is-active "$1.service" 2>/dev/null || true)"
   more=
   if [ "$1" = nomad ] && [ -f "$LOGINS_FILE" ]; then more=$LOGINS_FILE; fi
-  printf '%s_files=%s\n' "$1" "$(part_files "$2" "/etc/systemd/system/$1.service" ${more:+"$more"})"
+  printf '%s_files=%s\n' "$1" "$(part_files "$1" "$2" "/etc/systemd/system/$1.service" ${more:+"$more"})"
   printf '%s_certificate=%s\n' "$1" "$(part_certificate "${2%/*}/tls/cert.pem")"
 }
 
