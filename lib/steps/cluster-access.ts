@@ -7,7 +7,8 @@ import { LandfallError } from '../errors.ts'
 import type { ClusterSpec } from '../estate/cluster.ts'
 import type { Secret } from '../secret.ts'
 import { consulAt, knownSecrets, nomadAt } from './cluster-api.ts'
-import type { ClusterDeps } from './cluster-world.ts'
+import { SURPLUS_JOBS_STEP } from './cluster-surplus.ts'
+import type { ClusterDeps, ConsulState } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 
 const POLICIES = {
@@ -42,8 +43,8 @@ export function consulTokensStep(deps: ClusterDeps): EstateStep {
       const summary = 'give the agents and Nomad their rights in Consul'
       if (consul.state !== 'up' || !consul.leader) return blocked("Consul's leader", { kind: 'create', summary })
       const wanted = policiesOf(deps.cluster)
-      const policies = Object.keys(wanted).filter(name => !consul.policies.includes(name))
-      const tokens = Object.keys(wanted).filter(name => !consul.tokens.includes(name))
+      const policies = Object.keys(wanted).filter(name => !consul.policies.some(each => each.name === name))
+      const tokens = Object.keys(wanted).filter(name => !consul.tokens.some(each => each.description === name))
       if (policies.length + tokens.length === 0) return done('default deny')
       return todo({
         kind: 'create',
@@ -52,7 +53,43 @@ export function consulTokensStep(deps: ClusterDeps): EstateStep {
           const api = await consulAt(deps, live)
           for (const [name, rules] of Object.entries(wanted)) if (policies.includes(name)) await api.setPolicy({ name, rules })
           for (const { policy, secret } of tokensOf(knownSecrets(live)))
-            if (tokens.includes(policy)) await api.createToken({ secret, description: policy, policy })
+            if (tokens.includes(policy)) await api.createToken({ secret, description: policy, policies: [policy] })
+          live.touch('consul')
+        },
+      })
+    },
+  }
+}
+
+type Token = Extract<ConsulState, { state: 'up' }>['tokens'][number]
+const readsFigures = ({ policies }: Token): boolean => policies.includes(METRICS_POLICY)
+const isMetricsToken = ({ description, policies }: Token): boolean =>
+  description === METRICS_POLICY && policies.join() === METRICS_POLICY
+
+/** Where nothing is watched, nobody has the right to read figures; what somebody else gave it to stays. */
+export function surplusTokenStep(deps: ClusterDeps): EstateStep {
+  return {
+    id: 'surplus consul token',
+    noun: 'cluster',
+    title: 'Consul knows no token of a monitoring that is switched off',
+    // Until then the jobs read with it.
+    needs: ['consul tokens', SURPLUS_JOBS_STEP],
+    reads: ['servers', 'clusterNodes', 'consul'],
+    look(world) {
+      const consul = world.get('consul')
+      if (consul.state !== 'up') return done('none')
+      const tokens = consul.tokens.filter(isMetricsToken)
+      const shared = consul.tokens.some(each => readsFigures(each) && !isMetricsToken(each))
+      const policies = shared ? [] : consul.policies.filter(each => each.name === METRICS_POLICY)
+      if (tokens.length + policies.length === 0) return done('none')
+      return todo({
+        kind: 'change',
+        summary: "take the monitoring's right to read figures out of Consul",
+        details: [...tokens.map(each => `- token ${each.description}`), ...policies.map(each => `- policy ${each.name}`)],
+        async apply({ world: live }) {
+          const api = await consulAt(deps, live)
+          for (const { id } of tokens) await api.deleteToken(id)
+          for (const { id } of policies) await api.deletePolicy(id)
           live.touch('consul')
         },
       })

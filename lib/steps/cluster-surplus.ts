@@ -9,10 +9,12 @@ import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
+export const SURPLUS_JOBS_STEP = 'surplus jobs'
+
 /** Jobs that we made and config.json no longer names. */
 export function surplusJobsStep(deps: ClusterDeps): EstateStep {
   return {
-    id: 'surplus jobs',
+    id: SURPLUS_JOBS_STEP,
     noun: 'app',
     title: 'no job runs that config.json no longer names',
     needs: [NOMAD_READY_STEP],

@@ -26,7 +26,7 @@ interface PartState {
   /** As the program says it; undefined when it is not there. */
   readonly version?: string
   readonly running: boolean
-  /** SHA-256 of its configuration and unit. */
+  /** SHA-256 of its configuration and unit; `none`; `untaken`: it may run with others. */
   readonly files: string
   readonly certificate: 'good' | 'bad'
   /** SHA-256 of its certificate; empty without one. */
@@ -71,9 +71,8 @@ export type ConsulState =
       /** Known once the leader knows our token. */
       readonly quorum?: Extract<Quorum, { state: 'formed' }>
       readonly members: readonly { readonly name: string; readonly state: string }[]
-      readonly policies: readonly string[]
-      /** Their descriptions. */
-      readonly tokens: readonly string[]
+      readonly policies: Awaited<ReturnType<Consul['listPolicies']>>
+      readonly tokens: Awaited<ReturnType<Consul['listTokens']>>
     }
 
 export interface JobState {
@@ -263,7 +262,7 @@ export function readConsul(deps: ClusterDeps, servers: readonly Server[], nodes:
         ...(quorum.state === 'formed' ? { quorum } : {}),
         members,
         policies,
-        tokens: tokens.map(token => token.description),
+        tokens,
       }
     },
     why => ({ state: 'away', why }),

@@ -12,6 +12,7 @@ import { flagValues, type Opened, type Session } from '../../script.ts'
 import type { Secret } from '../../secret.ts'
 import { surplusAddressesStep } from '../../steps/address.ts'
 import { balancerStep } from '../../steps/balancer.ts'
+import { surplusTokenStep } from '../../steps/cluster-access.ts'
 import { sharedCertificateStep } from '../../steps/cluster-certificate.ts'
 import { type ImageDeps, readImages } from '../../steps/cluster-image.ts'
 import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
@@ -177,7 +178,7 @@ export const everyClusterStep = ({ deps }: Pick<OpenedCluster, 'deps'>): EstateS
     leavingMachinesStep(deps),
     surplusAddressesStep(deps, [LEAVING_MACHINES_STEP]),
     ...(deps.cluster.certificateNames.length > 0 ? [sharedCertificateStep(deps)] : []),
-    ...(deps.cluster.monitoring ? monitoringSteps(deps, deps.cluster.monitoring) : []),
+    ...(deps.cluster.monitoring ? monitoringSteps(deps, deps.cluster.monitoring) : [surplusTokenStep(deps)]),
     ...jobSteps(deps, deps.cluster.apps, 'all'),
   ]
 }

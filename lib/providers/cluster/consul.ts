@@ -35,22 +35,33 @@ export function createConsul(options: Omit<ClusterApi, 'vendor'>): Consul {
       await exchange('PUT', `/v1/agent/force-leave/${encodeURIComponent(name)}?prune`)
     },
     async listPolicies() {
-      return rowsOf(await exchange('GET', '/v1/acl/policies')).map(policy => textOf(policy, 'Name'))
+      return rowsOf(await exchange('GET', '/v1/acl/policies')).map(policy => ({
+        id: textOf(policy, 'ID'),
+        name: textOf(policy, 'Name'),
+      }))
     },
     async setPolicy({ name, rules }) {
       await exchange('PUT', '/v1/acl/policy', { Name: name, Rules: rules })
     },
+    async deletePolicy(id) {
+      await exchange('DELETE', `/v1/acl/policy/${encodeURIComponent(id)}`)
+    },
     async listTokens() {
       return rowsOf(await exchange('GET', '/v1/acl/tokens')).map(token => ({
+        id: textOf(token, 'AccessorID'),
         description: textOf(token, 'Description'),
+        policies: rowsOf(token.Policies).map(policy => textOf(policy, 'Name')),
       }))
     },
-    async createToken({ secret, description, policy }) {
+    async createToken({ secret, description, policies }) {
       await exchange('PUT', '/v1/acl/token', {
         SecretID: secret.reveal(),
         Description: description,
-        Policies: [{ Name: policy }],
+        Policies: policies.map(name => ({ Name: name })),
       })
+    },
+    async deleteToken(id) {
+      await exchange('DELETE', `/v1/acl/token/${encodeURIComponent(id)}`)
     },
     async healthyInstances(service) {
       return rowsOf(await exchange('GET', `/v1/health/service/${encodeURIComponent(service)}?passing=true`)).map(entry => {

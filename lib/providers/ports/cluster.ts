@@ -15,8 +15,12 @@ export interface ConsulPolicy {
 export interface ConsulToken {
   readonly secret: Secret
   readonly description: string
-  readonly policy: string
+  /** By name. */
+  readonly policies: readonly string[]
 }
+
+/** What Consul shows of one that it has, with the name by which it is deleted. */
+type Listed<T, K extends keyof T> = Pick<T, K> & { readonly id: string }
 
 export interface Consul {
   /** Needs no token, so it can be asked before there is one. */
@@ -27,10 +31,12 @@ export interface Consul {
   listMembers(): Promise<readonly { readonly name: string; readonly state: 'alive' | 'failed' | 'left' | 'other' }[]>
   /** Tells the others that a member that is gone will not come back. */
   forgetMember(name: string): Promise<void>
-  listPolicies(): Promise<readonly string[]>
+  listPolicies(): Promise<readonly Listed<ConsulPolicy, 'name'>[]>
   setPolicy(policy: ConsulPolicy): Promise<void>
-  listTokens(): Promise<readonly { readonly description: string }[]>
+  deletePolicy(id: string): Promise<void>
+  listTokens(): Promise<readonly Listed<ConsulToken, 'description' | 'policies'>[]>
   createToken(token: ConsulToken): Promise<void>
+  deleteToken(id: string): Promise<void>
   /** Addresses of the instances of a service that pass their checks, as `ip:port`. */
   healthyInstances(service: string): Promise<readonly string[]>
 }

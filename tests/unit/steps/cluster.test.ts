@@ -2,16 +2,22 @@
 
 import { describe, expect, test } from 'bun:test'
 import { caddyFiles } from '../../../lib/cluster/caddy.ts'
+import { renderMonitoring } from '../../../lib/cluster/monitoring.ts'
 import { createAuthority } from '../../../lib/cluster/pki.ts'
 import { consulFiles, hashOf, nomadFiles, type Part } from '../../../lib/cluster/render.ts'
 import { generateSecrets } from '../../../lib/cluster/secrets.ts'
 import { isEmpty, makePlan, type Plan } from '../../../lib/engine/plan.ts'
+import { type Readers, World } from '../../../lib/engine/world.ts'
 import { LandfallError } from '../../../lib/errors.ts'
 import type { ClusterSpec } from '../../../lib/estate/cluster.ts'
 import { labelsFor } from '../../../lib/estate/labels.ts'
-import type { Nomad } from '../../../lib/providers/ports/cluster.ts'
+import type { Server } from '../../../lib/providers/ports/cloud.ts'
+import type { Consul, Job, Nomad } from '../../../lib/providers/ports/cluster.ts'
 import { Secret } from '../../../lib/secret.ts'
+import { surplusTokenStep } from '../../../lib/steps/cluster-access.ts'
 import { sharedCertificateStep } from '../../../lib/steps/cluster-certificate.ts'
+import { monitoringSteps } from '../../../lib/steps/cluster-monitoring.ts'
+import type { Keeps } from '../../../lib/steps/cluster-node.ts'
 import { clusterSteps } from '../../../lib/steps/cluster-quorum.ts'
 import {
   type ClusterDeps,
@@ -85,6 +91,12 @@ const asWanted = (cluster: ClusterSpec, name: string, at: number): Open => {
   }
 }
 
+const ownServer = (name: string): Server => {
+  const made = server(name, { id: name })
+  return { ...made, labels: { ...made.labels, ...labelsFor('acme', 'prod', 'run-0') } }
+}
+
+const OURS = ['landfall-agent', 'landfall-reader', 'landfall-nomad']
 const BARE = { running: false, files: 'none', certificate: 'bad', certificateHash: '' } as const
 
 function worldOf(cluster: ClusterSpec, change: Readonly<Record<string, NodeState>> = {}): Partial<EstateWorld> {
@@ -100,8 +112,8 @@ function worldOf(cluster: ClusterSpec, change: Readonly<Record<string, NodeState
       leader: true,
       quorum: formed,
       members: joined.map(name => ({ name, state: 'alive' })),
-      policies: ['landfall-agent', 'landfall-reader', 'landfall-nomad'],
-      tokens: ['landfall-agent', 'landfall-reader', 'landfall-nomad'],
+      policies: OURS.map(name => ({ id: `policy ${name}`, name })),
+      tokens: OURS.map(name => ({ id: `token ${name}`, description: name, policies: [name] })),
     },
     nomad: {
       state: 'up',
@@ -116,8 +128,8 @@ function worldOf(cluster: ClusterSpec, change: Readonly<Record<string, NodeState
   }
 }
 
-const planOf = (estate: ReturnType<typeof estateOf>, world: Partial<EstateWorld>): Plan<EstateWorld> =>
-  makePlan(clusterSteps(depsOf(estate)), { get: slice => world[slice] as EstateWorld[typeof slice] }, { partial: true })
+const planOf = (estate: ReturnType<typeof estateOf>, world: Partial<EstateWorld>, keeps?: Keeps): Plan<EstateWorld> =>
+  makePlan(clusterSteps(depsOf(estate), keeps), { get: slice => world[slice] as EstateWorld[typeof slice] }, { partial: true })
 
 const changesOf = ({ entries }: Plan<EstateWorld>): string[] =>
   entries.flatMap(({ finding }) => (finding.state === 'todo' ? finding.changes.map(change => change.summary) : []))
@@ -177,6 +189,87 @@ test('a machine whose visitors were sent elsewhere, by a run that did not end, g
   expect(changesOf(planOf(estate, { ...world, clusterNodes: { ...world.clusterNodes, 'node-2': left } }))).toEqual([
     'change caddy on node-2 (let visitors come again)',
   ])
+})
+
+test('a change that was cut short, or refused, is not taken for done: not by a renewal either', () => {
+  const estate = estateOf(1)
+  const world = worldOf(specOf(estate))
+  const node = pick(world, 'node-2')
+  for (const part of ['consul', 'nomad', 'caddy'] as const) {
+    const cut = { ...node, parts: { ...node.parts, [part]: { ...node.parts[part], files: 'untaken' } } }
+    const after = { ...world, clusterNodes: { ...world.clusterNodes, 'node-2': cut } }
+    for (const keeps of ['everything', 'certificates'] as const)
+      expect(changesOf(planOf(estate, after, keeps))).toEqual([`change ${part} on node-2 (finish its last change)`])
+  }
+})
+
+describe('monitoring that is switched off', () => {
+  const estate = estateOf(1)
+  const world = worldOf(specOf(estate))
+  const consul = world.consul?.state === 'up' ? world.consul : undefined
+  if (!consul) throw new Error('the test world has no Consul')
+  const policy = { id: 'p', name: 'landfall-metrics' }
+  const token = (id: string, description: string, ...policies: string[]) => ({ id, description, policies })
+  const left = token('ours', 'landfall-metrics', 'landfall-metrics')
+
+  const takenOut = async (tokens: readonly ReturnType<typeof token>[], policies = [policy]) => {
+    const asked: string[] = []
+    const api: Partial<Consul> = {
+      deleteToken: async id => void asked.push(`token ${id}`),
+      deletePolicy: async id => void asked.push(`policy ${id}`),
+    }
+    const deps: ClusterDeps = { ...depsOf(estate), consulOn: async () => api as Consul }
+    const state = {
+      ...world,
+      servers: specOf(estate).servers.map(ownServer),
+      consul: { ...consul, policies: [...consul.policies, ...policies], tokens: [...consul.tokens, ...tokens] },
+    }
+    const readers = new Proxy({}, { get: (_, slice) => async () => Reflect.get(state, slice) }) as Readers<EstateWorld>
+    const live = new World<EstateWorld>(readers)
+    await live.look(['servers', 'clusterNodes', 'consul'])
+    const finding = surplusTokenStep(deps).look(live)
+    if (finding.state !== 'todo') return { said: finding.state, asked }
+    for (const change of finding.changes)
+      await change.apply({ world: live, signal: new AbortController().signal, log: () => undefined })
+    return { said: finding.changes.map(({ kind, summary }) => `${kind} ${summary}`).join(), asked }
+  }
+
+  test('leaves no right behind, and a second run finds nothing', async () => {
+    expect(await takenOut([left])).toEqual({
+      said: "change take the monitoring's right to read figures out of Consul",
+      asked: ['token ours', 'policy p'],
+    })
+    expect(await takenOut([], [])).toEqual({ said: 'done', asked: [] })
+  })
+
+  test('takes nothing that somebody else made', async () => {
+    const theirs = [token('other', 'landfall-metrics', 'landfall-metrics', 'more'), token('third', 'graphs', 'landfall-metrics')]
+    expect((await takenOut([left, ...theirs])).asked).toEqual(['token ours'])
+    expect(await takenOut(theirs)).toEqual({ said: 'done', asked: [] })
+  })
+})
+
+test('monitoring that has given up, or waits for its next attempt, is started anew', () => {
+  const estate = estateOf(1, { monitoring: {} })
+  const cluster = specOf(estate)
+  if (!cluster.monitoring) throw new Error('the test config has no monitoring')
+  const world = worldOf(cluster)
+  if (world.nomad?.state !== 'up') throw new Error('the test world has no Nomad')
+  const jobs = renderMonitoring({ estate: 'acme', cluster, monitoring: cluster.monitoring })
+  const keptAs = (status: Job['status']) =>
+    Object.fromEntries(
+      jobs.map(({ id, image, body }) => {
+        const job: Job = { id, status, stopped: false, index: 7, revision: 0, stable: false, meta: body.Meta, image, count: 1 }
+        return [id, { job }]
+      }),
+    )
+  const steps = monitoringSteps({ ...depsOf(estate), cluster }, cluster.monitoring).filter(step => step.id.startsWith('job '))
+  const nomad = world.nomad
+  const saidOf = (status: Job['status']) =>
+    steps.map(step => say(lookAt(step, { ...world, nomad: { ...nomad, jobs: keptAs(status) } })))
+  expect(saidOf('running')).toEqual(jobs.map(({ image }) => `done ${image}`))
+  for (const status of ['dead', 'pending'] as const)
+    expect(saidOf(status)).toEqual(jobs.map(({ id }) => `todo change start ${id} again`))
 })
 
 test('servers with the secrets of two clusters are not joined', () => {
@@ -244,10 +337,7 @@ describe('a look at Nomad whose leader answers 403 to a token that it knew', () 
   const estate = estateOf(1)
   const names = specOf(estate).servers
   const nodes = worldOf(specOf(estate)).clusterNodes ?? {}
-  const servers = names.map(name => {
-    const made = server(name, { id: name })
-    return { ...made, labels: { ...made.labels, ...labelsFor('acme', 'prod', 'run-0') } }
-  })
+  const servers = names.map(ownServer)
   const readAfter = async (refusals: number) => {
     const clock = fakeClock()
     let left = refusals
