@@ -10,7 +10,8 @@ export interface FileText {
 
 /**
  * How far a rollout has come. `starting`: new containers are made beside the old, unseen. `switching`: they get their names and
- * the proxy is turned to them. `draining`: the proxy serves from them alone, the old ones finish. `reverting`: the new ones go.
+ * the proxy is turned to them. `draining`: the proxy serves from them alone, the old ones finish. `reverting` is read like
+ * `switching`; no run writes it any more.
  */
 export type RolloutPhase = 'starting' | 'switching' | 'draining' | 'reverting'
 
@@ -18,7 +19,7 @@ export interface Rollout {
   readonly release: string
   readonly run: string
   readonly phase: RolloutPhase
-  /** Containers that served before, by service. Whatever else a service has is new. */
+  /** Containers that served before, by service. */
   readonly old: Readonly<Record<string, readonly string[]>>
   /** The proxy's files as they are at rest, with names instead of addresses: after a success, and after a failure. */
   readonly rest: readonly FileText[]
@@ -38,6 +39,10 @@ export interface StackState {
   /** Newest last; the last one is what runs. */
   readonly history: readonly HistoryEntry[]
   readonly rollout?: Rollout
+  /** Paths of the proxy's files that Landfall put there, and may therefore remove. */
+  readonly nginxPaths?: readonly string[]
+  /** `behind`: the proxy has not taken up the files that lie there. */
+  readonly proxy?: 'behind'
 }
 
 /** What a release was made of. */
@@ -74,13 +79,22 @@ export function parseManifest(text: string): Manifest {
   return value
 }
 
-/** `release` becomes the newest; what is older than the kept number goes, a second mention goes to the front. */
+/** The release becomes the newest; what is older than the kept number goes, a second mention goes to the front. */
 export function withRelease(state: StackState, entry: HistoryEntry): StackState {
   const history = [...state.history.filter(({ id }) => id !== entry.id), entry].slice(-KEPT_RELEASES)
-  return { version: 1, history }
+  return { ...withoutRollout(state), history }
 }
 
-export const withoutRollout = ({ history }: StackState): StackState => ({ version: 1, history })
+/** The rollout is over, and the proxy runs by its files unless it is said to be behind. */
+export function withoutRollout(state: StackState, proxy?: StackState['proxy']): StackState {
+  const { rollout: _, proxy: __, ...rest } = state
+  return proxy === undefined ? rest : { ...rest, proxy }
+}
+
+export function withNginxPaths(state: StackState, nginxPaths: readonly string[]): StackState {
+  const { nginxPaths: _, ...rest } = state
+  return nginxPaths.length === 0 ? rest : { ...rest, nginxPaths }
+}
 
 /** What a rollback goes back to: the one named, else the newest before the current. @throws not_found */
 export function rollbackTarget(state: StackState, named: string | undefined): string {
@@ -115,7 +129,9 @@ const isState = (value: unknown): value is StackState =>
   value.version === 1 &&
   Array.isArray(value.history) &&
   value.history.every(entry => isGroup(entry) && typeof entry.id === 'string') &&
-  (value.rollout === undefined || isRollout(value.rollout))
+  (value.rollout === undefined || isRollout(value.rollout)) &&
+  (value.nginxPaths === undefined || isTexts(value.nginxPaths)) &&
+  (value.proxy === undefined || value.proxy === 'behind')
 
 const isManifest = (value: unknown): value is Manifest =>
   isGroup(value) && typeof value.id === 'string' && isGroup(value.services) && Object.values(value.services).every(isGroup)

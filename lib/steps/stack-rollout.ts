@@ -5,19 +5,33 @@
 
 import type { Clock } from '../engine/clock.ts'
 import { hasCode, LandfallError } from '../errors.ts'
-import type { DockerHost, ReleaseText, StateText } from '../providers/ports/docker.ts'
+import { listed } from '../estate/words.ts'
+import type { DockerHost, ProxyFiles, ReleaseText, StateText } from '../providers/ports/docker.ts'
 import {
-  type FileText,
   type HistoryEntry,
   type Manifest,
   type Rollout,
   type StackState,
+  withNginxPaths,
   withoutRollout,
   withRelease,
 } from '../stack/model.ts'
-import { addressesFor, filesDigest, freshOf, oldOf, type Roles, type SeenContainer } from '../stack/rollout.ts'
+import { parseResolved } from '../stack/resolved.ts'
+import {
+  addedFiles,
+  addressesFor,
+  filesDigest,
+  goneFiles,
+  isDark,
+  ownPaths,
+  partsOf,
+  type Roles,
+  recovery,
+  type SeenContainer,
+  undecided,
+} from '../stack/rollout.ts'
 import { renderUpstreams, servicesServed } from '../stack/upstream.ts'
-import { createBeside, idsOf, othersOf, refuseUnhealthy, startAll } from './stack-start.ts'
+import { createBeside, idsOf, refuseUnhealthy, startAll } from './stack-start.ts'
 import { type HostView, lookWith } from './stack-world.ts'
 
 export interface RolloutTools {
@@ -73,7 +87,34 @@ export const entryOf = (view: HostView, id: string, { clock }: Pick<RolloutTools
 })
 
 export const saveRelease = (view: HostView, id: string, tools: RolloutTools): Promise<void> =>
-  save(tools, withRelease(view.state, entryOf(view, id, tools)))
+  save(tools, released(view, entryOf(view, id, tools)))
+
+/** What is wanted runs, by the files that are wanted. */
+const released = (view: HostView, entry: HistoryEntry): StackState =>
+  withRelease(withNginxPaths(view.state, ownPaths(view, view.wantedNginxFiles)), entry)
+
+/** Before they are written: what a killed run wrote can be removed later too. A release that is only recorded is forgotten. */
+export async function claimFiles(view: HostView, tools: RolloutTools): Promise<void> {
+  const claimed = [...new Set([...(view.state.nginxPaths ?? []), ...ownPaths(view, view.wantedNginxFiles)])]
+  if (claimed.length > (view.state.nginxPaths ?? []).length) await save(tools, withNginxPaths(view.state, claimed))
+}
+
+const wantedFiles = (view: HostView): ProxyFiles => ({
+  files: view.wantedNginxFiles,
+  gone: goneFiles(view, view.wantedNginxFiles),
+})
+
+/** For a proxy that does not run yet. */
+export const placeFiles = (view: HostView, { docker }: RolloutTools): Promise<void> => docker.setNginxFiles(wantedFiles(view))
+
+export async function loadFiles(view: HostView, { docker, roles }: RolloutTools): Promise<void> {
+  const result = await docker.switchNginx(wantedFiles(view))
+  if (result.state === 'switched') return
+  const said = result.said.trim()
+  throw new LandfallError('unhealthy', `${roles.nginx} did not take its configuration up and goes on with what it had: ${said}`, {
+    hint: 'Correct it; check it with: bun scripts/stack.ts audit',
+  })
+}
 
 /** @throws LandfallError unhealthy when the new release does not come up; then the old one serves as before */
 export async function rollOut(view: HostView, id: string, services: readonly string[], tools: RolloutTools): Promise<void> {
@@ -87,10 +128,12 @@ export async function rollOut(view: HostView, id: string, services: readonly str
     rest: view.wantedNginxFiles,
     restBefore: view.nginxFiles,
   }
+  const rest = wantedFiles(view)
+  let made: Awaited<ReturnType<typeof createBeside>> = []
   /** The state with the rollout in its next phase, for the action that brings it there. */
   const stateAt = (phase: Rollout['phase']): StateText => stateText({ ...view.state, rollout: { ...rollout, phase } })
   try {
-    const made = await createBeside(view, services, releaseText(view, id, tools), stateAt('starting'), tools)
+    made = await createBeside(view, services, releaseText(view, id, tools), stateAt('starting'), tools)
     const idsMadeFor = (service: string) => made.filter(each => each.service === service).map(each => each.id)
     await startAll(services, idsMadeFor, view, tools)
     rollout = { ...rollout, phase: 'switching' }
@@ -106,63 +149,123 @@ export async function rollOut(view: HostView, id: string, services: readonly str
         ids.length,
       )
     }
-    const workers = await turnTo(freshOf(rollout, containers), containers, rollout.rest, rollout, stateAt('draining'), tools)
+    const fresh = containers.filter(container => made.some(each => each.id === container.id))
+    const workers = await turnTo(fresh, containers, rest, rollout, stateAt('draining'), tools)
     rollout = { ...rollout, phase: 'draining' }
     await drain(workers, tools)
   } catch (error) {
     if (rollout.phase === 'draining' || hasCode(error, 'locked')) throw error
     log('taking it back: the old containers go on serving')
-    const after = { ...rollout, phase: rollout.phase === 'starting' ? ('starting' as const) : ('reverting' as const) }
-    await takeBack(after, view, tools).catch(failure => {
-      throw new LandfallError('unhealthy', `${sentence(error)} Taking it back did not end either: ${sentence(failure)}`, {
-        hint: 'The old containers still serve. Run the same command again: it finishes what was left.',
-        cause: error,
-      })
+    throw await afterRecovery(error, rollout, view, tools)
+  }
+  const ids = Object.values(old).flat()
+  try {
+    if (ids.length > 0) log('stopping the old containers')
+    await stopFor(ids, made, services, view, tools)
+  } catch (error) {
+    // They ended while requests did, and the old ones still run.
+    if (!hasCode(error, 'unhealthy')) throw error
+    throw await afterRecovery(error, rollout, view, tools)
+  }
+  await restoreNames(rest, ids, stateText(released(view, entryOf(view, id, tools))), tools)
+}
+
+async function afterRecovery(error: unknown, rollout: Rollout, view: HostView, tools: RolloutTools): Promise<unknown> {
+  try {
+    await recover(rollout, view, tools)
+    return error
+  } catch (failure) {
+    return new LandfallError('unhealthy', `${sentence(error)} Taking it back did not end either: ${sentence(failure)}`, {
+      hint: 'Nothing that serves was removed. Run the same command again: it finishes what was left.',
+      cause: error,
     })
-    throw error
   }
-  await leaveOld(rollout, view, stateText(withRelease(view.state, entryOf(view, id, tools))), tools)
 }
 
-/** Ends what an earlier run left: forward when the new containers served already, back otherwise. */
-export async function finishRollout(rollout: Rollout, view: HostView, tools: RolloutTools): Promise<void> {
-  const { docker } = tools
-  const lost = Object.keys(rollout.old).filter(
-    service => !freshOf(rollout, view.containers).some(each => each.service === service),
-  )
-  // Somebody removed them meanwhile, and the old ones may be gone too.
-  for (const service of lost)
-    await docker.up(rollout.release, { service, others: othersOf(view, service), recreate: false, alone: false }, tools.startMs)
-  const containers = await containersNow(view, docker)
-  const workers = await turnTo(freshOf(rollout, containers), containers, rollout.rest, rollout, undefined, tools)
-  await drain(workers, tools)
-  const known = view.manifests.some(({ id }) => id === rollout.release)
-  const entry: HistoryEntry = {
-    id: rollout.release,
-    atMs: tools.clock.nowMs(),
-    kind: view.state.history.some(({ id }) => id === rollout.release) ? 'rollback' : 'deploy',
-    nginx: filesDigest(rollout.rest),
+/**
+ * Ends what an earlier run left, or this one began in vain, by what runs now. Each action leaves a world from which the next run
+ * comes to the same end.
+ */
+export async function recover(rollout: Rollout, view: HostView, tools: RolloutTools): Promise<void> {
+  const { docker, roles, log } = tools
+  let seen = await whatWorks(rollout, view, tools)
+  let found = recovery(rollout, seen, roles.nginx)
+  const dark = partsOf(rollout, found, seen).kept.filter(each => found.sides[each.service] === 'fresh' && isDark(each))
+  if (dark.length > 0) {
+    await giveNames(dark, rollout, view, tools)
+    seen = await containersNow(view, docker)
+    found = recovery(rollout, seen, roles.nginx)
   }
-  await leaveOld(rollout, view, stateText(known ? withRelease(view.state, entry) : withoutRollout(view.state)), tools)
+  const { kept, leaving } = partsOf(rollout, found, seen)
+  const services = Object.keys(rollout.old)
+  const ids = leaving.map(({ id }) => id)
+  if (found.proxy === 'untouched') {
+    await docker.remove(ids, graceOf(view, services))
+    return save(tools, withoutRollout(view.state, view.state.proxy))
+  }
+  const isForward = rollout.phase === 'draining'
+  const rest: ProxyFiles = isForward
+    ? { files: rollout.rest, gone: goneFiles(view, rollout.rest) }
+    : { files: rollout.restBefore, gone: addedFiles(rollout) }
+  const state = isForward ? withNginxPaths(view.state, ownPaths(view, rollout.rest)) : view.state
+  const isKnown = view.manifests.some(({ id }) => id === rollout.release)
+  const over =
+    found.word === 'finish' && isKnown ? withRelease(state, entryOfRollout(rollout, rest, view, tools)) : withoutRollout(state)
+  if (found.word !== 'forget' && found.proxy === 'left') {
+    await docker.setNginxFiles(rest)
+    await docker.remove(ids, graceOf(view, services))
+    return save(tools, { ...over, proxy: 'behind' })
+  }
+  if (found.word !== 'forget')
+    try {
+      await drain(await turnTo(kept, seen, rest, rollout, undefined, tools), tools)
+      if (ids.length > 0) log('stopping those that do not go on')
+      await stopFor(ids, kept, services, view, tools)
+      return await restoreNames(rest, ids, stateText(over), tools)
+    } catch (error) {
+      if (!hasCode(error, 'unhealthy')) throw error
+      log(sentence(error))
+    }
+  log(`the rollout of ${rollout.release} is forgotten; what it made and what was before it stay until the next one`)
+  await docker.setNginxFiles(rest)
+  await save(tools, withoutRollout(state, 'behind'))
 }
 
-/** Back to the old containers. Before the switch nothing refers to the new ones, so they just go. */
-export async function takeBack(rollout: Rollout, view: HostView, tools: RolloutTools): Promise<void> {
-  const { docker } = tools
-  const containers = await containersNow(view, docker)
-  const fresh = freshOf(rollout, containers)
-  if (rollout.phase !== 'starting') {
-    await save(tools, { ...view.state, rollout: { ...rollout, phase: 'reverting' } })
-    const workers = await turnTo(oldOf(rollout, containers), containers, rollout.restBefore, rollout, undefined, tools)
-    await drain(workers, tools)
-  }
-  await docker.remove(
-    fresh.map(({ id }) => id),
-    graceOf(view, Object.keys(rollout.old)),
-  )
-  const settled = stateText(withoutRollout(view.state))
-  if (rollout.phase === 'starting') await docker.setState(settled)
-  else await restoreNames(rollout.restBefore, [], settled, tools)
+const entryOfRollout = (
+  { release }: Rollout,
+  { files }: ProxyFiles,
+  { state }: HostView,
+  { clock }: RolloutTools,
+): HistoryEntry => ({
+  id: release,
+  atMs: clock.nowMs(),
+  kind: state.history.some(({ id }) => id === release) ? 'rollback' : 'deploy',
+  nginx: filesDigest(files),
+})
+
+/** The containers, once those that have just been started show what they are; after a reboot that is all of them. */
+async function whatWorks(
+  rollout: Rollout,
+  view: HostView,
+  { docker, startMs, log }: RolloutTools,
+): Promise<readonly SeenContainer[]> {
+  const seen = await containersNow(view, docker)
+  const ids = undecided(rollout, seen)
+  if (ids.length === 0) return seen
+  log('waiting until it shows which containers are healthy')
+  await Promise.all(ids.map(id => docker.waitHealthy([id], startMs, NEVER)))
+  return containersNow(view, docker)
+}
+
+async function giveNames(
+  dark: readonly SeenContainer[],
+  rollout: Rollout,
+  view: HostView,
+  { docker, startMs }: RolloutTools,
+): Promise<void> {
+  const { services } = parseResolved(await docker.readRelease(rollout.release, NEVER), String(view.resolved.value.name))
+  const named = dark.map(({ id, service }) => ({ id, aliases: services[service]?.aliases ?? {} }))
+  await docker.publish(named, stateText({ ...view.state, rollout }), [], startMs)
 }
 
 /** What was begun on a host is ended or taken back there, also after Ctrl-C. */
@@ -178,7 +281,7 @@ const containersNow = async (view: HostView, docker: DockerHost): Promise<readon
 async function turnTo(
   wanted: readonly SeenContainer[],
   seen: readonly SeenContainer[],
-  rest: readonly FileText[],
+  { files: rest, gone }: ProxyFiles,
   rollout: Rollout,
   state: StateText | undefined,
   { docker, roles, log }: RolloutTools,
@@ -195,6 +298,7 @@ async function turnTo(
   log(`${roles.nginx}: switching ${services.join(', ')}`)
   const result = await docker.switchNginx({
     files,
+    gone,
     // A proxy in the host's own network has no address of its own.
     proof: { ...rendered.proof, address: attachments.find(({ address }) => address !== '')?.address ?? '127.0.0.1' },
     ...(state ? { state } : {}),
@@ -213,30 +317,42 @@ async function drain(workers: readonly string[], { docker, drainMs, log }: Rollo
     log(`some requests lasted longer than ${Math.round(drainMs / 1000)} s; they are cut`)
 }
 
-/** Stops the old containers, removes them, puts the names back, and writes `state`, with which the rollout is over. */
-async function leaveOld(rollout: Rollout, view: HostView, state: StateText, tools: RolloutTools): Promise<void> {
-  const { docker, log } = tools
-  const ids = Object.values(rollout.old).flat()
-  if (ids.length > 0) {
-    log('stopping the old containers')
-    await docker.stop(ids, graceOf(view, Object.keys(rollout.old)))
-  }
-  await restoreNames(rollout.rest, ids, state, tools)
+/** @throws unhealthy when one of those that are to do their work does not work; then none is stopped */
+async function stopFor(
+  ids: readonly string[],
+  relief: readonly Pick<SeenContainer, 'id' | 'service'>[],
+  services: readonly string[],
+  view: HostView,
+  { docker }: RolloutTools,
+): Promise<void> {
+  if (ids.length === 0) return
+  const fallen = await docker.stop(
+    ids,
+    graceOf(view, services),
+    relief.map(({ id }) => id),
+  )
+  if (fallen.length === 0) return
+  const names = relief.filter(({ id }) => fallen.includes(id)).map(({ service }) => service)
+  throw new LandfallError(
+    'unhealthy',
+    `${listed([...new Set(names)])} ended or became unhealthy where it was to serve alone; nothing was stopped.`,
+    { hint: 'Look at its log; correct the image or its configuration and deploy again.' },
+  )
 }
 
 /** Names instead of addresses, which do not survive a reboot of the host. Names find only what runs, so what has `ended` may still be there. */
 async function restoreNames(
-  rest: readonly FileText[],
+  rest: ProxyFiles,
   ended: readonly string[],
   state: StateText,
   { docker, roles, log }: RolloutTools,
 ): Promise<void> {
-  if (rest.length === 0) {
+  if (rest.files.length === 0) {
     await docker.remove(ended, 0)
     return docker.setState(state)
   }
   log(`${roles.nginx}: back to names, so that a reboot finds everything`)
-  const result = await docker.switchNginx({ files: rest, ended, state })
+  const result = await docker.switchNginx({ ...rest, ended, state })
   if (result.state !== 'switched')
     throw new LandfallError('unhealthy', `${roles.nginx} serves, but did not take its names up again: ${result.said.trim()}`, {
       hint: 'Run the same command again: it finishes what was left.',

@@ -134,7 +134,8 @@ async function look(
   unfetched: HostView['unfetched'],
 ): Promise<HostView> {
   const refs = [...new Set(Object.values(resolved.services).map(({ image }) => image))]
-  const facts = await lookWith(docker, resolved, refs, signal)
+  const paths = (nginxFiles ?? []).map(({ path }) => path)
+  const facts = await lookWith(docker, resolved, refs, signal, paths)
   const state = parseState(facts.state)
   const present = facts.nginxFiles
   // Files that a rollout had rewritten count as what they are at rest.
@@ -153,6 +154,7 @@ async function look(
     state,
     nginxFiles: atRest,
     wantedNginxFiles: nginxFiles ?? atRest,
+    nginxFrom: nginxFiles ? 'project' : 'host',
     manifests: facts.manifests.map(parseManifest),
     unfetched,
   }
@@ -185,5 +187,6 @@ export const lookWith = (
   resolved: Resolved,
   images: readonly string[],
   signal: AbortSignal,
+  paths: readonly string[] = [],
 ): Promise<HostFacts> =>
-  docker.look(JSON.stringify(resolved.value), JSON.stringify(withoutDependencies(resolved)), images, signal)
+  docker.look(JSON.stringify(resolved.value), JSON.stringify(withoutDependencies(resolved)), images, paths, signal)

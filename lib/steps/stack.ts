@@ -3,9 +3,29 @@
 import { blocked, type Change, done, type Finding, refused, type Step, todo } from '../engine/step.ts'
 import { listed } from '../estate/words.ts'
 import { byDependency } from '../stack/resolved.ts'
-import { releaseId as contentId, dependents, filesDigest, judge, recovery, type Verdict } from '../stack/rollout.ts'
+import {
+  releaseId as contentId,
+  dependents,
+  filesDigest,
+  filesInPlace,
+  goneFiles,
+  judge,
+  type Recovery,
+  recovery,
+  type Side,
+  type Verdict,
+} from '../stack/rollout.ts'
 import { servicesServed } from '../stack/upstream.ts'
-import { finishRollout, type RolloutTools, recordRelease, rollOut, saveRelease, takeBack } from './stack-rollout.ts'
+import {
+  claimFiles,
+  loadFiles,
+  placeFiles,
+  type RolloutTools,
+  recordRelease,
+  recover,
+  rollOut,
+  saveRelease,
+} from './stack-rollout.ts'
 import { othersOf } from './stack-start.ts'
 import type { HostView, StackHost, StackWorld, Wish } from './stack-world.ts'
 
@@ -82,34 +102,25 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     const { rollout } = view.state
     if (!rollout) return done('nothing is left')
     const services = listed(Object.keys(rollout.old))
-    return recovery(rollout) === 'finish'
-      ? todo(
-          change(
-            'change',
-            `finish the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`,
-            [],
-            (now, its) => finishRollout(rollout, now, its),
-          ),
-        )
-      : todo(
-          change(
-            'change',
-            `take back the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`,
-            [],
-            (now, its) => takeBack(rollout, now, its),
-          ),
-        )
+    const found = recovery(rollout, view.facts.containers, roles.nginx)
+    const what = `the rollout of ${rollout.release} (${services}) that run ${rollout.run} left`
+    return todo(
+      change('change', `${VERBS[found.word]} ${what}`, recoveryLines(found, roles.nginx), (now, its) =>
+        recover(rollout, now, its),
+      ),
+    )
   })
 
   const fixed = step(ids.fixed, `every service of ${project} runs`, [ids.whole], 20_000, view => {
     const missingImage = findMissingImage(view)
     if (missingImage) return refused(missingImage, 'Build or pull it on the host, or correct its name in the Compose file.')
     const verdicts = verdictsOf(view, [...roles.fixed, roles.nginx])
-    const proxyRuns = verdicts.some(({ service, state }) => service === roles.nginx && state !== 'missing' && state !== 'stopped')
-    const first = proxyRuns
-      ? []
-      : verdictsOf(view, roles.rolled).filter(({ state }) => state === 'missing' || state === 'stopped')
-    const absent = [...verdicts, ...first].filter(({ state }) => state === 'missing' || state === 'stopped')
+    const isAbsent = (verdict: Verdict) =>
+      verdict.service === roles.nginx ? isIdle(verdict) : verdict.state === 'missing' || verdict.state === 'stopped'
+    const proxyRuns = verdicts.some(verdict => verdict.service === roles.nginx && !isIdle(verdict))
+    // A proxy finds only names that somebody answers to.
+    const first = proxyRuns ? [] : verdictsOf(view, roles.rolled).filter(isIdle)
+    const absent = [...verdicts.filter(isAbsent), ...first]
     const changed = verdicts.filter(({ service, state }) => state === 'outdated' && service !== roles.nginx)
     const wanted = changed.filter(({ service }) => confirmed.includes(service))
     const unasked = changed.filter(({ service }) => !confirmed.includes(service))
@@ -125,14 +136,17 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     return todo(
       ...order.map(service => {
         const recreated = wanted.find(verdict => verdict.service === service)
-        const stops = recreated ? stopsLine(recreated, view) : []
+        const placed = service === roles.nginx && !filesInPlace(view)
+        const stops = recreated ? stopsLine(recreated, view) : placed ? filesLines(view, roles.nginx) : []
         return change(
           recreated ? 'destroy' : 'create',
           recreated ? `recreate ${service}: ${recreated.why}` : `start ${service}`,
           stops,
           async (now, its) => {
             const id = idOf(now)
+            if (placed) await claimFiles(now, its)
             await recordRelease(now, id, its)
+            if (placed) await placeFiles(now, its)
             await bring(now, id, service, recreated !== undefined, its)
           },
         )
@@ -148,20 +162,21 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     if (obstacle) return refused(obstacle, 'Find and correct all of it: bun scripts/stack.ts audit')
     if (view.state.rollout) return blocked('the rollout that was left', { kind: 'change', summary: `roll out ${id}` })
     const current = view.state.history.at(-1)
-    const unserved = verdictsOf(view, [roles.nginx]).some(({ state }) => state === 'missing' || state === 'stopped')
+    const unserved = verdictsOf(view, [roles.nginx]).some(isIdle)
     if (unserved) return blocked('the first start', { kind: 'change', summary: `record release ${id}` })
     if (stale.length === 0) {
-      const nginx = filesDigest(view.wantedNginxFiles)
-      if (current?.id === id && current.nginx === nginx) return done(`release ${id}`)
-      const reload = current !== undefined && current.nginx !== nginx
+      const changed = !filesInPlace(view) || (current !== undefined && current.nginx !== filesDigest(view.wantedNginxFiles))
+      const reload = changed || view.state.proxy === 'behind'
+      if (current?.id === id && !reload) return done(`release ${id}`)
       return todo(
         change(
           reload ? 'change' : 'create',
-          reload ? `reload ${roles.nginx} with its changed configuration` : `record release ${id}`,
-          [],
+          reload ? `reload ${roles.nginx} with its ${changed ? 'changed ' : ''}configuration` : `record release ${id}`,
+          filesLines(view, roles.nginx),
           async (now, its) => {
+            if (reload) await claimFiles(now, its)
             await recordRelease(now, id, its)
-            if (reload) await loadNginx(now, its)
+            if (reload) await loadFiles(now, its)
             await saveRelease(now, id, its)
           },
         ),
@@ -199,6 +214,30 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
   })
   return [whole, fixed, release, proxy]
 }
+
+const VERBS = { finish: 'finish', revert: 'take back', keep: 'end', forget: 'forget' } as const satisfies Record<
+  Recovery['word'],
+  string
+>
+const GOES_ON = {
+  old: 'what was there before goes on',
+  fresh: 'the new release goes on',
+  foreign: 'what was started by hand goes on',
+  none: 'nothing runs, so it is rolled out anew',
+} as const satisfies Record<Side, string>
+
+/** What is said of a recovery that is not simply one way. */
+const recoveryLines = ({ word, sides, proxy }: Recovery, nginx: string): readonly string[] => [
+  ...(word === 'keep' || word === 'forget' ? Object.entries(sides).map(([service, side]) => `${service}: ${GOES_ON[side]}`) : []),
+  ...(proxy === 'left' ? [`${nginx}: does not run, and finds its files at rest when it starts`] : []),
+]
+
+/** No container of it runs. */
+const isIdle = ({ state, containers }: Verdict): boolean =>
+  state === 'missing' || (state !== 'current' && containers.every(container => container.state !== 'running'))
+
+const filesLines = (view: HostView, nginx: string): readonly string[] =>
+  goneFiles(view, view.wantedNginxFiles).map(path => `${nginx}: remove ${path}, which the project has no longer`)
 
 /** Brings a service that is not rolled up. What it depends on is left out only when Compose would replace that too. */
 const bring = (
@@ -279,6 +318,7 @@ function actionsOf(stale: readonly Verdict[], view: HostView, { tools }: StackSt
     `give the new containers their names: ${listed(names)}`,
     ...(served.size > 0
       ? [
+          ...filesLines(view, nginx),
           `${nginx}: switch ${listed([...served])} to the new addresses by a graceful reload`,
           `wait until requests under way have ended (at most ${Math.round(tools.drainMs / 1000)} s)`,
         ]
@@ -286,17 +326,4 @@ function actionsOf(stale: readonly Verdict[], view: HostView, { tools }: StackSt
     ...(old.length > 0 ? [`stop and remove the old containers ${old.join(', ')}`] : []),
     ...(served.size > 0 ? [`${nginx}: back to names, by a graceful reload`] : []),
   ]
-}
-
-async function loadNginx(view: HostView, { docker, roles }: RolloutTools): Promise<void> {
-  const result = await docker.switchNginx({ files: view.wantedNginxFiles })
-  if (result.state === 'switched') return
-  const { LandfallError } = await import('../errors.ts')
-  throw new LandfallError(
-    'unhealthy',
-    `${roles.nginx} did not take its changed configuration up and goes on with the old: ${result.said.trim()}`,
-    {
-      hint: 'Correct it; check it with: bun scripts/stack.ts audit',
-    },
-  )
 }

@@ -23,6 +23,7 @@ export interface Tool {
     variables: Readonly<Record<string, string>>,
     when: (line: ToolLine) => boolean,
     signal?: 'SIGKILL' | 'SIGINT',
+    from?: 'inside' | 'outside',
   ): Promise<{ readonly sent: boolean; readonly code: number | undefined }>
   compose(...words: string[]): Run
   /** Runs `work` under load and answers with what became of the requests. */
@@ -96,8 +97,8 @@ export function createTool(docker: TestDocker, configDirectory: string, director
         lines,
       }
     },
-    async kill(words, variables, when, signal = 'SIGKILL') {
-      const child = start(words, variables)
+    async kill(words, variables, when, signal = 'SIGKILL', from = 'inside') {
+      const child = start(words, variables, from)
       let sent = false
       listen(child, line => {
         if (sent || !when(line)) return

@@ -1,7 +1,7 @@
 /** The example stack on a real Docker Engine, with two versions of Compose and a real nginx, under 200 requests a second. */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createSshd, type TestSshd } from '../contract/sshd.ts'
 import { buildExampleImages, composeVersions, copyExample, loadBaseImage, startDocker, type TestDocker } from './docker.ts'
@@ -58,6 +58,11 @@ for (const { version, configDirectory } of versions)
     const tagNow = () => runningImages(tool)[0]?.split(':')[1] ?? '1'
     const containerOf = (service: string) =>
       docker.docker('ps', '-q', '--no-trunc', '--filter', `label=com.docker.compose.service=${service}`).stdout.trim()
+    const containersOf = (service: string) =>
+      docker
+        .docker('ps', '-aq', '--no-trunc', '--filter', `label=com.docker.compose.service=${service}`)
+        .stdout.split('\n')
+        .filter(Boolean)
 
     beforeAll(() => {
       tool = createTool(docker, configDirectory, copyExample(join(docker.directory, `run-${version}`)))
@@ -279,6 +284,79 @@ for (const { version, configDirectory } of versions)
       expect(second.stdout).toContain('Another run works on stack rolling')
       expect((await slow).code).toBe(0)
     })
+
+    /** Kills a deploy of another api in a phase. Answers with what that deploy wanted. */
+    const leaveIn = async (phase: 'switching' | 'draining') => {
+      const wanted = { ...tags(tagNow()), API_TAG: runningImages(tool).includes('api:2') ? '3' : '2', ...fast }
+      const point = { switching: message(/^giving the new/), draining: message(/^waiting until requests/) }[phase]
+      const { sent } = await tool.kill(['deploy', 'api'], wanted, line => {
+        if (!point(line)) return false
+        Bun.sleepSync(phase === 'switching' ? 250 : 50)
+        return true
+      })
+      expect([sent, phaseLeft()]).toEqual([true, phase])
+      return wanted
+    }
+    const oldApi = (wanted: { readonly API_TAG: string }) =>
+      containersOf('api').filter(
+        id => !docker.docker('inspect', '-f', '{{.Config.Image}}', id).stdout.includes(`:${wanted.API_TAG}`),
+      )
+    const expectServed = async () => {
+      const status = await tool.run(['status'])
+      expect(status.lines[0]).toMatchObject({ served: [{ status: 200 }, { status: 200 }, { status: 200 }] })
+      expect([status.code, phaseLeft(), nginxFile()]).toEqual([0, 'nothing', original])
+    }
+
+    test('a rollout that was left while the old release crashes ends with the new one', async () => {
+      const [before = ''] = containersOf('api')
+      docker.docker('exec', before, 'sh', '-c', 'rm /app/server.mjs && kill 1')
+      const wanted = await leaveIn('switching')
+      const end = await tool.run(['deploy', 'api'], wanted)
+      expect(`${end.code} ${end.code === 0 ? '' : end.stdout.slice(-1500)}`).toBe('0 ')
+      expect(end.stdout).toContain('finish the rollout of')
+      expect(runningImages(tool)).toContain(`api:${wanted.API_TAG}`)
+      expect(containersOf('api')).not.toContain(before)
+      await expectServed()
+    })
+
+    test('what somebody started by hand after a rollout was left goes on without a failed request', async () => {
+      await leaveIn('switching')
+      const [down, up] = [tool.compose('down', '-t', '1'), tool.compose('up', '-d', '--wait')]
+      expect([down.code, up.code]).toEqual([0, 0])
+      const byHand = ['api', 'web', 'python-api', 'nginx'].map(containerOf)
+      let end: Awaited<ReturnType<Tool['run']>> | undefined
+      const load = await tool.underLoad(async () => {
+        end = await tool.run(['deploy', 'api'])
+      })
+      expect(`${end?.code} ${end?.code === 0 ? '' : end?.stdout.slice(-1500)}`).toBe('0 ')
+      expect(load.whys).toEqual([])
+      expect(['api', 'web', 'python-api', 'nginx'].map(containerOf)).toEqual(byHand)
+      await expectServed()
+    })
+
+    test('a rollout whose new containers are gone behind the switch goes back to the old ones, and forward again', async () => {
+      const wanted = await leaveIn('draining')
+      const old = oldApi(wanted)
+      docker.docker('rm', '-f', ...containersOf('api').filter(id => !old.includes(id)))
+      const plan = await tool.run(['deploy', 'api', '--plan'], wanted)
+      expect(plan.stdout).toContain('take back the rollout of')
+      const end = await tool.run(['deploy', 'api'], wanted)
+      expect(`${end.code} ${end.code === 0 ? '' : end.stdout.slice(-1500)}`).toBe('0 ')
+      expect(runningImages(tool)).toContain(`api:${wanted.API_TAG}`)
+      expect(containersOf('api')).not.toContain(old[0])
+      await expectServed()
+    })
+
+    test('a rollout that was left ends although the proxy is gone', async () => {
+      const wanted = await leaveIn('draining')
+      docker.docker('rm', '-f', containerOf('nginx'))
+      const end = await tool.run(['deploy', 'api'], wanted)
+      expect(`${end.code} ${end.code === 0 ? '' : end.stdout.slice(-1500)}`).toBe('0 ')
+      expect(runningImages(tool)).toContain(`api:${wanted.API_TAG}`)
+      await expectServed()
+      const second = await tool.run(['deploy', 'api'], wanted)
+      expect(second.lines.at(-1)).toMatchObject({ changes: 0, requests: { docker: { writes: 0 } } })
+    })
   })
 
 describe('behind SSH', () => {
@@ -336,6 +414,70 @@ describe('behind SSH', () => {
     expect(readFileSync(join(directories().there, 'compose-rolling/nginx/default.conf'), 'utf8')).toBe(
       readFileSync(nginx, 'utf8'),
     )
+  })
+
+  const here = (name: string) => join(directories().here, 'compose-rolling/nginx', name)
+  const there = (name: string) => join(directories().there, 'compose-rolling/nginx', name)
+  const filesThere = () => readdirSync(there('')).sort()
+
+  test('an nginx file that is renamed here is renamed there, without a failed request, and nobody else’s is touched', async () => {
+    writeFileSync(there('foreign.conf'), '# of somebody else\n', { mode: 0o640 })
+    renameSync(here('default.conf'), here('site.conf'))
+    const text = readFileSync(here('site.conf'), 'utf8')
+    const plan = await tool.run(['deploy', '--plan'], { ...reach(), ...tags('1') }, 'outside')
+    expect(plan.stdout).toContain(`nginx: remove ${there('default.conf')}, which the project has no longer`)
+    expect(filesThere()).toEqual(['default.conf', 'foreign.conf'])
+    const ends: string[] = []
+    const load = await tool.underLoad(async () => {
+      const { code, stdout } = await tool.run(['deploy'], { ...reach(), ...tags('1') }, 'outside')
+      ends.push(`${code}${code === 0 ? '' : stdout.slice(-1500)}`)
+    })
+    expect(ends).toEqual(['0'])
+    expect(load.whys).toEqual([])
+    expect(filesThere()).toEqual(['foreign.conf', 'site.conf'])
+    expect(readFileSync(there('site.conf'), 'utf8')).toBe(text)
+    const second = await tool.run(['deploy'], { ...reach(), ...tags('1') }, 'outside')
+    expect(second.lines.at(-1)).toMatchObject({ changes: 0, requests: { docker: { writes: 0 } } })
+  })
+
+  test('when nginx refuses the file in its place, the removed one is back as it was', async () => {
+    const text = readFileSync(here('site.conf'), 'utf8')
+    const before = statSync(there('site.conf'))
+    writeFileSync(here('other.conf'), text.replace('upstream api {', 'upstream api {\n    zone;'))
+    rmSync(here('site.conf'))
+    const refused = await tool.run(['deploy'], { ...reach(), ...tags('1') }, 'outside')
+    expect(refused.code).toBe(1)
+    expect(refused.stdout).toContain('nginx did not take its configuration up and goes on with what it had')
+    expect(filesThere()).toEqual(['foreign.conf', 'site.conf'])
+    expect(readFileSync(there('site.conf'), 'utf8')).toBe(text)
+    expect(statSync(there('site.conf'))).toMatchObject({ mode: before.mode, uid: before.uid, size: before.size })
+    writeFileSync(here('other.conf'), text)
+  })
+
+  test('a run that is killed after it removed one is ended by the next', async () => {
+    const { sent } = await tool.kill(
+      ['deploy'],
+      { ...reach(), ...tags('2') },
+      message(/^waiting until requests/),
+      'SIGKILL',
+      'outside',
+    )
+    expect(sent).toBe(true)
+    const end = await tool.run(['deploy'], { ...reach(), ...tags('2') }, 'outside')
+    expect(`${end.code} ${end.code === 0 ? '' : end.stdout.slice(-1500)}`).toBe('0 ')
+    expect(runningImages(tool)).toEqual(of('2'))
+    expect(filesThere()).toEqual(['foreign.conf', 'other.conf'])
+    expect(readFileSync(there('other.conf'), 'utf8')).toBe(readFileSync(here('other.conf'), 'utf8'))
+  })
+
+  test('a host without nginx’s files gets them before nginx starts', async () => {
+    tool.compose('down', '-v', '-t', '1')
+    for (const name of readdirSync(there(''))) rmSync(there(name))
+    const end = await tool.run(['deploy'], { ...reach(), ...tags('1') }, 'outside')
+    expect(`${end.code} ${end.code === 0 ? '' : end.stdout.slice(-1500)}`).toBe('0 ')
+    expect(filesThere()).toEqual(['other.conf'])
+    const status = await tool.run(['status'], { ...reach(), ...tags('1') }, 'outside')
+    expect(status.lines[0]).toMatchObject({ served: [{ status: 200 }, { status: 200 }, { status: 200 }] })
   })
 
   test('a host whose key is not pinned is sent nothing', async () => {

@@ -2,7 +2,7 @@
 
 import { LandfallError } from '../../errors.ts'
 import type { ProviderContext } from '../context.ts'
-import type { DockerHost, HostFacts, ReleaseText, StackPlace, StateText } from '../ports/docker.ts'
+import type { DockerHost, HostFacts, ProxyFiles, ReleaseText, StackPlace, StateText } from '../ports/docker.ts'
 import type { ProgramInput, ProgramResult } from '../ports/machine.ts'
 import { holdStack } from './hold.ts'
 import { STACK_PROGRAMS, type StackProgramName, stackProgram } from './programs.ts'
@@ -85,10 +85,11 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       return answer.packed('config')
     },
 
-    async look(config, loose, images, signal) {
+    async look(config, loose, images, paths, signal) {
       const known = hashed.get(config + loose)
       const texts = known ? {} : { CONFIG: config, LOOSE: loose }
-      const answer = await run('stack-look', { ...texts, IMAGES: images.join(' '), NGINX: place.nginx }, signal)
+      const asked = { IMAGES: images.join(' '), NGINX: place.nginx, PATHS: paths.map(encoded).join(' ') }
+      const answer = await run('stack-look', { ...texts, ...asked }, signal)
       const hashes = known ?? {
         hashes: fromWireHashes(answer.packed('hashes')),
         looseHashes: fromWireHashes(answer.packed('loose_hashes')),
@@ -172,12 +173,11 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       }
     },
 
-    async switchNginx({ files, proof, ended = [], state }) {
-      const list = files.map(({ path, text }) => `${encoded(path)} ${encoded(text)}`)
+    async switchNginx({ files, gone, proof, ended = [], state }) {
       const answer = await run('stack-switch-nginx', {
         ...(state ? toWireState(state) : {}),
         NGINX: place.nginx,
-        FILE_LIST: list.join('\n'),
+        FILE_LIST: toWireFiles({ files, gone }),
         PROOF_TOKEN: proof?.token ?? '',
         PROOF_ADDRESS: proof?.address ?? '',
         PROOF_PORT: String(proof?.port ?? 0),
@@ -186,14 +186,19 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       return fromWireSwitch(answer)
     },
 
+    async setNginxFiles(files) {
+      await run('stack-set-nginx-files', { FILE_LIST: toWireFiles(files) })
+    },
+
     async drain(workers, limitMs) {
       if (workers.length === 0) return true
       const input = { NGINX: place.nginx, WORKERS: workers.join(' '), LIMIT_MS: String(Math.round(limitMs)) }
       return (await run('stack-drain', input)).word('drained') === 'yes'
     },
 
-    async stop(ids, graceS) {
-      await run('stack-stop', { IDS: ids.join(' '), GRACE_S: String(Math.ceil(graceS)) })
+    async stop(ids, graceS, relief) {
+      const input = { IDS: ids.join(' '), GRACE_S: String(Math.ceil(graceS)), RELIEF: relief.join(' ') }
+      return (await run('stack-stop', input)).all('fallen')
     },
 
     async remove(ids, graceS) {
@@ -242,6 +247,9 @@ function refuseUnset(warnings: string, where: string): void {
 
 const toWireRelease = ({ id, config, manifest }: ReleaseText) => ({ RELEASE: id, CONFIG: config, MANIFEST: manifest })
 const toWireState = ({ text, keep }: StateText) => ({ TEXT: text, KEEP: keep.length === 0 ? '' : ` ${keep.join(' ')} ` })
+/** See programs/files.sh. */
+const toWireFiles = ({ files, gone }: ProxyFiles): string =>
+  [...files.map(({ path, text }) => `${encoded(path)} ${encoded(text)}`), ...gone.map(path => `${encoded(path)} -`)].join('\n')
 const seconds = (ms: number): string => String(Math.max(1, Math.ceil(ms / 1000)))
 function failure(name: StackProgramName, { exitCode, stderr }: ProgramResult, where: string): LandfallError {
   const said = stderr.trim().slice(-2000) || `${name} ended with exit code ${exitCode}`

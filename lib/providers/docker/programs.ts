@@ -8,6 +8,7 @@ import commonText from './programs/common.sh' with { type: 'text' }
 import containersText from './programs/containers.sh' with { type: 'text' }
 import createDarkText from './programs/create-dark.sh' with { type: 'text' }
 import drainText from './programs/drain.sh' with { type: 'text' }
+import filesText from './programs/files.sh' with { type: 'text' }
 import healthText from './programs/health.sh' with { type: 'text' }
 import heldText from './programs/held.sh' with { type: 'text' }
 import holdText from './programs/hold.sh' with { type: 'text' }
@@ -24,6 +25,7 @@ import releaseText from './programs/release.sh' with { type: 'text' }
 import removeText from './programs/remove.sh' with { type: 'text' }
 import removeImagesText from './programs/remove-images.sh' with { type: 'text' }
 import resolveText from './programs/resolve.sh' with { type: 'text' }
+import setNginxFilesText from './programs/set-nginx-files.sh' with { type: 'text' }
 import setStateText from './programs/set-state.sh' with { type: 'text' }
 import startText from './programs/start.sh' with { type: 'text' }
 import stateText from './programs/state.sh' with { type: 'text' }
@@ -53,7 +55,12 @@ export const STACK_PROGRAMS = {
     timeoutMs: MINUTE_MS,
   },
   'stack-read-release': { accepts: ['RELEASE'], text: readReleaseText, effect: 'read', timeoutMs: MINUTE_MS },
-  'stack-look': { accepts: ['CONFIG', 'LOOSE', 'IMAGES', 'NGINX'], text: lookText, effect: 'read', timeoutMs: 2 * MINUTE_MS },
+  'stack-look': {
+    accepts: ['CONFIG', 'LOOSE', 'IMAGES', 'NGINX', 'PATHS'],
+    text: lookText,
+    effect: 'read',
+    timeoutMs: 2 * MINUTE_MS,
+  },
   'stack-versions': { accepts: [], text: versionsText, effect: 'read', timeoutMs: MINUTE_MS },
   'stack-hold': { accepts: ['RUN', 'WHO', 'WAIT_S'], text: holdText, effect: 'read', timeoutMs: 24 * 60 * MINUTE_MS },
   'stack-held': { accepts: ['RUN', 'TRIES'], text: heldText, effect: 'read', timeoutMs: 6 * MINUTE_MS },
@@ -92,9 +99,15 @@ export const STACK_PROGRAMS = {
   },
   'stack-switch-nginx': {
     accepts: [...OWN, ...STATE, 'NGINX', 'FILE_LIST', 'PROOF_TOKEN', 'PROOF_ADDRESS', 'PROOF_PORT', 'IDS'],
-    text: ownText + stateText + containersText + httpText + nginxText + switchNginxText,
+    text: ownText + stateText + containersText + httpText + nginxText + filesText + switchNginxText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,
+  },
+  'stack-set-nginx-files': {
+    accepts: [...OWN, 'FILE_LIST'],
+    text: ownText + filesText + setNginxFilesText,
+    effect: 'write',
+    timeoutMs: 6 * MINUTE_MS,
   },
   'stack-drain': {
     accepts: ['NGINX', 'WORKERS', 'LIMIT_MS'],
@@ -103,7 +116,7 @@ export const STACK_PROGRAMS = {
     timeoutMs: 65 * MINUTE_MS,
   },
   'stack-stop': {
-    accepts: [...OWN, 'IDS', 'GRACE_S'],
+    accepts: [...OWN, 'IDS', 'GRACE_S', 'RELIEF'],
     text: ownText + containersText + stopText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,

@@ -46,6 +46,7 @@ interface WireContainer {
   readonly imageId: string
   readonly image: string
   readonly configHash: string | null
+  readonly madeFrom: string | null
   readonly networks: Readonly<Record<string, { readonly IPAddress?: string; readonly Aliases?: readonly string[] | null }>> | null
 }
 
@@ -79,6 +80,8 @@ export function fromWireContainer(line: string): StackContainer {
     imageId: wire.imageId,
     image: wire.image,
     configHash: wire.configHash ?? '',
+    // Compose names the files that it read, and leaves them out of its hash.
+    release: /\/releases\/([^/,]+)\/config\.json$/.exec(wire.madeFrom ?? '')?.[1] ?? '',
     networks: Object.entries(wire.networks ?? {}).map(([network, at]) => ({
       network,
       address: at.IPAddress ?? '',

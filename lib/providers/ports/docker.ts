@@ -41,6 +41,8 @@ export interface StackContainer {
   readonly image: string
   /** Compose's hash of the service's configuration. */
   readonly configHash: string
+  /** The recorded release that Landfall made it from; empty when somebody else made it. */
+  readonly release: string
   readonly networks: readonly Attachment[]
 }
 
@@ -65,7 +67,7 @@ export interface HostFacts {
   readonly containers: readonly StackContainer[]
   /** By reference; a reference that is not there locally is missing. */
   readonly images: Readonly<Record<string, StackImage>>
-  /** Files below the folders that are mounted into the proxy. */
+  /** Files below the folders that are mounted into the proxy, and those that were asked for by path. */
   readonly nginxFiles: readonly StackFile[]
   /** What `setState` wrote last. */
   readonly state?: string
@@ -94,9 +96,14 @@ export interface ReleaseText {
   readonly manifest: string
 }
 
-export interface SwitchRequest {
+export interface ProxyFiles {
   /** Each is replaced in one step. */
   readonly files: readonly StackFile[]
+  /** Paths of files that are removed. */
+  readonly gone: readonly string[]
+}
+
+export interface SwitchRequest extends ProxyFiles {
   /** nginx has to answer with `token` on this port of its own, at this address, before the switch counts. */
   readonly proof?: { readonly address: string; readonly port: number; readonly token: string }
   /** Stopped containers, which are removed meanwhile. */
@@ -134,8 +141,17 @@ export interface DockerHost {
   resolve(variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>
   /** A recorded release's configuration. @throws not_found */
   readRelease(id: string, signal: AbortSignal): Promise<string>
-  /** `config`: the wanted configuration as JSON; `loose`: the same without dependencies; `images`: references to look up. */
-  look(config: string, loose: string, images: readonly string[], signal: AbortSignal): Promise<HostFacts>
+  /**
+   * `config`: the wanted configuration as JSON; `loose`: the same without dependencies; `images`: references to look up; `paths`:
+   * the proxy's files that are read wherever they lie.
+   */
+  look(
+    config: string,
+    loose: string,
+    images: readonly string[],
+    paths: readonly string[],
+    signal: AbortSignal,
+  ): Promise<HostFacts>
   versions(signal: AbortSignal): Promise<{ readonly docker: string; readonly compose: string }>
   /** Takes the stack's lock; it ends with this process, however that ends. @throws locked, naming the holder */
   hold(runId: string, who: string, signal: AbortSignal): Promise<HeldStack>
@@ -171,10 +187,15 @@ export interface DockerHost {
     timeoutMs: number,
   ): Promise<{ readonly healths: readonly HealthResult[]; readonly containers: readonly StackContainer[] }>
   switchNginx(request: SwitchRequest): Promise<SwitchResult>
+  /** Puts the proxy's files in place and tells it nothing: it need not run. */
+  setNginxFiles(files: ProxyFiles): Promise<void>
   /** Waits until those workers have ended; false when some have not after `limitMs`. */
   drain(workers: readonly string[], limitMs: number): Promise<boolean>
-  /** Stops containers, all at once, with `graceS` to finish. Missing ones count as stopped. */
-  stop(ids: readonly string[], graceS: number): Promise<void>
+  /**
+   * Stops containers, all at once, with `graceS` to finish. Missing ones count as stopped. Answers with those of `relief` that do
+   * not run or are unhealthy; if there is one, none was stopped.
+   */
+  stop(ids: readonly string[], graceS: number, relief: readonly string[]): Promise<readonly string[]>
   /** Stops containers and removes them. Missing ones count as removed. */
   remove(ids: readonly string[], graceS: number): Promise<void>
   /** Compose's own `up` for one service that is not rolled. @throws unhealthy by its own words when it does not become healthy */

@@ -1,17 +1,30 @@
 import { describe, expect, test } from 'bun:test'
-import { KEPT_RELEASES, parseState, rollbackTarget, type StackState, withRelease } from '../../../lib/stack/model.ts'
+import {
+  KEPT_RELEASES,
+  parseState,
+  type Rollout,
+  rollbackTarget,
+  type StackState,
+  withRelease,
+} from '../../../lib/stack/model.ts'
 import { byDependency, parseResolved, parseSeconds, withImages } from '../../../lib/stack/resolved.ts'
 import {
+  addedFiles,
   addressesFor,
   dependencies,
   dependents,
-  freshOf,
+  filesInPlace,
+  goneFiles,
+  isDark,
   judge,
-  oldOf,
+  ownPaths,
+  partsOf,
+  type Recovery,
   recovery,
   releaseId,
   type Seen,
   type SeenContainer,
+  undecided,
 } from '../../../lib/stack/rollout.ts'
 
 const RESOLVED = {
@@ -47,6 +60,7 @@ const container = (change: Partial<SeenContainer> = {}): SeenContainer => ({
   imageId: 'sha256:web1',
   image: 'web:1',
   configHash: 'h-web',
+  release: '',
   networks: [{ network: 'shop_front', address: '172.20.0.5', aliases: [] }],
   ...change,
 })
@@ -59,6 +73,7 @@ const seen = (containers: readonly SeenContainer[], change: Partial<Seen> = {}):
   state: { version: 1, history: [] },
   nginxFiles: [],
   wantedNginxFiles: [],
+  nginxFrom: 'host',
   ...change,
 })
 
@@ -131,22 +146,164 @@ describe('judging a service', () => {
     test(`one that is ${name} is ${state}`, () => expect(judge(web, seen(containers))).toMatchObject({ state, why }))
 })
 
-describe('a rollout that was left', () => {
-  const old = { web: ['old1'] }
-  const containers = [container({ id: 'old1' }), container({ id: 'new1' }), container({ id: 'other', service: 'api' })]
+type How = 'up' | 'down' | 'absent'
+const FILE = { path: '/srv/nginx/web.conf', text: 'upstream web { server web:80; }\nupstream api { server api:80; }\n' }
+const left = (phase: Rollout['phase'], change: Partial<Rollout> = {}): Rollout => ({
+  release: 'r2',
+  run: 'run',
+  phase,
+  old: { web: ['old-web'] },
+  rest: [FILE],
+  restBefore: [FILE],
+  ...change,
+})
+const made = (service: string, side: 'old' | 'fresh' | 'foreign', how: How): readonly SeenContainer[] =>
+  how === 'absent'
+    ? []
+    : [
+        container({
+          id: `${side}-${service}`,
+          service,
+          release: { old: 'r1', fresh: 'r2', foreign: '' }[side],
+          ...(how === 'up' ? {} : { state: 'exited', health: 'unhealthy' }),
+        }),
+      ]
+const proxy = (how: How) =>
+  how === 'absent' ? [] : [container({ id: 'nginx', service: 'nginx', state: how === 'up' ? 'running' : 'exited' })]
 
-  test('is finished only when the proxy was proven to serve the new ones', () => {
-    expect((['starting', 'switching', 'draining', 'reverting'] as const).map(phase => recovery({ phase }))).toEqual([
-      'revert',
-      'revert',
-      'finish',
-      'revert',
-    ])
+describe('a rollout that was left', () => {
+  // By the phase, how the old and the new one are, and what becomes of it.
+  const cases = [
+    ['switching', 'up', 'up', 'revert'],
+    ['switching', 'up', 'down', 'revert'],
+    ['switching', 'up', 'absent', 'revert'],
+    ['switching', 'down', 'up', 'finish'],
+    ['switching', 'down', 'down', 'forget'],
+    ['switching', 'down', 'absent', 'forget'],
+    ['switching', 'absent', 'up', 'finish'],
+    ['switching', 'absent', 'down', 'forget'],
+    ['switching', 'absent', 'absent', 'forget'],
+    ['draining', 'up', 'up', 'finish'],
+    ['draining', 'down', 'up', 'finish'],
+    ['draining', 'absent', 'up', 'finish'],
+    ['draining', 'up', 'down', 'revert'],
+    ['draining', 'up', 'absent', 'revert'],
+    ['draining', 'down', 'down', 'forget'],
+    ['draining', 'absent', 'down', 'forget'],
+    ['draining', 'down', 'absent', 'forget'],
+    ['draining', 'absent', 'absent', 'forget'],
+  ] as const satisfies readonly (readonly [Rollout['phase'], How, How, Recovery['word']])[]
+
+  for (const [phase, old, fresh, word] of cases)
+    for (const how of ['up', 'down', 'absent'] as const)
+      test(`${phase}, the old ${old}, the new ${fresh}, the proxy ${how}: ${word}`, () => {
+        const containers = [...made('web', 'old', old), ...made('web', 'fresh', fresh), ...proxy(how)]
+        const found = recovery(left(phase), containers, 'nginx')
+        expect(found).toMatchObject({ word, proxy: how === 'up' ? 'turned' : 'left' })
+        const { kept, leaving } = partsOf(left(phase), found, containers)
+        const ids = (list: readonly SeenContainer[]) => list.map(({ id }) => id)
+        const goes = { finish: ['old-web'], revert: ['fresh-web'] }
+        const stays = { finish: ['fresh-web'], revert: ['old-web'] }
+        expect(ids(kept)).toEqual(word === 'forget' ? [] : stays[word])
+        expect(ids(leaving)).toEqual(word === 'forget' ? [] : goes[word].filter(id => containers.some(each => each.id === id)))
+      })
+
+  test('while the new ones start nobody refers to them: they go, whatever else runs', () => {
+    for (const old of ['up', 'down', 'absent'] as const) {
+      const containers = [...made('web', 'old', old), ...made('web', 'fresh', 'up')]
+      const found = recovery(left('starting'), containers, 'nginx')
+      expect(found).toMatchObject({ word: 'revert', proxy: 'untouched' })
+      expect(partsOf(left('starting'), found, containers).leaving.map(({ id }) => id)).toEqual(['fresh-web'])
+    }
   })
 
-  test('knows its own containers from those before, and touches no other service', () => {
-    expect(freshOf({ old }, containers).map(({ id }) => id)).toEqual(['new1'])
-    expect(oldOf({ old }, containers).map(({ id }) => id)).toEqual(['old1'])
+  test('what an earlier version called reverting goes back too', () =>
+    expect(recovery(left('reverting'), [...made('web', 'old', 'up'), ...made('web', 'fresh', 'up')], 'nginx').word).toBe(
+      'revert',
+    ))
+
+  test('containers that somebody made by hand go on, and are never among those that go', () => {
+    for (const phase of ['starting', 'switching', 'draining'] as const) {
+      const containers = [...made('web', 'foreign', 'up'), ...made('web', 'fresh', 'down'), ...proxy('up')]
+      const found = recovery(left(phase), containers, 'nginx')
+      expect(partsOf(left(phase), found, containers).leaving.map(({ id }) => id)).toEqual(['fresh-web'])
+      if (phase !== 'starting') expect(found).toMatchObject({ word: 'keep', sides: { web: 'foreign' } })
+    }
+  })
+
+  const two = { old: { web: ['old-web'], api: ['old-api'] } }
+  test('one release goes on for all services where it can', () => {
+    const containers = [
+      ...made('web', 'old', 'down'),
+      ...made('web', 'fresh', 'up'),
+      ...made('api', 'old', 'up'),
+      ...made('api', 'fresh', 'up'),
+    ]
+    expect(recovery(left('switching', two), containers, 'nginx')).toMatchObject({ word: 'finish' })
+    expect(
+      recovery(
+        left('draining', two),
+        [...made('web', 'old', 'up'), ...made('web', 'fresh', 'up'), ...made('api', 'old', 'up')],
+        'nginx',
+      ),
+    ).toMatchObject({ word: 'revert' })
+  })
+
+  test('where neither can do it all, each service keeps what works', () => {
+    const containers = [
+      ...made('web', 'old', 'up'),
+      ...made('web', 'fresh', 'down'),
+      ...made('api', 'old', 'down'),
+      ...made('api', 'fresh', 'up'),
+    ]
+    for (const phase of ['switching', 'draining'] as const) {
+      const found = recovery(left(phase, two), containers, 'nginx')
+      expect(found).toMatchObject({ word: 'keep', sides: { web: 'old', api: 'fresh' } })
+      const { kept, leaving } = partsOf(left(phase, two), found, containers)
+      expect([kept, leaving].map(list => list.map(({ id }) => id))).toEqual([
+        ['old-web', 'fresh-api'],
+        ['fresh-web', 'old-api'],
+      ])
+    }
+  })
+
+  test('nothing goes while a service has nobody', () => {
+    const containers = [...made('web', 'old', 'up'), ...made('web', 'fresh', 'up'), ...made('api', 'old', 'down')]
+    for (const phase of ['switching', 'draining'] as const) {
+      const found = recovery(left(phase, two), containers, 'nginx')
+      expect(found.word).toBe('forget')
+      expect(partsOf(left(phase, two), found, containers).leaving).toEqual([])
+    }
+  })
+
+  test('one that only runs may go on, but nothing goes for it', () => {
+    const ill = { ...made('web', 'old', 'up')[0], health: 'unhealthy' } as SeenContainer
+    const containers = [ill, ...made('web', 'fresh', 'down')]
+    const found = recovery(left('switching'), containers, 'nginx')
+    expect(found.word).toBe('revert')
+    expect(partsOf(left('switching'), found, containers)).toEqual({ kept: [ill], leaving: [] })
+  })
+
+  test('a service that the proxy knew nothing of goes back to nothing', () => {
+    const added = { old: { web: ['old-web'], jobs: [] } }
+    const containers = [...made('web', 'old', 'up'), ...made('web', 'fresh', 'up'), ...made('jobs', 'fresh', 'up')]
+    const found = recovery(left('switching', added), containers, 'nginx')
+    expect(found.word).toBe('revert')
+    expect(partsOf(left('switching', added), found, containers).leaving.map(({ id }) => id)).toEqual(['fresh-web', 'fresh-jobs'])
+  })
+
+  test('health that has not shown yet is waited for where it decides', () => {
+    const starting = (side: 'old' | 'fresh') => made('web', side, 'up').map(each => ({ ...each, health: 'starting' }))
+    expect(undecided(left('switching'), [...starting('old'), ...starting('fresh')])).toEqual(['old-web', 'fresh-web'])
+    expect(undecided(left('switching'), [...made('web', 'old', 'up'), ...starting('fresh')])).toEqual([])
+    expect(undecided(left('draining'), [...made('web', 'old', 'up'), ...starting('fresh')])).toEqual(['fresh-web'])
+    expect(undecided(left('starting'), starting('fresh'))).toEqual([])
+  })
+
+  test('one without its name in a network is not seen yet', () => {
+    const at = (aliases: readonly string[]) => ({ network: 'shop_front', address: '172.20.0.5', aliases })
+    expect(isDark({ service: 'web', networks: [at(['web', 'shop-web-1'])] })).toBe(false)
+    expect(isDark({ service: 'web', networks: [at(['web']), at(['shop-web-1'])] })).toBe(true)
   })
 
   test('addresses are those in a network that the proxy shares, of containers that run', () => {
@@ -162,6 +319,40 @@ describe('a rollout that was left', () => {
       api: [],
     })
   })
+})
+
+describe('the proxy’s files', () => {
+  const at = (name: string, text = '') => ({ path: `/srv/nginx/${name}`, text })
+  const proxied = (change: Partial<Seen>) => seen([], { nginxFrom: 'project', ...change })
+
+  test('only what Landfall put there is removed when the project has it no longer', () => {
+    const view = proxied({
+      state: { version: 1, history: [], nginxPaths: ['/srv/nginx/a.conf', '/srv/nginx/b.conf'] },
+      nginxFiles: [at('a.conf'), at('b.conf'), at('foreign.conf')],
+      wantedNginxFiles: [at('b.conf'), at('c.conf')],
+    })
+    expect(goneFiles(view, view.wantedNginxFiles)).toEqual(['/srv/nginx/a.conf'])
+    expect(ownPaths(view, view.wantedNginxFiles)).toEqual(['/srv/nginx/b.conf', '/srv/nginx/c.conf'])
+    expect(filesInPlace(view)).toBe(false)
+  })
+
+  test('the host’s own are nobody’s to remove', () => {
+    const view = proxied({ nginxFrom: 'host', nginxFiles: [at('a.conf')], wantedNginxFiles: [at('a.conf')] })
+    expect(ownPaths(view, view.wantedNginxFiles)).toEqual([])
+    expect(filesInPlace(view)).toBe(true)
+  })
+
+  test('they are in place when each has its text', () => {
+    expect(filesInPlace(proxied({ nginxFiles: [at('a.conf', 'x')], wantedNginxFiles: [at('a.conf', 'y')] }))).toBe(false)
+    expect(filesInPlace(proxied({ nginxFiles: [at('a.conf', 'x'), at('other')], wantedNginxFiles: [at('a.conf', 'x')] }))).toBe(
+      true,
+    )
+  })
+
+  test('what a rollout added goes when it is taken back', () =>
+    expect(addedFiles({ rest: [at('a.conf'), at('b.conf')], restBefore: [at('a.conf'), at('foreign.conf')] })).toEqual([
+      '/srv/nginx/b.conf',
+    ]))
 })
 
 describe('what is remembered', () => {

@@ -74,7 +74,7 @@ packed() {
 }
 
 # A container that has never run has no key Health at all.
-INSPECT='{"id":{{json .Id}},"name":{{json .Name}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"state":{{json .State.Status}},"health":{{with index .State "Health"}}{{json .Status}}{{else}}"none"{{end}},"exitCode":{{.State.ExitCode}},"imageId":{{json .Image}},"image":{{json .Config.Image}},"configHash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"networks":{{json .NetworkSettings.Networks}}}'
+INSPECT='{"id":{{json .Id}},"name":{{json .Name}},"service":{{json (index .Config.Labels "com.docker.compose.service")}},"state":{{json .State.Status}},"health":{{with index .State "Health"}}{{json .Status}}{{else}}"none"{{end}},"exitCode":{{.State.ExitCode}},"imageId":{{json .Image}},"image":{{json .Config.Image}},"configHash":{{json (index .Config.Labels "com.docker.compose.config-hash")}},"madeFrom":{{json (index .Config.Labels "com.docker.compose.project.config_files")}},"networks":{{json .NetworkSettings.Networks}}}'
 
 # inspect_ids IDS [FORMAT]: what FORMAT says of each; a container that went away meanwhile has nothing
 inspect_ids() {

@@ -26,11 +26,16 @@ inspect_ids "$all" "$INSPECT$mounts" >"$work/inspected"
 printf 'containers='
 grep '^{' "$work/inspected" | packed
 printf '\n'
-awk -v proxy="$NGINX " 'index($0, proxy) == 1 { print substr($0, length(proxy) + 1) }' "$work/inspected" | sort -u | while IFS= read -r mounted; do
-  if [ ! -d "$mounted" ]; then continue; fi
-  find "$mounted" -type f -name '*.conf' -size -512k 2>/dev/null | sort | head -n 500 | while IFS= read -r file; do
-    printf 'nginx_file=%s %s\n' "$(encoded "$file")" "$(packed <"$file")"
+{
+  awk -v proxy="$NGINX " 'index($0, proxy) == 1 { print substr($0, length(proxy) + 1) }' "$work/inspected" | sort -u | while IFS= read -r mounted; do
+    if [ -d "$mounted" ]; then find "$mounted" -type f -name '*.conf' -size -512k 2>/dev/null | sort | head -n 500; fi
   done
+  for path64 in ${PATHS:-}; do
+    path=$(printf %s "$path64" | base64 -d)
+    if [ -f "$path" ]; then printf '%s\n' "$path"; fi
+  done
+} | sort -u | while IFS= read -r file; do
+  printf 'nginx_file=%s %s\n' "$(encoded "$file")" "$(packed <"$file")"
 done
 if [ -r "$state_dir/state.json" ]; then printf 'state=%s\n' "$(packed <"$state_dir/state.json")"; fi
 for manifest in "$state_dir"/releases/*/manifest.json; do

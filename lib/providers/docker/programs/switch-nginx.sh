@@ -2,27 +2,34 @@ backup=$(mktemp -d "$state_dir/nginx.XXXXXX")
 trap 'rm -rf "$backup"' EXIT
 : >"$backup/files"
 
-# put_files LIST: lines of `<path> <text>`, both base64; a hyphen for the text removes the file
-put_files() {
-  while read -r path64 text64; do
-    if [ -z "$path64" ]; then continue; fi
-    path=$(printf %s "$path64" | base64 -d)
-    if [ "$text64" = - ]; then rm -f "$path"; else printf %s "$text64" | base64 -d | replace_file "$path"; fi
-  done <<EOF
-$1
-EOF
-}
-
+number=0
 while read -r path64 text64; do
   if [ -z "$path64" ]; then continue; fi
   path=$(printf %s "$path64" | base64 -d)
-  [ -d "${path%/*}" ] || fail "The folder of $path is not there." 66
-  before=-
-  if [ -f "$path" ]; then before=$(base64 <"$path" | tr -d '\n'); fi
-  printf '%s %s\n' "$path64" "$before" >>"$backup/files"
+  [ -d "${path%/*}" ] || [ "$text64" = - ] || fail "The folder of $path is not there." 66
+  kept=-
+  if [ -f "$path" ]; then
+    number=$((number + 1))
+    kept=$number
+    cp -p "$path" "$backup/$kept"
+  fi
+  printf '%s %s\n' "$path64" "$kept" >>"$backup/files"
 done <<EOF
 $FILE_LIST
 EOF
+
+# put_back: every file as it was, also one that was removed
+put_back() {
+  while read -r path64 kept; do
+    path=$(printf %s "$path64" | base64 -d)
+    if [ "$kept" = - ]; then
+      rm -f "$path"
+    else
+      cp -p "$backup/$kept" "${path%/*}/.landfall-$$.new"
+      mv -f "${path%/*}/.landfall-$$.new" "$path"
+    fi
+  done <"$backup/files"
+}
 
 # turned: whether every worker that serves is one of the new configuration
 turned() {
@@ -43,7 +50,7 @@ end() {
 }
 
 stuck() {
-  put_files "$(cat "$backup/files")"
+  put_back
   docker exec "$nginx_id" nginx -s reload >&2 || true
   end stuck unasked "$1"
 }
@@ -61,7 +68,7 @@ put_files "$FILE_LIST"
 # This reads the whole configuration before it tells the running nginx anything. What only shows when files and sockets are opened,
 # the running nginx refuses by itself: it goes on with the old.
 if ! said=$(docker exec "$nginx_id" nginx -s reload 2>&1); then
-  put_files "$(cat "$backup/files")"
+  put_back
   old_workers=
   end refused unasked "$said"
 fi
