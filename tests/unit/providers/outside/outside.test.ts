@@ -37,7 +37,7 @@ const behind = async (table: Record<string, Target>, over: Partial<OutsideOption
     route: { kind: 'proxy', host: '127.0.0.1', port: proxy.port },
     caPem: authority.pem,
     context,
-    dnsTimeoutMs: 60,
+    dnsTimeoutMs: 400,
     ...over,
   })
   return { outside, proxy }
