@@ -130,17 +130,19 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
       const tags = [...labels, ...firewalls.map(firewall => guardTag(firewall.name ?? ''))]
       // A droplet whose create has failed looks for ever as if it were just being made; only the action tells.
       let action: number | undefined
-      const made = await client.create(
-        { what, path: '/droplets' },
-        dots => dots.droplet.createDroplet(createToWire(input, tags)),
-        data => {
-          action = createActionIn(data)
-          return objectIn<WireDroplet>(data, 'droplet', what)
-        },
-        async () =>
-          (await shared.listDroplets()).find(
-            each => each.name === input.name && labels.every(label => (each.tags ?? []).includes(label)),
-          ),
+      const made = await shared.tagging(() =>
+        client.create(
+          { what, path: '/droplets' },
+          dots => dots.droplet.createDroplet(createToWire(input, tags)),
+          data => {
+            action = createActionIn(data)
+            return objectIn<WireDroplet>(data, 'droplet', what)
+          },
+          async () =>
+            (await shared.listDroplets()).find(
+              each => each.name === input.name && labels.every(label => (each.tags ?? []).includes(label)),
+            ),
+        ),
       )
       const hint = `Delete ${input.name} at cloud.digitalocean.com, then run the same command again.`
       if (action !== undefined) await waitAction(client, { what, id: action, hint })
@@ -156,8 +158,10 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
       const droplet = await read(id)
       const changes = labelChanges(droplet.tags ?? [], labels)
       const named = (what: 'add' | 'take') => changes.flatMap(each => (each.what === what ? [each.tag] : []))
-      await shared.ensureTags(named('add'))
-      for (const change of changes) await tag(change.what, change.tag, id)
+      await shared.tagging(async () => {
+        await shared.ensureTags(named('add'))
+        for (const change of changes) await tag(change.what, change.tag, id)
+      })
       await shared.dropTags(named('take'))
     },
 

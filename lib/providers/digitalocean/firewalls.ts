@@ -89,40 +89,43 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
       return firewalls.filter(firewall => !isLock(firewall)).map(firewall => firewallFromWire(firewall, droplets))
     },
 
-    async createFirewall({ name, rules, labels }) {
-      const tags = [guardTag(name), ...firewallTags(labels)]
-      await shared.ensureTags([
-        ...tags,
-        ...rules
-          .map(rule => rule.why)
-          .filter(Boolean)
-          .map(whyTag),
-      ])
-      const what = `create firewall ${name}`
-      const body = { name, tags, droplet_ids: [], inbound_rules: rules.map(ruleToWire), outbound_rules: ALLOW_ALL_OUT }
-      const made = await client.create(
-        { what, path: '/firewalls' },
-        dots => dots.firewall.createFirewall(body),
-        data => objectIn<WireFirewall>(data, 'firewall', what),
-        async () => {
-          const found = (await shared.listFirewalls()).find(each => each.name === name)
-          if (found && !carries(firewallLabels(found.tags ?? []), labels)) throw takenBy(`firewall ${name}`)
-          return found
-        },
-        error => error.code === 'name_taken',
-      )
-      return firewallFromWire(made, [])
-    },
+    createFirewall: ({ name, rules, labels }) =>
+      shared.tagging(async () => {
+        const tags = [guardTag(name), ...firewallTags(labels)]
+        await shared.ensureTags([
+          ...tags,
+          ...rules
+            .map(rule => rule.why)
+            .filter(Boolean)
+            .map(whyTag),
+        ])
+        const what = `create firewall ${name}`
+        const body = { name, tags, droplet_ids: [], inbound_rules: rules.map(ruleToWire), outbound_rules: ALLOW_ALL_OUT }
+        const made = await client.create(
+          { what, path: '/firewalls' },
+          dots => dots.firewall.createFirewall(body),
+          data => objectIn<WireFirewall>(data, 'firewall', what),
+          async () => {
+            const found = (await shared.listFirewalls()).find(each => each.name === name)
+            if (found && !carries(firewallLabels(found.tags ?? []), labels)) throw takenBy(`firewall ${name}`)
+            return found
+          },
+          error => error.code === 'name_taken',
+        )
+        return firewallFromWire(made, [])
+      }),
 
     async setFirewallRules(id, rules) {
       const before = await read(id)
-      await shared.ensureTags(
-        rules
-          .map(rule => rule.why)
-          .filter(Boolean)
-          .map(whyTag),
-      )
-      await put(before, { rules })
+      await shared.tagging(async () => {
+        await shared.ensureTags(
+          rules
+            .map(rule => rule.why)
+            .filter(Boolean)
+            .map(whyTag),
+        )
+        await put(before, { rules })
+      })
       await waitApplied(id)
       await shared.dropTags((before.inbound_rules ?? []).flatMap(rule => rule.sources?.tags ?? []))
     },
@@ -131,15 +134,17 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
       if (serverIds.length === 0) return
       const firewall = await read(id)
       const tag = guardTag(firewall.name ?? '')
-      await shared.ensureTags([tag])
-      if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
-      const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
-      const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
-      await client.call(
-        request,
-        dots => dots.tag.tagResources({ tag_name: tag, resources }),
-        () => undefined,
-      )
+      await shared.tagging(async () => {
+        await shared.ensureTags([tag])
+        if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
+        const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
+        const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
+        await client.call(
+          request,
+          dots => dots.tag.tagResources({ tag_name: tag, resources }),
+          () => undefined,
+        )
+      })
       await waitApplied(id)
     },
 

@@ -44,11 +44,13 @@ export interface WireFirewall {
 export interface Shared {
   listDroplets(): Promise<readonly WireDroplet[]>
   listFirewalls(guarded?: boolean): Promise<readonly WireFirewall[]>
-  /** Makes those that do not exist. */
+  /** Does what puts tags on something, while none is deleted: the vendor would take a deleted one off what has just got it. */
+  tagging<T>(work: () => Promise<T>): Promise<T>
+  /** Makes those that do not exist; within `tagging`, which sees that they stay. */
   ensureTags(names: readonly string[]): Promise<void>
   /** Those of Landfall's that nothing carries. */
   idleTags(): Promise<readonly string[]>
-  /** Deletes those of Landfall's tags among `names` that nothing carries any more. */
+  /** Deletes those of Landfall's tags among `names` that nothing carries any more; never within `tagging`, for whose end it waits. */
   dropTags(names: readonly string[]): Promise<void>
 }
 
@@ -102,7 +104,28 @@ export function createShared(client: Client): Shared {
     return [...counts].flatMap(([name, count]) => (isOurTag(name) && count === 0 && !inUse.has(name) ? [name] : []))
   }
 
+  const taggings = new Set<Promise<unknown>>()
+  let dropping: Promise<unknown> | undefined
+  const tagging = async <T>(work: () => Promise<T>): Promise<T> => {
+    while (dropping) await dropping
+    const running = work()
+    const ended = Promise.allSettled([running])
+    taggings.add(ended)
+    try {
+      return await running
+    } finally {
+      taggings.delete(ended)
+    }
+  }
+
+  const dropIdle = async (ours: ReadonlySet<string>): Promise<void> => {
+    for (const name of await idleTags())
+      if (ours.has(name))
+        await client.remove({ what: `delete tag ${name}`, path: `/tags/${name}` }, dots => dots.tag.deleteTag({ tag_name: name }))
+  }
+
   return {
+    tagging,
     listDroplets: once(
       async () =>
         (
@@ -121,11 +144,19 @@ export function createShared(client: Client): Shared {
     async dropTags(names) {
       const ours = new Set(names.filter(isOurTag))
       if (ours.size === 0) return
-      for (const name of await idleTags())
-        if (ours.has(name))
-          await client.remove({ what: `delete tag ${name}`, path: `/tags/${name}` }, dots =>
-            dots.tag.deleteTag({ tag_name: name }),
-          )
+      const before = dropping
+      const running = (async () => {
+        await before
+        await Promise.all(taggings)
+        await dropIdle(ours)
+      })()
+      const ended = Promise.allSettled([running])
+      dropping = ended
+      try {
+        await running
+      } finally {
+        if (dropping === ended) dropping = undefined
+      }
     },
   }
 }

@@ -109,6 +109,27 @@ describe('droplets', () => {
     expect(control.dump().droplets.length).toBe(2)
   })
 
+  test('keep their labels when one is made in the moment in which the last other one that has them goes', async () => {
+    let isDropping = () => {}
+    const dropping = new Promise<void>(resolve => {
+      isDropping = resolve
+    })
+    const { cloud } = await openRig(undefined, {
+      // Long enough for a create to come in between.
+      async beforeEffect({ method, path }) {
+        if (method !== 'DELETE' || !path.startsWith('/tags/')) return
+        isDropping()
+        await Bun.sleep(150)
+      },
+    })
+    const old = await cloud.createServer(droplet({ name: 'old' }))
+    const deleting = cloud.deleteServer(old.id)
+    await dropping
+    const made = await cloud.createServer(droplet())
+    await deleting
+    expect((await cloud.listServers()).map(({ id, labels }) => ({ id, labels }))).toEqual([{ id: made.id, labels: LABELS }])
+  })
+
   test.each([
     ['without a public IPv4 address', { ipv4: 'none' }],
     ['placement groups', { placementGroupId: '1' }],

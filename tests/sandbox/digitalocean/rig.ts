@@ -7,6 +7,7 @@ import { createMeter } from '../../../lib/engine/meter.ts'
 import { LandfallError } from '../../../lib/errors.ts'
 import { createDigitalOcean } from '../../../lib/providers/digitalocean/digitalocean.ts'
 import type { CreateServer } from '../../../lib/providers/ports/cloud.ts'
+import type { Hooks } from '../../../lib/sandbox/kit.ts'
 import { SANDBOX_TOKENS, type Sandbox, startSandbox } from '../../../lib/sandbox/sandbox.ts'
 import { Secret } from '../../../lib/secret.ts'
 
@@ -24,8 +25,8 @@ export const LABELS = { 'landfall/estate': 'solo', 'landfall/role': 'backend', '
 export const KEY = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${'A'.repeat(43)}`
 
 /** Waits are noted and not waited for, except for as long as the stand-in needs. */
-export const openRig = async (token: string = SANDBOX_TOKENS.digitalocean) => {
-  const sandbox = await startSandbox({ settings: { actionMs: { create_server: 20, other: 5 }, bootMs: 5 } })
+export const openRig = async (token: string = SANDBOX_TOKENS.digitalocean, hooks: Hooks = {}) => {
+  const sandbox = await startSandbox({ settings: { actionMs: { create_server: 20, other: 5 }, bootMs: 5 }, hooks })
   open.push(sandbox)
   const stop = new AbortController()
   const waits: number[] = []
