@@ -1,8 +1,8 @@
 /** Variables of an app: pushed from its file, pulled, compared by name, their former states kept on the server, imported from Vercel. */
 
-import { existsSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
-import { writeFileAtomic } from '../engine/files.ts'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { removeTorn, writeFileAtomic } from '../engine/files.ts'
 import { LandfallError } from '../errors.ts'
 import { didYouMean, quoted } from '../estate/words.ts'
 import type { Vercel, VercelProject, VercelVariable } from '../providers/ports/vercel.ts'
@@ -10,6 +10,7 @@ import { flagValues, hasFlag, type Opened, type Session } from '../script.ts'
 import { desiredEnv, envDiff } from '../steps/app-diff.ts'
 import { renderEnvFile } from './env-file.ts'
 import { appendHistory, readHistory } from './history.ts'
+import { placeBeside } from './inputs.ts'
 import { type AppSession, alone, confirm, endWithoutChange, openApp, summarise } from './session.ts'
 
 const EXIT = { done: 0, planned: 2 } as const
@@ -22,6 +23,9 @@ const filePath = (app: AppSession): string => {
     })
   return join(dirname(app.opened.configPath), envFile)
 }
+
+const placeOf = ({ configPath }: Pick<Opened, 'configPath'>, { name, envFile = '' }: AppSession['app']): string =>
+  placeBeside(configPath, envFile, `apps.${name}.env_file:`)
 
 /** Whole set in, as one text; what was there before is kept first. */
 async function push(app: AppSession): Promise<number> {
@@ -72,19 +76,40 @@ async function push(app: AppSession): Promise<number> {
 }
 
 async function pull(app: AppSession): Promise<number> {
-  const { session, service } = app
+  const { session, service, opened } = app
   const path = filePath(app)
-  if (existsSync(path) && !hasFlag(session, 'overwrite'))
-    throw new LandfallError('refused', `${path} is there already.`, {
-      hint: 'Compare first: bun scripts/env.ts diff; or replace it: --overwrite',
-    })
   const env = service.env.filter(([name]) => name !== 'DEPLOY_VERSION')
-  await writeFileAtomic(resolve(path), renderEnvFile(env, []), 0o600)
-  session.reporter.page(`${env.length} variables of ${app.app.name} written to ${path}, readable by you alone.`, {
+  const put = await putFile(session, placeOf(opened, app.app), {
     path,
-    variables: env.map(([name]) => name),
+    text: renderEnvFile(env, []),
+    hint: 'Compare first: bun scripts/env.ts diff; or replace it: --overwrite',
   })
+  const { name } = app.app
+  session.reporter.page(
+    put === 'same'
+      ? `${path} has the variables of ${name}.`
+      : `${env.length} variables of ${name} written to ${path}, readable by you alone.`,
+    { path, variables: env.map(([each]) => each) },
+  )
   return EXIT.done
+}
+
+interface Wish {
+  /** As the operator knows it. */
+  readonly path: string
+  readonly text: string
+  readonly hint: string
+}
+
+/** Writes it where nothing is there, or something else and `--overwrite` is given. @throws LandfallError refused */
+async function putFile(session: Session, place: string, { path, text, hint }: Wish): Promise<'written' | 'same'> {
+  await removeTorn(place)
+  const before = existsSync(place) ? readFileSync(place, 'utf8') : undefined
+  if (before === text) return 'same'
+  if (before !== undefined && !hasFlag(session, 'overwrite'))
+    throw new LandfallError('refused', `${path} is there already.`, { hint })
+  await writeFileAtomic(place, text, 0o600)
+  return 'written'
 }
 
 function diff(app: AppSession): number {
@@ -118,7 +143,7 @@ async function history(app: AppSession): Promise<number> {
 export async function runEnv(session: Session): Promise<number> {
   const { action } = session.args
   if (action === 'import') return importFromVercel(session)
-  const app = await openApp(session)
+  const app = await openApp(session, action === 'pull' ? 'without' : 'with')
   switch (action) {
     case 'pull':
       return pull(app)
@@ -203,17 +228,14 @@ async function importFromVercel(session: Session): Promise<number> {
     return EXIT.done
   }
   const path = join(dirname(opened.configPath), app.envFile)
-  if (existsSync(path) && !hasFlag(session, 'overwrite'))
-    throw new LandfallError('refused', `${path} is there already.`, { hint: 'Move it away, or replace it: --overwrite' })
-  const env = known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : []))
-  await writeFileAtomic(
-    resolve(path),
-    renderEnvFile(
-      env,
+  await putFile(session, placeOf(opened, app), {
+    path,
+    text: renderEnvFile(
+      known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : [])),
       blank.map(each => each.name),
     ),
-    0o600,
-  )
+    hint: 'Move it away, or replace it: --overwrite',
+  })
   session.reporter.page([...lines, `Written to ${path}, readable by you alone.`].join('\n'), { ...data, path })
   if (blank.length > 0)
     session.reporter.warning(

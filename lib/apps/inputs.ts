@@ -24,6 +24,17 @@ export function readBeside(configPath: string, path: string, what: string): stri
   return readFileSync(full, 'utf8')
 }
 
+/** Where a file beside the config may be written. @throws LandfallError config when that is not below the config's folder, links included */
+export function placeBeside(configPath: string, path: string, what: string): string {
+  const folder = realpathSync(resolve(dirname(configPath)))
+  const full = resolve(folder, path)
+  const wrong = (why: string, hint: string) => new LandfallError('config', `${what} ${path} ${why}.`, { hint })
+  if (!existsSync(dirname(full))) throw wrong('lies in a folder that is not there', `Make it beside ${configPath}.`)
+  if (!`${realpathSync(dirname(full))}${sep}`.startsWith(`${folder}${sep}`))
+    throw wrong('lies outside of the folder of the config', 'Name one in that folder.')
+  return full
+}
+
 /** @throws LandfallError config for a file that is missing, too big or outside, or has variables that nobody filled in */
 export function readInput(configPath: string, app: AppSpec): AppInput {
   const { source, envFile } = app

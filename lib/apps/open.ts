@@ -63,7 +63,8 @@ export function chooseApps(all: readonly AppSpec[], names: readonly string[]): r
   })
 }
 
-export function openApps(session: Session, opened: Opened): OpenedApps {
+/** `without` inputs for a command that makes them. */
+export function openApps(session: Session, opened: Opened, inputs: 'with' | 'without' = 'with'): OpenedApps {
   const { composition } = opened
   const platform = platformFor(composition.deps)
   const apps = chooseApps(platform.apps, session.args.names)
@@ -71,7 +72,7 @@ export function openApps(session: Session, opened: Opened): OpenedApps {
   const deps = {
     ...composition.deps,
     appsOn: composition.appsOn,
-    inputOf: readInputs(opened.configPath, { apps }),
+    inputOf: inputs === 'with' ? readInputs(opened.configPath, { apps }) : () => ({}),
     github,
     secret: secretsFrom(composition.parts.environment.lookup),
   }

@@ -30,9 +30,9 @@ export interface AppSession {
 }
 
 /** Finds the one app that the command names. @throws LandfallError usage | not_found */
-export async function openApp(session: Session): Promise<AppSession> {
+export async function openApp(session: Session, inputs?: Parameters<typeof openApps>[2]): Promise<AppSession> {
   const opened = await session.open()
-  const apps = openApps(session, opened)
+  const apps = openApps(session, opened, inputs)
   const [app, ...more] = apps.apps
   if (!app)
     throw new LandfallError('config', 'config.json describes no app.', {

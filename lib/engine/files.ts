@@ -1,7 +1,7 @@
 /** Files that survive a crash: a reader finds the old content or the new one, never half of it. */
 
 import { randomUUID } from 'node:crypto'
-import { link, open, rename, rm } from 'node:fs/promises'
+import { link, open, readdir, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
 /** Makes a created, renamed or removed entry of `directory` survive a power cut. */
@@ -36,6 +36,13 @@ export async function createFileAtomic(path: string, data: string | Uint8Array, 
       return false
     }
   })
+}
+
+/** Removes what killed runs left of writing the file at `path`. Only for files that no two processes write at a time. */
+export async function removeTorn(path: string): Promise<void> {
+  const before = `.${basename(path)}.`
+  for (const name of await readdir(dirname(path)))
+    if (name.startsWith(before) && /^[0-9a-f-]{36}\.tmp$/.test(name.slice(before.length))) await rm(join(dirname(path), name))
 }
 
 /** Writes the data beside `path` and hands that file to `place`; it is gone afterwards, under that name. */

@@ -64,6 +64,21 @@ const REGRESSIONS: readonly (readonly [scenario: string, boundary: RegExp, once:
     /^api digitalocean GET \/droplets\/\d+#5:before$/,
     'the rerun refused: a new NixOS answered with the key that was announced, and was asked for its service under the old one',
   ],
+  [
+    'provision rebuild in the droplets world',
+    /^api digitalocean POST \/droplets#1:effect$/,
+    'tags that were deleted in the moment in which a new droplet got them, which then was nobody’s',
+  ],
+  [
+    'env pull web in the no variables here world',
+    /^file handle\.writeFile \.\.env\.web\.<random>\.tmp#1:torn$/,
+    'half a file with secrets, beside the config',
+  ],
+  [
+    'env pull web in the no variables here world',
+    /^file rename \.\.env\.web\.<random>\.tmp#1:after$/,
+    'the rerun refused: the very file that it was to write was there',
+  ],
 ]
 
 const worlds = createWorlds()

@@ -4,7 +4,7 @@
  */
 
 import { createRequire } from 'node:module'
-import { sep } from 'node:path'
+import { basename, sep } from 'node:path'
 
 const text = (name: string): string | undefined => process.env[name] || undefined
 const load = createRequire(import.meta.url)
@@ -24,7 +24,8 @@ const STATE = `${sep}.landfall`
 /** Paths as the operator sees them; random parts of names are the same word in each run. */
 const nameOf = (path: string): string | undefined => {
   const at = path.indexOf(STATE)
-  const relative = at >= 0 ? path.slice(at + 1) : path.startsWith('.landfall') ? path : undefined
+  const variables = /^\.?\.env/.test(basename(path)) ? basename(path) : undefined
+  const relative = at >= 0 ? path.slice(at + 1) : path.startsWith('.landfall') ? path : variables
   return relative
     ?.replace(/\.[0-9a-f]{8}-[0-9a-f-]{27}\.tmp/, '.<random>.tmp')
     .replace(/(known_hosts|ctl)\/[0-9a-f]{16}(?:\.\d+)?/, '$1/<target>')

@@ -146,6 +146,15 @@ export function lookAtWorld(sandbox: Sandbox, { lockAllowed = false }: Look = {}
         machines.map(({ name }) => name),
         worded,
       ),
+      addresses: cloud.ips
+        .filter(each => ours(each.labels))
+        .map(({ type, assignee, autoDelete, labels }) => ({
+          type,
+          server: assignee === null ? 'none' : ids.get(assignee),
+          autoDelete,
+          labels: stable(labels),
+        }))
+        .sort((a, b) => (`${a.server} ${a.type}` < `${b.server} ${b.type}` ? -1 : 1)),
       records: ourRecords,
       ocean,
       hooks: sandbox.controls.github.hooks('acme/site').map(({ url, active }) => `${url.replace(/[^/]+$/, '<some>')} ${active}`),

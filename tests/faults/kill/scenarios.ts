@@ -3,6 +3,7 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ROOT, readImageSource } from '../../../lib/image/source.ts'
 import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
 import { lastError, run } from '../harness/product.ts'
 import { ZONE } from '../harness/strangers.ts'
@@ -47,7 +48,9 @@ export type WorldName =
   | 'other sizes'
   | 'changed variables'
   | 'backed up'
+  | 'no variables here'
   | 'old images'
+  | 'built'
   | 'pulls'
   | 'previews'
   | 'moved pulls'
@@ -68,7 +71,7 @@ const DESTROYS = ['--confirm', 'example']
 
 const scenario = (world: WorldName, ...words: string[]): Scenario => ({
   name: `${words.join(' ')} in the ${world} world`,
-  command: [...words, ...FLAGS, ...(words.includes('destroy') ? DESTROYS : [])],
+  command: [...words, ...FLAGS, ...(words.some(word => word === 'destroy' || word === 'rebuild') ? DESTROYS : [])],
   world,
 })
 
@@ -108,10 +111,14 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('worker to come', 'setup'),
   scenario('worker to go', 'setup', ...DESTROYS),
   scenario('other sizes', 'provision', 'scale'),
+  scenario('built', 'provision', 'rebuild'),
+  scenario('crew', 'provision', 'rebuild'),
+  scenario('droplets', 'provision', 'rebuild'),
   scenario('no backend', 'service'),
   scenario('newer backend', 'service', 'update'),
   scenario('larger backend', 'service', 'scale'),
   scenario('changed variables', 'env', 'push', 'web'),
+  scenario('no variables here', 'env', 'pull', 'web'),
   scenario('backed up', 'backup', 'drill'),
   scenario('old images', 'image', 'prune', '--keep', '1', ...DESTROYS),
   scenario('pulls', 'preview', 'event'),
@@ -299,6 +306,7 @@ const RECIPES = {
     from: 'apps',
     change: async ({ cwd }: Theatre) => writeFileSync(join(cwd, '.env.web'), 'NODE_ENV=production\nAPI_KEY=another-key\nNEW=1\n'),
   },
+  'no variables here': { from: 'apps', change: async ({ cwd }: Theatre) => rmSync(join(cwd, '.env.web')) },
   'backed up': { from: 'apps', change: apply('backup', 'drill', '--now') },
   'old images': {
     from: 'empty',
@@ -306,6 +314,20 @@ const RECIPES = {
       const golden = { project: 'sandbox', labels: { 'landfall/image': 'nixos-dokploy' }, diskGb: 40, sizeGb: 2 }
       for (const description of ['second', 'third', 'fourth'])
         sandbox.controls.hetzner.seedGoldenImage({ ...golden, description })
+    },
+  },
+  /** The golden image of these very sources is there, so that nobody starts Packer. */
+  built: {
+    from: 'full',
+    async change({ sandbox }: Theatre) {
+      const labels = { 'landfall/image': 'nixos-dokploy', 'landfall/content': readImageSource(ROOT).content }
+      sandbox.controls.hetzner.seedGoldenImage({
+        project: 'sandbox',
+        labels,
+        description: 'of these sources',
+        diskGb: 40,
+        sizeGb: 2,
+      })
     },
   },
   pulls: { from: undefined, estate: 'shared previews', change: openPulls(12, 13) },

@@ -1,6 +1,6 @@
 /** One kill at one exact boundary, one rerun, and the oracle's word on the world. */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Hooks } from '../../../lib/sandbox/kit.ts'
 import { differences, lookAtWorld, type Truth } from '../harness/oracle.ts'
@@ -76,19 +76,31 @@ export const gate = (at: (kind: 'api' | 'program', event: string, phase: Phase) 
 const startIn = (theatre: Theatre, scenario: Scenario, inside: Record<string, string> = {}): Running =>
   start({ command: scenario.command, cwd: theatre.cwd, env: theatre.environment, inside })
 
+const FILE_LOG = 'files.log'
+
+/** The world, and what lies in the operator's directory. */
+const lookAt = ({ sandbox, cwd }: Theatre): Truth => {
+  const truth = lookAtWorld(sandbox)
+  const names = readdirSync(cwd, { withFileTypes: true }).flatMap(each =>
+    each.isFile() && each.name !== FILE_LOG ? each.name : [],
+  )
+  const files = Object.fromEntries(names.sort().map(name => [name, readFileSync(join(cwd, name), 'utf8')]))
+  return { ...truth, estate: { world: truth.estate, files } }
+}
+
 export async function runUndisturbed(scenario: Scenario, worlds: Worlds): Promise<Undisturbed> {
   const theatre = await openTheatre({ from: await worlds.folder(scenario.world) })
   try {
-    const before = lookAtWorld(theatre.sandbox)
+    const before = lookAt(theatre)
     const events: Boundary[] = []
     theatre.hooks = gate((kind, event, phase) => {
       events.push({ kind, event, phase })
     })
-    const log = join(theatre.cwd, 'files.log')
+    const log = join(theatre.cwd, FILE_LOG)
     const ended = await startIn(theatre, scenario, { FILE_LOG: log }).ended
     theatre.hooks = {}
     if (ended.exitCode !== 0) throw new Error(`${scenario.name} fails undisturbed: ${lastError(ended)}`)
-    const truth = lookAtWorld(theatre.sandbox)
+    const truth = lookAt(theatre)
     if (truth.problems.length > 0) throw new Error(`${scenario.name}, undisturbed: ${truth.problems.join('; ')}`)
     const strange = differences(JSON.parse(before.strangers), JSON.parse(truth.strangers))
     if (strange.length > 0) throw new Error(`${scenario.name}, undisturbed, changed a stranger's object: ${strange.join('; ')}`)
@@ -120,7 +132,7 @@ export async function tryKill(scenario: Scenario, boundary: Boundary, expected: 
   const startedMs = performance.now()
   const theatre = await openTheatre({ from: await worlds.folder(scenario.world) })
   try {
-    const before = lookAtWorld(theatre.sandbox)
+    const before = lookAt(theatre)
     const file = boundary.kind === 'file' ? { FILE_KILL: `${boundary.event}:${boundary.phase}` } : undefined
     let running: Running | undefined
     theatre.hooks = gate(async (kind, event, phase) => {
@@ -145,7 +157,7 @@ export async function tryKill(scenario: Scenario, boundary: Boundary, expected: 
 
 const judge = (theatre: Theatre, before: Truth, expected: Truth, runs: readonly Ended[]): string[] => {
   const last = runs.at(-1)
-  const truth = lookAtWorld(theatre.sandbox)
+  const truth = lookAt(theatre)
   return [
     ...(last?.late ? ['the rerun did not end'] : []),
     ...(last && last.exitCode !== 0 && !last.late ? [`the rerun ended with ${last.exitCode}: ${lastError(last)}`] : []),

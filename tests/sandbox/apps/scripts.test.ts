@@ -1,7 +1,8 @@
 /** Whole scripts against the stand-in world: apply twice, deploys that fail in every way while visitors are served, rollback, export, import. */
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createMeter } from '../../../lib/engine/meter.ts'
 import { createOutside } from '../../../lib/providers/outside/outside.ts'
@@ -367,6 +368,49 @@ describe('env.ts', () => {
       const history = await run('env history web --json')
       expect(JSON.stringify(history.lines())).toContain('+ ADDED')
       for (const ended of [diff, history]) expect(ended.output).not.toContain(CANARY)
+    },
+    LIMIT_MS,
+  )
+
+  test(
+    'a pull writes the file where there is none, and nothing where it is there; another one it replaces only when told to',
+    async () => {
+      const path = join(place.cwd, '.env.web')
+      const before = readFileSync(path, 'utf8')
+      rmSync(path)
+      // What a run that was killed leaves.
+      const torn = join(place.cwd, '..env.web.7fe9adf7-a9d0-4f0a-b656-bab30318fb2b.tmp')
+      writeFileSync(torn, 'NODE_ENV=produ')
+      const pulled = await run('env pull web --json')
+      expect({ code: pulled.code, errors: pulled.errors(), mode: statSync(path).mode & 0o777 }).toEqual({
+        code: 0,
+        errors: [],
+        mode: 0o600,
+      })
+      expect(existsSync(torn)).toBe(false)
+      expect((await run('env diff web --json')).code).toBe(0)
+      const { ino } = statSync(path)
+      expect([(await run('env pull web --json')).code, statSync(path).ino]).toEqual([0, ino])
+      writeFileSync(path, 'MINE=1\n')
+      expect([(await run('env pull web --json')).code, readFileSync(path, 'utf8')]).toEqual([3, 'MINE=1\n'])
+      expect((await run('env pull web --overwrite --json')).code).toBe(0)
+      expect((await run('env diff web --json')).code).toBe(0)
+      expect(pulled.output).not.toContain(CANARY)
+      writeFileSync(path, before)
+    },
+    LIMIT_MS,
+  )
+
+  test(
+    'a pull does not write outside of the folder of the config',
+    async () => {
+      const elsewhere = mkdtempSync(join(tmpdir(), 'landfall-elsewhere-'))
+      symlinkSync(elsewhere, join(place.cwd, 'link'))
+      place.writeConfig(config('ghcr.io/acme/web:1', { env_file: 'link/.env.web' }), 'outside.json')
+      const ended = await run('env pull web --json --config outside.json')
+      expect([ended.code, ended.output.includes('lies outside of the folder of the config')]).toEqual([64, true])
+      expect(readdirSync(elsewhere)).toEqual([])
+      rmSync(elsewhere, { recursive: true })
     },
     LIMIT_MS,
   )
