@@ -1,4 +1,4 @@
-/** What is observed of the applications: one look at each panel, with one request per kind of thing and one per wanted service. */
+/** What is observed of the applications: one look at each panel, with one request per kind of thing and one per wanted service or environment of databases. */
 
 import type { AppSpec, DatabaseSpec, Place, Platform } from '../estate/apps.ts'
 import { EMPTY_PLATFORM } from '../estate/apps.ts'

@@ -13,6 +13,7 @@ import type {
   VolumeBackup,
 } from '../ports/dokploy-apps.ts'
 import { statusOf } from './apps-wire.ts'
+import { clean } from './client.ts'
 import { fromWireNotification, toWireNotification } from './notifications.ts'
 import { exactly, flagIn, given, idIn, listIn, numberIn, type Requests, type Row, rowOf, rowsOf, textIn } from './requests.ts'
 
@@ -129,16 +130,20 @@ export const operationCalls = (requests: Requests): Calls => {
         body,
         json => idIn(rowOf(json, `/api/${kind}.create`), `${kind}Id`, `/api/${kind}.create`),
         async () => {
-          const projects = rowsOf(await requests.get('project.all'), '/api/project.all')
-          const rows = projects
-            .flatMap(project => listIn(project, 'environments'))
-            .filter(environment => environment.environmentId === environmentId)
-            .flatMap(environment => listIn(environment, kind))
-            .map(row => ({ id: textIn(row, `${kind}Id`), name: textIn(row, 'name') }))
-          const made = exactly(rows, name, kind)
-          if (!made) return undefined
-          if ((await readDatabase(kind, made.id)).description === description) return made.id
-          throw new LandfallError('name_taken', `Somebody else made the ${kind} ${name} at the same moment.`)
+          const environment = rowOf(await requests.get('environment.one', { environmentId }), '/api/environment.one')
+          const made = exactly(
+            listIn(environment, kind).map(row => ({
+              id: idIn(row, `${kind}Id`, '/api/environment.one'),
+              name: textIn(row, 'name'),
+              description: textIn(row, 'description'),
+            })),
+            name,
+            kind,
+          )
+          if (!made || made.description === description) return made?.id
+          throw new LandfallError('name_taken', `Somebody else made the ${kind} ${clean(name)} at the same moment.`, {
+            hint: 'Run the same command again: it shows what is there.',
+          })
         },
       )
     },

@@ -1,7 +1,7 @@
 /** Projects, environments, applications, compose stacks, their variables and domains. */
 
 import { LandfallError } from '../../errors.ts'
-import type { DokployApps, ListedService, Project } from '../ports/dokploy-apps.ts'
+import type { DatabaseKind, DokployApps, Environment, ListedService, Project } from '../ports/dokploy-apps.ts'
 import {
   fromWireApplication,
   fromWireCompose,
@@ -42,7 +42,22 @@ type Calls = Pick<
 
 export const serviceCalls = (requests: Requests): Calls => {
   const listProjects = async (): Promise<readonly Project[]> =>
-    rowsOf(await requests.get('project.all'), '/api/project.all').map(fromWireProject)
+    Promise.all(
+      rowsOf(await requests.get('project.all'), '/api/project.all').map(async row => ({
+        id: idIn(row, 'projectId', '/api/project.all'),
+        name: textIn(row, 'name'),
+        description: textIn(row, 'description'),
+        environments: await Promise.all(listIn(row, 'environments').map(readEnvironment)),
+      })),
+    )
+
+  /** The list of projects tells an owner the ids of databases and not their names, which each environment's own answer has. */
+  const readEnvironment = async (row: Row): Promise<Environment> => {
+    const environmentId = idIn(row, 'environmentId', '/api/project.all')
+    return DATABASE_KINDS.some(kind => listIn(row, kind).length > 0)
+      ? fromWireEnvironment(rowOf(await requests.get('environment.one', { environmentId }), '/api/environment.one'))
+      : fromWireEnvironment(row)
+  }
 
   const readService: Calls['readService'] = async ({ kind, id }) =>
     kind === 'application'
@@ -243,30 +258,24 @@ export const serviceCalls = (requests: Requests): Calls => {
 
 const nullable = (value: unknown): string | null => (typeof value === 'string' ? value : null)
 
-const KINDS = [
-  ['applications', 'application', 'applicationId'],
-  ['compose', 'compose', 'composeId'],
-  ['postgres', 'postgres', 'postgresId'],
-  ['mysql', 'mysql', 'mysqlId'],
-  ['mariadb', 'mariadb', 'mariadbId'],
-  ['mongo', 'mongo', 'mongoId'],
-  ['redis', 'redis', 'redisId'],
+const DATABASE_KINDS = ['postgres', 'mysql', 'mariadb', 'mongo', 'redis'] as const satisfies readonly DatabaseKind[]
+
+const LISTS = [
+  ['applications', 'application'],
+  ['compose', 'compose'],
+  ...DATABASE_KINDS.map(kind => [kind, kind] as const),
 ] as const
 
-const fromWireProject = (row: Row): Project => ({
-  id: idIn(row, 'projectId', '/api/project.all'),
+const fromWireEnvironment = (row: Row): Environment => ({
+  id: idIn(row, 'environmentId', 'an environment'),
   name: textIn(row, 'name'),
-  description: textIn(row, 'description'),
-  environments: listIn(row, 'environments').map(environment => ({
-    id: idIn(environment, 'environmentId', '/api/project.all'),
-    name: textIn(environment, 'name'),
-    isDefault: flagIn(environment, 'isDefault'),
-    services: KINDS.flatMap(([list, kind, id]) =>
-      listIn(environment, list).map(service => ({
-        kind,
-        id: idIn(service, id, '/api/project.all'),
-        name: textIn(service, 'name'),
-      })),
-    ),
-  })),
+  isDefault: flagIn(row, 'isDefault'),
+  services: LISTS.flatMap(([list, kind]) =>
+    listIn(row, list).map(service => ({
+      kind,
+      id: idIn(service, `${kind}Id`, 'an environment'),
+      // Taken for nameless, it would be made once more.
+      name: idIn(service, 'name', 'an environment'),
+    })),
+  ),
 })

@@ -314,7 +314,7 @@ export interface Notification {
 }
 
 export interface DokployApps {
-  /** One request for everything's names. */
+  /** Everything's names: one request, and one more for each environment that holds databases. */
   listProjects(): Promise<readonly Project[]>
   createProject(input: {
     name: string

@@ -10,6 +10,13 @@ import { openRig, withApplication } from './rig.ts'
 
 const names = (env: EnvSet) => Object.fromEntries(env.map(([name, value]) => [name, value.reveal()]))
 const DOMAIN = { host: 'www.example.com', path: '/', port: 3000, https: false, certificate: 'none', stripPath: false } as const
+const DATABASE = {
+  kind: 'postgres',
+  name: 'main',
+  database: 'app',
+  user: 'app',
+  password: new Secret('p', 'abc123', 'unlisted'),
+} as const
 
 describe('a create whose answer is lost makes exactly one thing', () => {
   test('a project', async () => {
@@ -36,6 +43,18 @@ describe('a create whose answer is lost makes exactly one thing', () => {
     expect((await rig.api.listProjects())[0]?.environments[0]?.services).toHaveLength(1)
   })
 
+  test('a database', async () => {
+    const rig = await openRig()
+    const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
+    rig.loseAnswer('postgres.create')
+    const made = await rig.api.createDatabase({ ...DATABASE, environmentId, description: 'nonce 4' })
+    expect((await rig.api.listProjects())[0]?.environments[0]?.services).toEqual([{ kind: 'postgres', id: made, name: 'main' }])
+    rig.loseAnswer('postgres.create')
+    // One of this name by somebody else: two are there now, and which is meant is not clear.
+    const second = rig.api.createDatabase({ ...DATABASE, environmentId, description: 'nonce 5' })
+    expect(await second.catch((error: unknown) => hasCode(error, 'name_taken'))).toBe(true)
+  })
+
   test('a namesake of somebody else is not taken for it', async () => {
     const rig = await openRig()
     const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
@@ -52,6 +71,35 @@ describe('a create whose answer is lost makes exactly one thing', () => {
 })
 
 describe('the stand-in has the traps of the real one', () => {
+  test('a list of projects names applications and no database: the adapter asks for those', async () => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    await rig.api.createDatabase({ ...DATABASE, environmentId, description: 'n' })
+    const [project] = (await rig.raw('GET', '/api/project.all')).json as {
+      environments: { applications: object[]; postgres: object[] }[]
+    }[]
+    expect(project?.environments[0]?.applications).toEqual([expect.objectContaining({ name: 'web' })])
+    expect(project?.environments[0]?.postgres).toEqual([{ postgresId: expect.any(String) }])
+    const [seen] = await rig.api.listProjects()
+    expect(seen?.environments[0]?.services.map(each => [each.kind, each.name])).toEqual([
+      ['application', 'web'],
+      ['postgres', 'main'],
+    ])
+  })
+
+  test('a database without a name in any answer is an error, never another database', async () => {
+    const nameless = { environmentId: 'e', name: 'production', isDefault: true, postgres: [{ postgresId: 'p' }] }
+    const rig = await openRig({
+      intercept: async (call, ask) => {
+        if (call.path === '/api/project.all')
+          return { status: 200, json: [{ projectId: 'x', name: 'shop', environments: [nameless] }] }
+        return call.path === '/api/environment.one' ? { status: 200, json: nameless } : ask()
+      },
+    })
+    const listed = rig.api.listProjects()
+    expect(await listed.catch((error: unknown) => hasCode(error, 'network'))).toBe(true)
+  })
+
   test('nothing is unique by name, and the name in Swarm cannot be chosen', async () => {
     const rig = await openRig()
     const { environmentId } = await withApplication(rig)

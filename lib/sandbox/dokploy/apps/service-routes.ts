@@ -74,25 +74,57 @@ export const toWireService = (row: ServiceRow): Record<string, unknown> => ({
 
 const LISTS = { application: 'applications', compose: 'compose' } as const
 
-const toWireEnvironment = ({ platform }: Context, row: EnvironmentRow) => {
-  const inside = platform.services.all().filter(each => each.environmentId === row.environmentId)
-  const short = (kind: ServiceKind) =>
-    inside
-      .filter(each => each.kind === kind)
-      .map(each => ({
-        [idColumn(kind)]: each.id,
-        name: each.name,
-        [kind === 'compose' ? 'composeStatus' : 'applicationStatus']:
-          each.columns[kind === 'compose' ? 'composeStatus' : 'applicationStatus'],
-      }))
+/** Rows of one kind, with these of its columns. */
+const listed = (rows: readonly ServiceRow[], kind: ServiceKind, columns: (row: ServiceRow) => WireRow) =>
+  rows.filter(each => each.kind === kind).map(each => ({ [idColumn(kind)]: each.id, ...columns(each) }))
+
+const statusOf = ({ kind, columns }: ServiceRow): WireRow => {
+  const column = kind === 'compose' ? 'composeStatus' : 'applicationStatus'
+  return { [column]: columns[column] }
+}
+
+const insideOf = ({ platform }: Context, { environmentId }: EnvironmentRow): ServiceRow[] =>
+  platform.services.all().filter(each => each.environmentId === environmentId)
+
+/** As `project.all` answers an owner or an admin: of databases their ids and nothing else. */
+const toWireEnvironment = (context: Context, row: EnvironmentRow) => {
+  const inside = insideOf(context, row)
+  const named = (kind: keyof typeof LISTS) => listed(inside, kind, each => ({ name: each.name, ...statusOf(each) }))
   return {
     environmentId: row.environmentId,
     name: row.name,
     isDefault: row.isDefault,
-    [LISTS.application]: short('application'),
-    [LISTS.compose]: short('compose'),
-    ...Object.fromEntries(DATABASES.map(kind => [kind, short(kind)])),
+    [LISTS.application]: named('application'),
+    [LISTS.compose]: named('compose'),
+    ...Object.fromEntries(DATABASES.map(kind => [kind, listed(inside, kind, () => ({}))])),
     libsql: [],
+  }
+}
+
+/** As `environment.one` answers: everything by its name. */
+const toWireWholeEnvironment = (context: Context, row: EnvironmentRow) => {
+  const inside = insideOf(context, row)
+  const whole = (kind: ServiceKind) =>
+    listed(inside, kind, each => ({
+      name: each.name,
+      description: each.columns.description ?? null,
+      createdAt: each.columns.createdAt,
+      ...statusOf(each),
+      serverId: null,
+      server: null,
+    }))
+  return {
+    name: row.name,
+    description: row.description,
+    environmentId: row.environmentId,
+    isDefault: row.isDefault,
+    projectId: row.projectId,
+    env: row.env,
+    [LISTS.application]: whole('application'),
+    [LISTS.compose]: whole('compose'),
+    ...Object.fromEntries(DATABASES.map(kind => [kind, whole(kind)])),
+    libsql: [],
+    project: context.platform.projects.get(row.projectId),
   }
 }
 
@@ -145,6 +177,10 @@ export const projectRoutes = {
     if (input.name === 'production')
       return refuse('BAD_REQUEST', 'You cannot create a production environment. It is created by default.')
     return addEnvironment(context, { ...input, isDefault: false })
+  }),
+  'environment.one': query(object({ environmentId: id }), (context, { environmentId }) => {
+    const row = context.platform.environments.get(environmentId)
+    return row ? toWireWholeEnvironment(context, row) : refuse('NOT_FOUND', 'Environment not found')
   }),
   'environment.byProjectId': query(object({ projectId: text() }), ({ platform }, { projectId }) =>
     platform.environments.all().filter(row => row.projectId === projectId),
