@@ -69,8 +69,15 @@ interface WantedBackup {
   readonly keep: number
   readonly enabled: boolean
   readonly bucketId: string
+  /** Of the panel only: a database's dump has no key. */
+  readonly withEncryptionKey?: boolean
 }
 const BACKUP_FIELDS = ['prefix', 'schedule', 'keep', 'enabled', 'bucketId'] as const
+const FIELDS = {
+  panel: [...BACKUP_FIELDS, 'withEncryptionKey'],
+  database: BACKUP_FIELDS,
+  volume: BACKUP_FIELDS,
+} as const satisfies Record<BackupSpec['what']['kind'], readonly (keyof WantedBackup)[]>
 
 /** Where a backup hangs in the world: its owner, and what is kept of it already. */
 function ownerOf(spec: BackupSpec, deps: AppDeps, view: AppsView) {
@@ -121,13 +128,14 @@ export function backupStep(deps: AppDeps, spec: BackupSpec): EstateStep {
         keep: spec.keep,
         enabled: true,
         bucketId: bucket.id,
+        ...(owner.kind === 'panel' ? { withEncryptionKey: true } : {}),
       }
       const same = (each: Backup | VolumeBackup): boolean =>
         'volume' in each ? each.name === spec.name : each.prefix === spec.prefix && each.bucketId === bucket.id
       const found = owner.existing.filter(same)
       if (found.length > 1) return severalOf(`backups ${spec.name}`, server, found.length)
       const [before] = found
-      const lines = before ? fieldDiff<WantedBackup>(before, wanted, BACKUP_FIELDS) : []
+      const lines = before ? fieldDiff<WantedBackup>(before, wanted, FIELDS[owner.kind]) : []
       if (before && lines.length === 0) return done(`${spec.schedule}, ${spec.keep} kept`)
       return todo({
         ...(before ? { kind: 'change' as const, summary: `change the backup of ${subject}` } : create),

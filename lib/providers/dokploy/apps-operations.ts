@@ -60,10 +60,8 @@ export const operationCalls = (requests: Requests): Calls => {
   const listSchedules: Calls['listSchedules'] = async ({ kind, id }) =>
     rowsOf(await requests.get('schedule.list', { id, scheduleType: kind }), '/api/schedule.list').map(fromWireSchedule)
   const listBuckets = async () => rowsOf(await requests.get('destination.all'), '/api/destination.all').map(fromWireBucket)
-  const listPanelBackups = async () => {
-    const user = rowOf(await requests.get('user.getBackups'), '/api/user.getBackups')
-    return listIn(user, 'backups').map(fromWireBackup)
-  }
+  const readUser = async () => rowOf(await requests.get('user.getBackups'), '/api/user.getBackups')
+  const listPanelBackups = async () => listIn(await readUser(), 'backups').map(fromWireBackup)
   const readDatabase: Calls['readDatabase'] = async (kind, id) =>
     fromWireDatabase(kind, rowOf(await requests.get(`${kind}.one`, { [`${kind}Id`]: id }), `/api/${kind}.one`))
   const listVolumeBackups: Calls['listVolumeBackups'] = async ({ kind, id }) =>
@@ -184,11 +182,16 @@ export const operationCalls = (requests: Requests): Calls => {
         await requests.set('backup.update', { backupId: backup.id, ...common, serviceName: null, metadata: null })
         return
       }
+      // The panel's own backup is listed by the user who owns it, and Dokploy takes that from whoever asks for it.
+      const belongsTo =
+        owner.kind === 'panel'
+          ? { userId: idIn(await readUser(), 'id', '/api/user.getBackups') }
+          : { [`${owner.kind}Id`]: owner.id, backupType: 'database' }
       const list = async () => (owner.kind === 'panel' ? listPanelBackups() : (await readDatabase(owner.kind, owner.id)).backups)
       await requests.create(
         `backup ${backup.prefix}`,
         'backup.create',
-        { ...common, ...(owner.kind === 'panel' ? {} : { [`${owner.kind}Id`]: owner.id, backupType: 'database' }) },
+        { ...common, ...belongsTo },
         () => true,
         async () => (await list()).some(each => each.prefix === backup.prefix && each.bucketId === backup.bucketId) || undefined,
       )

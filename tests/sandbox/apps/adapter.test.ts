@@ -17,6 +17,15 @@ const DATABASE = {
   user: 'app',
   password: new Secret('p', 'abc123', 'unlisted'),
 } as const
+const BUCKET = {
+  name: 's3',
+  provider: 'Other',
+  endpoint: 'https://s3.example.net',
+  region: 'x',
+  bucket: 'b',
+  accessKey: new Secret('a', 'a', 'unlisted'),
+  secretKey: new Secret('s', 's', 'unlisted'),
+}
 
 describe('a create whose answer is lost makes exactly one thing', () => {
   test('a project', async () => {
@@ -85,6 +94,22 @@ describe('the stand-in has the traps of the real one', () => {
       ['application', 'web'],
       ['postgres', 'main'],
     ])
+  })
+
+  test('the panel’s own backup is seen by the user whose it is said to be, and by nobody when it is said of none', async () => {
+    const rig = await openRig()
+    await rig.api.setBucket(BUCKET)
+    const bucketId = (await rig.api.listBuckets())[0]?.id ?? ''
+    const backup = { bucketId, prefix: 'panel', schedule: '0 4 * * *', keep: 3, database: 'dokploy', withEncryptionKey: true }
+    const wire = { schedule: '0 4 * * *', prefix: 'orphan', destinationId: bucketId, database: 'dokploy' }
+    expect((await rig.raw('POST', '/api/backup.create', { ...wire, databaseType: 'web-server' })).status).toBe(200)
+    expect(await rig.api.listPanelBackups()).toEqual([])
+    rig.loseAnswer('backup.create')
+    await rig.api.setBackup({ kind: 'panel' }, backup)
+    const [made, ...more] = await rig.api.listPanelBackups()
+    expect([more.length, made]).toMatchObject([0, backup])
+    await rig.api.setBackup({ kind: 'panel' }, { ...backup, id: made?.id ?? '', keep: 4 })
+    expect(await rig.api.listPanelBackups()).toMatchObject([{ id: made?.id, keep: 4 }])
   })
 
   test('a database without a name in any answer is an error, never another database', async () => {

@@ -191,15 +191,24 @@ export const operationRoutes: Routes = {
       mysqlId: maybeText,
       mariadbId: maybeText,
       mongoId: maybeText,
+      userId: optional(text()),
       backupType: optional(choice(['database', 'compose'])),
       composeId: maybeText,
       serviceName: maybeText,
       metadata: anything,
     }),
-    ({ platform }, input, caller) => {
+    ({ platform, state }, input) => {
+      if (input.userId !== undefined && !state.users.get(input.userId))
+        return refuse(
+          'BAD_REQUEST',
+          'insert or update on table "backup" violates foreign key constraint "backup_userId_user_id_fk"',
+        )
       const backupId = randomText(21)
-      const userId = input.databaseType === 'web-server' ? caller.user.id : null
-      platform.backups.put(backupId, { backupId, appName: `backup-${randomText(6)}`, enabled: true, userId, ...namedOnly(input) })
+      // What is not given stays empty, the owner of the panel's own backup too: without one nobody sees it.
+      platform.backups.put(backupId, {
+        ...{ backupId, appName: `backup-${randomText(6)}`, enabled: true, userId: null, includeEncryptionKey: true },
+        ...namedOnly(input),
+      })
       return undefined
     },
   ),
