@@ -13,11 +13,12 @@ import type {
   VolumeBackup,
 } from '../ports/dokploy-apps.ts'
 import { statusOf } from './apps-wire.ts'
-import { clean } from './client.ts'
+import { clean, OUTPUT_TOO_LONG } from './client.ts'
 import { fromWireNotification, toWireNotification } from './notifications.ts'
 import { exactly, flagIn, given, idIn, listIn, numberIn, type Requests, type Row, rowOf, rowsOf, textIn } from './requests.ts'
 
 const RUN_TIMEOUT_MS = 15 * 60_000
+const LIST_TIMEOUT_MS = 3 * 60_000
 
 /** Dokploy's own defaults for two of them name images that do not exist (mariadb:6, mongo:15). */
 const IMAGES: Record<DatabaseKind, string> = {
@@ -163,7 +164,13 @@ export const operationCalls = (requests: Requests): Calls => {
         )
     },
     async testBucket(bucket) {
-      await requests.set('destination.testConnection', toWireBucket(bucket))
+      try {
+        // Dokploy lists all that is in the bucket: that takes its time, and a second list would not be faster.
+        await requests.once('destination.testConnection', toWireBucket(bucket), LIST_TIMEOUT_MS)
+      } catch (error) {
+        // More names came than it can hold: the keys do work.
+        if (!(error instanceof LandfallError) || error.vendorCode !== OUTPUT_TOO_LONG) throw error
+      }
     },
     listPanelBackups,
     async setBackup(owner, backup) {

@@ -7,6 +7,9 @@ import type { ProviderContext } from '../context.ts'
 
 export type DokployContext = Pick<ProviderContext, 'clock' | 'meter' | 'signal' | 'log' | 'random' | 'beforeWrite'>
 
+/** A program that Dokploy ran printed more than it can hold, and was ended. */
+export const OUTPUT_TOO_LONG = 'output_too_long'
+
 /** What is used of `fetch`, so that a tunnel can stand in for it. */
 export type FetchLike = (url: string, init: RequestInit) => Promise<Response>
 
@@ -87,12 +90,17 @@ export function createClient(baseUrl: string, context: DokployContext, send: Fet
   }
 }
 
+/** What Dokploy has no code for, told by its words. */
+const SAYINGS: readonly (readonly [words: RegExp, code: string])[] = [[/\bmaxBuffer length exceeded\b/, OUTPUT_TOO_LONG]]
+
 /** The sentence behind an answer that is not a success. */
 export function errorOf({ method, path }: Pick<Exchange, 'method' | 'path'>, answer: PanelAnswer): LandfallError {
   const { status } = answer
   const body = isObject(answer.json) ? answer.json : {}
-  const vendorCode = typeof body.code === 'string' ? clean(body.code, 80) : undefined
-  const said = typeof body.message === 'string' && body.message !== '' ? `: ${clean(body.message).replace(/\.$/, '')}` : ''
+  const message = typeof body.message === 'string' ? body.message : ''
+  const saying = SAYINGS.find(([words]) => words.test(message))?.[1]
+  const vendorCode = saying ?? (typeof body.code === 'string' ? clean(body.code, 80) : undefined)
+  const said = message === '' ? '' : `: ${clean(message).replace(/\.$/, '')}`
   const make = (code: ErrorCode, message: string, hint?: string): LandfallError =>
     new LandfallError(code, message, {
       status,

@@ -112,6 +112,27 @@ describe('the stand-in has the traps of the real one', () => {
     expect(await rig.api.listPanelBackups()).toMatchObject([{ id: made?.id, keep: 4 }])
   })
 
+  test('a bucket that holds much can be reached with its keys, and not with others', async () => {
+    const rig = await openRig()
+    rig.control.apps.fillBucket(BUCKET.endpoint, BUCKET.bucket, 20_000)
+    const wire = { ...BUCKET, accessKey: 'a', secretAccessKey: 's', additionalFlags: [] }
+    expect(await rig.raw('POST', '/api/destination.testConnection', wire)).toMatchObject({
+      status: 400,
+      json: { message: 'Command execution failed: stdout maxBuffer length exceeded' },
+    })
+    await rig.api.testBucket(BUCKET)
+    const denied = rig.api.testBucket({ ...BUCKET, secretKey: new Secret('s', 'wrong', 'unlisted') })
+    expect(await denied.catch((error: unknown) => hasCode(error, 'vendor'))).toBe(true)
+  })
+
+  test('a bucket is tried once: what is slow is not made slower by two more lists of it', async () => {
+    const rig = await openRig()
+    rig.loseAnswer('destination.testConnection')
+    const lost = rig.api.testBucket(BUCKET)
+    expect(await lost.catch((error: unknown) => hasCode(error, 'network'))).toBe(true)
+    expect(rig.calls.filter(call => call.path.endsWith('testConnection'))).toHaveLength(1)
+  })
+
   test('a database without a name in any answer is an error, never another database', async () => {
     const nameless = { environmentId: 'e', name: 'production', isDefault: true, postgres: [{ postgresId: 'p' }] }
     const rig = await openRig({

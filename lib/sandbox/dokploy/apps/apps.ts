@@ -59,6 +59,8 @@ export interface AppsControl {
   damageBackups(): void
   /** As if every backup had been made on this day, like "2026-01-31". */
   dateBackups(day: string): void
+  /** Files of somebody else's, beside the backups. */
+  fillBucket(endpoint: string, bucket: string, files: number): void
   execs(): readonly ExecRow[]
   outgoing(): readonly OutgoingRow[]
   /** What a container of this app was started with. */
@@ -142,6 +144,13 @@ export const createAppsControl = (context: Context): AppsControl => {
     },
     damageBackups() {
       for (const row of platform.objects.all()) platform.objects.put(row.id, { ...row, damaged: true })
+    },
+    fillBucket(endpoint, bucket, files) {
+      for (let n = 0; n < files; n++) {
+        const key = `somebody-else/${String(n).padStart(40, '0')}.jpg`
+        const id = `${endpoint}/${bucket}/${key}`
+        platform.objects.put(id, { id, key, bytes: 1, kind: 'file', damaged: false })
+      }
     },
     dateBackups(day) {
       for (const row of platform.objects.all()) {

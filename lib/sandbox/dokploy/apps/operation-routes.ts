@@ -75,6 +75,8 @@ const destinationFields = {
   additionalFlags: nullable(words),
   serverId: optional(text()),
 }
+/** Node's default for what a child process may print. */
+const CHILD_OUTPUT_BYTES = 1024 * 1024
 const DATABASE_TYPES = ['postgres', 'mariadb', 'mysql', 'mongo', 'web-server', 'libsql'] as const
 const backupFields = {
   schedule: text(),
@@ -177,11 +179,17 @@ export const operationRoutes: Routes = {
     platform.destinations.put(input.destinationId, { ...row, ...namedOnly(input) })
     return true
   }),
-  'destination.testConnection': mutation(object(destinationFields), (_context, { accessKey, secretAccessKey }) =>
-    accessKey === '' || secretAccessKey.includes('wrong')
-      ? refuse('BAD_REQUEST', 'Error connecting to bucket: SignatureDoesNotMatch: status code: 403')
-      : undefined,
-  ),
+  'destination.testConnection': mutation(object(destinationFields), ({ platform }, input) => {
+    if (input.accessKey === '' || input.secretAccessKey.includes('wrong'))
+      return refuse('BAD_REQUEST', 'Error connecting to bucket: SignatureDoesNotMatch: status code: 403')
+    // `rclone ls` of all that is there, in a child process whose output Node cuts off.
+    const base = `${input.endpoint}/${input.bucket}/`
+    const listed = platform.objects.all().filter(each => each.id.startsWith(base))
+    const bytes = listed.reduce((sum, each) => sum + Math.max(9, String(each.bytes).length) + each.key.length + 2, 0)
+    return bytes > CHILD_OUTPUT_BYTES
+      ? refuse('BAD_REQUEST', 'Command execution failed: stdout maxBuffer length exceeded')
+      : undefined
+  }),
   'backup.create': mutation(
     object({
       ...backupFields,
