@@ -2,15 +2,15 @@
 
 import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
-import type { Compose, DokployApps, Service } from '../providers/ports/dokploy-apps.ts'
+import type { Application, Compose, ContainerReport, DokployApps, Service } from '../providers/ports/dokploy-apps.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import { type ProgramDeps, parseFactLines, runProgram } from '../steps/machine.ts'
 import type { Release } from './history.ts'
 
 export type Way =
-  /** Dokploy's registry keeps the image. */
-  | { readonly kind: 'registry'; readonly rollbackId: string }
+  /** Dokploy's registry keeps the image, under this name and tag. */
+  | { readonly kind: 'registry'; readonly rollbackId: string; readonly image: string }
   /** Any registry has it under its digest. */
   | { readonly kind: 'digest'; readonly image: string }
   /** It lies on the machine still. */
@@ -41,6 +41,23 @@ export function pinImages(file: string, services: Readonly<Record<string, string
   return `${Bun.YAML.stringify(parsed, null, 2)}\n`
 }
 
+const repositoryOf = (reference: string): string =>
+  (reference.split('@')[0] ?? '').replace(/:[^:/]*$/, '').replace(/^(?:index\.)?docker\.io\/(?:library\/)?/, '')
+
+/** An image with the digest that its own registry has it under, of those that a machine knows; as it is when none is. Pure. */
+export function withDigest(image: string, digests: readonly string[]): string {
+  const [, digest] = digests.find(each => repositoryOf(each) === repositoryOf(image))?.split('@') ?? []
+  return digest === undefined || image.includes('@') ? image : `${image}@${digest}`
+}
+
+/** Dokploy starts an app from an image, and one that is built for a whole swarm, by a registry's name; only the rest by one of the machine's. */
+const isNamedHere = (service: Application): boolean =>
+  service.source.kind !== 'image' && service.settings.registryId === undefined
+
+/** Whether a release is had again by giving its image back the name that it had on the machine. */
+export const isKeptHere = (service: Service, { image, imageId }: Release): boolean =>
+  service.kind === 'application' && isNamedHere(service) && !image.includes('@sha256:') && imageId !== ''
+
 /** How a release can be had again. Pure. */
 export function wayBack(service: Service, release: Release): Way {
   if (service.kind === 'compose') {
@@ -52,10 +69,11 @@ export function wayBack(service: Service, release: Release): Way {
     }
   }
   const kept = service.deployments.find(each => each.id === release.deploymentId)?.rollback
-  if (kept && service.settings.rollbackRegistryId !== undefined) return { kind: 'registry', rollbackId: kept.id }
+  if (kept && service.settings.rollbackRegistryId !== undefined)
+    return { kind: 'registry', rollbackId: kept.id, image: kept.image }
   if (release.image.includes('@sha256:')) return { kind: 'digest', image: release.image }
-  if (release.imageId !== '') return { kind: 'machine', imageId: release.imageId }
-  return { kind: 'none', why: 'its image was not kept' }
+  if (isKeptHere(service, release)) return { kind: 'machine', imageId: release.imageId }
+  return { kind: 'none', why: isNamedHere(service) ? 'its image was not kept' : "its image's digest is not known" }
 }
 
 export interface BackContext {
@@ -83,8 +101,17 @@ export async function setImage(
   return parseFactLines(text).image === 'present' ? 'present' : 'absent'
 }
 
+/** @param image by name or id */
+export async function readDigests(
+  context: Pick<BackContext, 'deps' | 'target' | 'signal'>,
+  image: string,
+): Promise<readonly string[]> {
+  const text = await runProgram(context.deps, context.target, 'read-app-image', { IMAGE: image }, context.signal)
+  return (parseFactLines(text).digests ?? '').split(' ').filter(each => each !== '')
+}
+
 /** Starts the way back; whether it arrives is watched by the caller. @throws LandfallError refused when there is none */
-export async function goBack(context: BackContext, app: AppSpec, service: Service, release: Release): Promise<void> {
+export async function goBack(context: BackContext, app: AppSpec, service: Service, release: Release): Promise<Way> {
   const { api } = context
   const way = wayBack(service, release)
   const none = (why: string) =>
@@ -96,19 +123,39 @@ export async function goBack(context: BackContext, app: AppSpec, service: Servic
   await api.setEnv(ref, release.env)
   switch (way.kind) {
     case 'registry':
-      return api.rollBack(way.rollbackId)
+      await api.rollBack(way.rollbackId)
+      break
     case 'digest':
       await api.setSource(service.id, { kind: 'image', image: way.image })
-      await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
-      return
+      // A deploy would push a copy under this name, and Docker tags nothing with a digest. A reload keeps the login that the service has.
+      if (service.kind === 'application' && service.settings.registryId !== undefined)
+        await api.reload({ id: service.id, appName: service.appName })
+      else await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
+      break
     case 'machine':
       if ((await setImage(context, 'restore', service.appName, way.imageId)) === 'absent')
         throw none('its image lies neither in a registry nor on the machine any more')
-      return api.reload({ id: service.id, appName: service.appName })
+      await api.reload({ id: service.id, appName: service.appName })
+      break
     case 'compose':
       await api.setCompose(service.id, { source: { kind: 'raw' }, file: way.file })
       await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
   }
+  return way
+}
+
+/** Whether these tasks or containers run what was to come back, and not whatever else a panel started. */
+export async function runsAgain(api: DokployApps, ids: readonly string[], way: Way, release: Release): Promise<boolean> {
+  const reports = (await Promise.all(ids.map(id => api.inspectContainer(id)))).filter(each => each.running)
+  return reports.length > 0 && reports.every(report => isOf(report, way, release))
+}
+
+const isOf = ({ image, imageId, service }: ContainerReport, way: Way, release: Release): boolean => {
+  const wanted = service === undefined ? undefined : release.services[service]
+  if (way.kind === 'compose') return wanted === undefined || wanted === image || wanted === imageId
+  if (way.kind === 'digest' && image === way.image) return true
+  if (way.kind === 'registry' && image.endsWith(`/${way.image}`)) return true
+  return imageId !== '' && imageId === release.imageId
 }
 
 /** A compose stack's file as it runs, for its release. */

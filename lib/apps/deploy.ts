@@ -4,10 +4,10 @@ import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
 import { envValue } from '../providers/dokploy/dotenv.ts'
 import type { Server } from '../providers/ports/cloud.ts'
-import type { Deployment, EnvSet, Service, ServiceRef } from '../providers/ports/dokploy-apps.ts'
+import type { ContainerReport, Deployment, EnvSet, Service, ServiceRef } from '../providers/ports/dokploy-apps.ts'
 import type { Outside } from '../providers/ports/outside.ts'
 import { HOOK_SCHEDULE, VERSION_VARIABLE } from '../steps/app-diff.ts'
-import { type BackContext, fileOf, goBack, setImage } from './back.ts'
+import { type BackContext, fileOf, goBack, isKeptHere, readDigests, runsAgain, setImage, withDigest } from './back.ts'
 import { type Cause, diagnose } from './diagnose.ts'
 import { appendHistory, type Release } from './history.ts'
 import { type Unseen, waitPublic } from './public.ts'
@@ -86,9 +86,20 @@ export function setUpOf(service: Service): string {
 const runningTasks = async (api: DeployContext['api'], appName: string): Promise<string[]> =>
   (await api.listTasks(appName)).flatMap(task => (task.wanted === 'running' ? [task.id] : []))
 
+/** A container's image as it can be pulled again, whatever becomes of its tag. */
+async function lastingImage(
+  context: Pick<DeployContext, 'deps' | 'target' | 'signal'>,
+  { image, imageId }: ContainerReport,
+  deploymentId: string,
+): Promise<string> {
+  // The container may be another node's; then the name tells, as long as nothing was deployed since.
+  const known = imageId !== '' ? imageId : deploymentId !== '' ? image : ''
+  return known === '' || image.includes('@sha256:') ? image : withDigest(image, await readDigests(context, known))
+}
+
 /** What runs now, so that it can be had again. Undefined when nothing does. */
 export async function releaseNow(
-  context: Pick<DeployContext, 'api' | 'clock' | 'who'>,
+  context: Pick<DeployContext, 'api' | 'clock' | 'who' | 'deps' | 'target' | 'signal'>,
   service: Service,
   about: Pick<Release, 'version' | 'event' | 'deploymentId'>,
 ): Promise<Release | undefined> {
@@ -105,7 +116,7 @@ export async function releaseNow(
     ...about,
     at: new Date(context.clock.nowMs()).toISOString(),
     by: context.who,
-    image: service.kind === 'compose' ? '' : first.image,
+    image: service.kind === 'compose' ? '' : await lastingImage(context, first, about.deploymentId),
     imageId: service.kind === 'compose' ? '' : first.imageId,
     services: Object.fromEntries(
       reports.flatMap(each =>
@@ -154,8 +165,7 @@ export async function deploy(
   const told = tellsVersion(app) ? versionFor(app, said, context.runId) : undefined
   const env = told === undefined ? service.env : withVersion(service.env, told)
   // An image that was built here has no registry: it is kept before its tag moves on.
-  if (service.kind === 'application' && before && !before.image.includes('@sha256:') && before.imageId !== '')
-    await setImage(context, 'keep', service.appName, before.imageId)
+  if (before && isKeptHere(service, before)) await setImage(context, 'keep', service.appName, before.imageId)
   const ids = await idsNow(api, service)
   const beganMs = context.clock.monotonicMs()
   if (told !== undefined) await api.setEnv(ref, env)
@@ -292,13 +302,12 @@ async function comeBack({ context, app, service, before, stage, rollout, seen }:
   if (kept) {
     if (tellsVersion(app)) await api.setEnv(ref, before.env)
     // Swarm kept the old container, but its tag already means the new image: a restart would run that.
-    const local = service.kind === 'application' && !before.image.includes('@sha256:') && before.imageId !== ''
-    if (local && stage !== 'build') await setImage(context, 'restore', service.appName, before.imageId)
+    if (stage !== 'build' && isKeptHere(service, before)) await setImage(context, 'restore', service.appName, before.imageId)
     return 'kept_serving'
   }
   context.log(`going back to ${before.version}`)
   const ids = await idsNow(api, service)
-  await goBack(context, app, await api.readService(ref), before)
+  const way = await goBack(context, app, await api.readService(ref), before)
   const back = await waitRolledOut(context, service, rollout?.state === 'up' ? ids : new Set(ids))
-  return back.state === 'up' ? 'brought_back' : 'lost'
+  return back.state === 'up' && (await runsAgain(api, back.ids, way, before)) ? 'brought_back' : 'lost'
 }

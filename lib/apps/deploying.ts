@@ -4,7 +4,7 @@ import { hasCode, LandfallError } from '../errors.ts'
 import { flagValues, hasFlag, type Session } from '../script.ts'
 import { envDiff, VERSION_VARIABLE } from '../steps/app-diff.ts'
 import { commandLine } from '../view.ts'
-import { goBack, wayBack } from './back.ts'
+import { goBack, runsAgain, wayBack } from './back.ts'
 import { deploy, releaseNow, setUpOf, tellsVersion, versionFor } from './deploy.ts'
 import { appendHistory, type Release, readHistory, releaseBefore, sameImages } from './history.ts'
 import { waitPublic } from './public.ts'
@@ -21,7 +21,8 @@ async function lastGood(app: AppSession): Promise<Release | undefined> {
   // A push may have deployed since: what runs counts, and what is known of it.
   if (!now) return kept
   if (!kept || !sameImages(now, kept)) return { ...now, version: versionIn(app) ?? now.version }
-  return app.service.kind === 'application' ? kept : { ...now, version: kept.version }
+  if (app.service.kind === 'compose') return { ...now, version: kept.version }
+  return kept.image.includes('@sha256:') ? kept : { ...kept, image: now.image }
 }
 
 /** What the last deploy told the containers, for one that was not seen to its end. */
@@ -169,16 +170,21 @@ export async function runRollback(session: Session): Promise<number> {
   await confirm(session, `Bring ${says}?`)
   return alone(app, async () => {
     const before = await idsNow(app.api, app.service)
-    await goBack(context, app.app, app.service, release)
+    const taken = await goBack(context, app.app, app.service, release)
     const rollout = await waitRolledOut(context, app.service, before)
     const stable = rollout.state === 'up' ? await staysUp(context, app.service, before, rollout.ids) : rollout
     const seen =
       stable.state === 'up' && context.look === 'outside' && app.app.domains.length > 0
         ? await waitPublic(context, app.app, app.server, tellsVersion(app.app) ? release.version : undefined)
         : undefined
-    if (stable.state === 'failed' || seen?.state === 'unseen') {
+    const runs = stable.state === 'up' && (await runsAgain(app.api, stable.ids, taken, release))
+    if (stable.state === 'failed' || seen?.state === 'unseen' || !runs) {
       const why =
-        stable.state === 'failed' ? (stable.errors[0] ?? 'its containers do not stay') : seen?.state === 'unseen' ? seen.why : ''
+        stable.state === 'failed'
+          ? (stable.errors[0] ?? 'its containers do not stay')
+          : seen?.state === 'unseen'
+            ? seen.why
+            : 'what runs now is another image'
       session.reporter.error(
         new LandfallError('unhealthy', `${name} did not come back to ${release.version}: ${why}.`, {
           hint: `bun scripts/rollback.ts list ${name}`,

@@ -67,6 +67,8 @@ export const PROGRAMS = {
   'read-app-history': { timeoutMs: 20_000 },
   /** APP, ENTRY → root-only file, replaced atomically, at most 20 entries, prints `ok=1` */
   'append-app-history': { timeoutMs: 20_000 },
+  /** IMAGE (a name or sha256:…) → prints image (present|absent) and digests: the references under which registries have it, with spaces between */
+  'read-app-image': { timeoutMs: 20_000 },
   /** ACTION (keep|restore), APP_NAME, IMAGE (sha256:…) → tags the image so that it stays, or is what APP_NAME:latest means again;
    *    prints image (present|absent) */
   'app-image': { timeoutMs: 60_000 },

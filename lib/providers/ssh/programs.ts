@@ -35,6 +35,7 @@ import previewLookText from './programs/preview-look.sh' with { type: 'text' }
 import previewUpText from './programs/preview-up.sh' with { type: 'text' }
 import previewWallsText from './programs/preview-walls.sh' with { type: 'text' }
 import readHistoryText from './programs/read-app-history.sh' with { type: 'text' }
+import readAppImageText from './programs/read-app-image.sh' with { type: 'text' }
 import readCertificatesText from './programs/read-certificates.sh' with { type: 'text' }
 import readClusterSecretsText from './programs/read-cluster-secrets.sh' with { type: 'text' }
 import readLoginText from './programs/read-dokploy-login.sh' with { type: 'text' }
@@ -139,6 +140,7 @@ const PARTS = {
   'service-logs': { accepts: ['LINES', 'CURSOR'], effect: 'read', text: serviceText + serviceLogsText },
   'read-app-history': { accepts: ['APP'], effect: 'read', text: appHistoryText + readHistoryText },
   'append-app-history': { accepts: ['APP', 'ENTRY'], effect: 'write', text: appHistoryText + appendHistoryText },
+  'read-app-image': { accepts: ['IMAGE'], effect: 'read', text: readAppImageText },
   'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], effect: 'write', text: appImageText },
   'drill-backup': {
     accepts: ['KIND', 'IMAGE', 'BUCKET', 'KEY', 'BYTES', 'ENDPOINT', 'REGION', 'PROVIDER', 'ACCESS_KEY', 'SECRET_KEY'],
@@ -223,6 +225,7 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'service-logs': program('service-logs'),
   'read-app-history': program('read-app-history'),
   'append-app-history': program('append-app-history'),
+  'read-app-image': program('read-app-image'),
   'app-image': program('app-image'),
   'drill-backup': program('drill-backup'),
   'preview-look': program('preview-look'),

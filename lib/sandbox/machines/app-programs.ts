@@ -26,6 +26,12 @@ const appendHistory = (machine: ProgramMachine, values: Values): Outcome => {
   return lines({ ok: 1 })
 }
 
+const readImage = (machine: ProgramMachine, { IMAGE: image = '' }: Values): Outcome => {
+  if (!/^[\w./:@][\w./:@-]*$/.test(image)) return fail(65, 'IMAGE is not the name or the id of an image.')
+  const digests = machine.apps().digests(image)
+  return digests ? lines({ image: 'present', digests: digests.join(' ') }) : lines({ image: 'absent' })
+}
+
 const appImage = (machine: ProgramMachine, values: Values): Outcome => {
   const { ACTION: action, APP_NAME: appName = '', IMAGE: image = '' } = values
   if (!/^sha256:[0-9a-f]+$/.test(image)) return fail(65, 'IMAGE is not the id of an image.')
@@ -52,6 +58,7 @@ const drill = (machine: ProgramMachine, values: Values): Outcome => {
 export const APP_PROGRAMS = {
   'read-app-history': { accepts: ['APP'], run: readHistory },
   'append-app-history': { accepts: ['APP', 'ENTRY'], run: appendHistory },
+  'read-app-image': { accepts: ['IMAGE'], run: readImage },
   'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], run: appImage },
   'drill-backup': {
     accepts: ['KIND', 'IMAGE', 'BUCKET', 'KEY', 'BYTES', 'ENDPOINT', 'REGION', 'PROVIDER', 'ACCESS_KEY', 'SECRET_KEY'],

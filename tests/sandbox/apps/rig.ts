@@ -20,6 +20,7 @@ export interface Call {
 export interface Rig {
   readonly api: DokployApps
   readonly control: DokployControl
+  readonly clock: Clock
   readonly calls: Call[]
   /** Loses the answer to the next call whose path contains this; the call takes effect. */
   loseAnswer(path: string): void
@@ -122,6 +123,7 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
   return {
     api,
     control: standIn.control,
+    clock,
     calls,
     loseAnswer: path => {
       lost = path

@@ -1,7 +1,7 @@
 /** Which way leads back, and what a compose file looks like once its images are pinned. */
 
 import { describe, expect, test } from 'bun:test'
-import { pinImages, wayBack } from '../../../lib/apps/back.ts'
+import { pinImages, wayBack, withDigest } from '../../../lib/apps/back.ts'
 import { renderEnvFile, unfilledIn } from '../../../lib/apps/env-file.ts'
 import { type Release, releaseBefore } from '../../../lib/apps/history.ts'
 import { findUnfilled } from '../../../lib/apps/unfilled.ts'
@@ -60,7 +60,11 @@ describe('the way back', () => {
         { id: 'd1', title: '', description: '', status: 'done', createdAt: '', rollback: { id: 'rb', version: 1, image: 'x' } },
       ],
     }
-    expect(wayBack(kept, { ...release, imageId: ID })).toEqual({ kind: 'registry', rollbackId: 'rb' })
+    expect(wayBack(kept, { ...release, imageId: ID })).toEqual({
+      kind: 'registry',
+      rollbackId: 'rb',
+      image: 'x',
+    })
   })
   test('the digest, which never moves on', () => {
     expect(wayBack(application, { ...release, image: `web:1@${ID}`, imageId: ID })).toEqual({
@@ -69,10 +73,22 @@ describe('the way back', () => {
     })
   })
   test('the machine, for an image that was built there', () => {
-    expect(wayBack(application, { ...release, image: 'web-abc123:latest', imageId: ID })).toEqual({
-      kind: 'machine',
-      imageId: ID,
-    })
+    const built: Application = { ...application, source: { kind: 'git', url: '', branch: '', path: '/', watch: [] } }
+    const had = { ...release, image: 'web-abc123:latest', imageId: ID }
+    expect(wayBack(built, had)).toEqual({ kind: 'machine', imageId: ID })
+    // Dokploy starts these by a registry's name: a tag of the machine would change nothing.
+    const shared: Application = { ...built, settings: { ...built.settings, registryId: 'r' } }
+    expect([wayBack(application, had).kind, wayBack(shared, had).kind]).toEqual(['none', 'none'])
+  })
+  test.each([
+    ['web:1', ['web@sha256:1'], 'web:1@sha256:1'],
+    ['docker.io/library/nginx:1', ['nginx@sha256:1'], 'docker.io/library/nginx:1@sha256:1'],
+    ['ghcr.io:443/acme/web', ['acme/web@sha256:2', 'ghcr.io:443/acme/web@sha256:1'], 'ghcr.io:443/acme/web@sha256:1'],
+    ['web-abc123:latest', ['ghcr.io/acme/web@sha256:1'], 'web-abc123:latest'],
+    ['web:1@sha256:1', ['web@sha256:2'], 'web:1@sha256:1'],
+    ['web:1', [], 'web:1'],
+  ])('%s, known as %p, lasts as %s', (image, digests, lasting) => {
+    expect(withDigest(image, digests)).toBe(lasting)
   })
   test('none without an image, and none for a stack whose file was not kept', () => {
     expect(wayBack(application, release).kind).toBe('none')

@@ -6,7 +6,7 @@ import { isoOf, randomText } from '../state.ts'
 import { Refusal, refuse } from '../wire.ts'
 import { routersOf } from './compose-file.ts'
 import { toWireDeployment } from './deployment-routes.ts'
-import { deploymentsOf, enqueue, runOf } from './jobs.ts'
+import { deploymentsOf, enqueue, imageNow, runOf } from './jobs.ts'
 import { APP_NAME, anything, BRANCH, certificate, id, matching, maybeFlag, maybeText, namedOnly, words } from './readers.ts'
 import type { ServiceRow, WireRow } from './rows.ts'
 import { handOver, newContainerId } from './runtime.ts'
@@ -224,11 +224,12 @@ export const applicationRoutes = {
       const run = context.platform.runs.get(row.appName)
       if (!run?.current) return refuse('INTERNAL_SERVER_ERROR', `service ${row.appName} not found`)
       const env = context.envOf(row)
-      const { version } = run.current
+      const image = imageNow(context.platform, row)
       handOver(context.platform, runOf(row), {
         ...run.current,
+        ...image,
         env,
-        version: env.DEPLOY_VERSION ?? version,
+        version: env.DEPLOY_VERSION ?? image.version,
         startedAtMs: context.clock.nowMs(),
         containerId: newContainerId(),
       })

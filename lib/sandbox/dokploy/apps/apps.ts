@@ -8,7 +8,7 @@ import { applicationRoutes } from './application-routes.ts'
 import { composeRoutes } from './compose-routes.ts'
 import { databaseTable } from './database-routes.ts'
 import { deploymentRoutes } from './deployment-routes.ts'
-import { headOf, parseImage, repositoryKey, sha256 } from './images.ts'
+import { headOf, parseImage, push, repositoryKey, sha256 } from './images.ts'
 import { settle } from './jobs.ts'
 import { notificationTable } from './notification-routes.ts'
 import { operationRoutes } from './operation-routes.ts'
@@ -69,6 +69,8 @@ export interface AppsControl {
   object(endpoint: string, bucket: string, key: string): ObjectRow | undefined
   /** What `docker tag` on the machine does: the app's image is this one again. */
   retag(appName: string, imageId: string, action: 'keep' | 'restore'): 'present' | 'absent'
+  /** References under which registries have an image of the machine; undefined when it is not there. */
+  digests(image: string): readonly string[] | undefined
   dump(): unknown
 }
 
@@ -102,10 +104,7 @@ export const createAppsControl = (context: Context): AppsControl => {
       const { name, tag } = parseImage(ref)
       const of = version ?? tag
       const digest = `sha256:${sha256(`${name}:${tag} ${of} ${behaviour}`)}`
-      // A tag that moves on leaves what it pointed at in the registry.
-      const before = platform.images.get(`${name}:${tag}`)
-      if (before) platform.images.put(before.digest, before)
-      platform.images.put(`${name}:${tag}`, { name, digest, version: of, behaviour })
+      push(platform, `${name}:${tag}`, { name, digest, version: of, behaviour })
     },
     push(url, branch, { behaviour, message, files } = {}) {
       const before = headOf(platform, url, branch)
@@ -169,12 +168,22 @@ export const createAppsControl = (context: Context): AppsControl => {
     object: (endpoint, bucket, key) => platform.objects.get(`${endpoint}/${bucket}/${key}`),
     retag(appName, imageId, action) {
       const run = platform.runs.get(appName)
-      const known = [run?.current, ...(run?.failed.map(each => each.release) ?? [])].find(release => release?.digest === imageId)
-      const kept = known ?? platform.rollbacks.all().find(row => row.release.digest === imageId)?.release
-      if (!run || !kept) return 'absent'
-      // The service itself takes the image with its next start: `application.reload` brings that about.
-      if (action === 'restore') platform.runs.put(appName, { ...run, current: { ...kept } })
+      const used = [run?.current, run?.next].find(release => release?.digest === imageId)
+      // What has no name and runs nowhere was pruned.
+      const found = platform.localImages.all().find(row => row.digest === imageId) ?? used
+      if (!found) return 'absent'
+      const { digest, version, behaviour } = found
+      const id = action === 'keep' ? `landfall-kept/${appName}:last-good` : `${appName}:latest`
+      platform.localImages.put(id, { id, name: appName, digest, version, behaviour })
       return 'present'
+    },
+    digests(image) {
+      const { name, tag } = parseImage(image)
+      const named = () => platform.localImages.get(image) ?? platform.images.get(`${name}:${tag}`)
+      const id = image.startsWith('sha256:') ? image : named()?.digest
+      const rows = platform.images.all().filter(row => row.digest === id)
+      const here = rows.length > 0 || platform.localImages.all().some(row => row.digest === id)
+      return here ? [...new Set(rows.map(row => `${row.name}@${row.digest}`))] : undefined
     },
     dump: () => {
       bringUp()

@@ -45,6 +45,13 @@ export const pull = ({ images }: Pick<PlatformState, 'images'>, ref: string): Im
   return made
 }
 
+/** What a tag of a registry points at from now on; what it pointed at stays there. */
+export const push = ({ images }: Pick<PlatformState, 'images'>, tagged: string, image: ImageRow): void => {
+  const before = images.get(tagged)
+  if (before) images.put(`${before.name}@${before.digest}`, before)
+  images.put(tagged, image)
+}
+
 /** What a branch points at now. A branch that nobody pushed to has one commit and an ordinary compose file. */
 export const headOf = ({ heads }: Pick<PlatformState, 'heads'>, url: string, branch: string): HeadRow => {
   const id = `${repositoryKey(url)}#${branch}`

@@ -6,8 +6,8 @@
 import { parse } from 'dotenv'
 import { isoOf, randomText } from '../state.ts'
 import { composeServices, domainLabels, firstFaultOf, headFor } from './compose-file.ts'
-import { headOf, pull, sha256 } from './images.ts'
-import type { DeploymentRow, JobRow, PlatformState, Release, ServiceRow } from './rows.ts'
+import { headOf, pull, push, sha256 } from './images.ts'
+import type { DeploymentRow, JobRow, PlatformState, Release, ServiceRow, WireRow } from './rows.ts'
 import { handOver, newContainerId, settleRun, timingOf } from './runtime.ts'
 
 const KEPT_DEPLOYMENTS = 10
@@ -189,8 +189,11 @@ const build = (state: PlatformState, service: ServiceRow): Built | { log: readon
     const ref = text(service, 'dockerImage')
     const image = pull(state, ref)
     if (!image) return { log: [`Pulling ${ref}`], error: `manifest for ${ref} not found: manifest unknown` }
-    const tagged = ref.split('@')[0] ?? ref
-    return { ...image, image: `${tagged}@${image.digest}`, log: [`Pulling ${ref}`, `Digest: ${image.digest}`] }
+    const log = [`Pulling ${ref}`, `Digest: ${image.digest}`]
+    // A copy goes to the registry under a tag, and Docker makes none out of a reference with a digest.
+    if (text(service, 'registryId') !== '' && ref.includes('@'))
+      return { log: [...log, '❌ Error tagging image'], error: 'exit 1' }
+    return { ...image, image: ref, log }
   }
   const [url, branch] =
     source === 'github'
@@ -204,15 +207,45 @@ const build = (state: PlatformState, service: ServiceRow): Built | { log: readon
       log: [...log, 'ERROR: process "/bin/sh -c npm run build" did not complete successfully: exit code: 1'],
       error: '❌ Docker build failed',
     }
-  return {
-    // A local image has no digest in its name, and its tag moves on with the next build.
-    image: `${service.appName}:latest`,
+  // A local image has no digest in its name, and its tag moves on with the next build.
+  const made = {
+    name: service.appName,
     digest: `sha256:${sha256(`${service.appName} ${head.commit}`)}`,
     version: head.commit,
     behaviour: head.behaviour,
+  }
+  const local = `${service.appName}:latest`
+  state.localImages.put(local, { ...made, id: local })
+  const shared = sharedName(state, service)
+  if (shared !== undefined) push(state, `${shared}:latest`, { ...made, name: shared })
+  return {
+    ...made,
+    image: shared === undefined ? local : `${shared}:latest`,
     commit: { hash: head.commit, message: head.message },
     log: [...log, '✅ Docker build completed.'],
   }
+}
+
+const nameIn = (registry: WireRow, name: string): string =>
+  [registry.registryUrl, String(registry.imagePrefix ?? registry.username).toLowerCase(), name]
+    .filter(part => part !== '' && part !== null)
+    .join('/')
+
+/** A registry's name for what is built here, when there is one for every node of the swarm. */
+const sharedName = (state: PlatformState, service: ServiceRow): string | undefined => {
+  const registry = state.registries.get(text(service, 'registryId'))
+  return registry && nameIn(registry, service.appName)
+}
+
+/** The image that a start without a build gives a service: what its name means by now. */
+export const imageNow = (
+  state: PlatformState,
+  service: ServiceRow,
+): Pick<Release, 'image' | 'digest' | 'version' | 'behaviour'> => {
+  const shared = sharedName(state, service)
+  const ref = text(service, 'sourceType') === 'docker' ? text(service, 'dockerImage') : `${shared ?? service.appName}:latest`
+  const found = ref === `${service.appName}:latest` ? state.localImages.get(ref) : pull(state, ref)
+  return { digest: '', version: '', behaviour: 'no-image', ...found, image: ref }
 }
 
 const deployCompose = (state: PlatformState, service: ServiceRow, atMs: number, effects: Effects): Result => {
@@ -303,8 +336,8 @@ const keepForRollback = (state: PlatformState, service: ServiceRow, deployment: 
     deploymentId: deployment.deploymentId,
     serviceId: service.id,
     version,
-    image: `${String(registry.imagePrefix ?? registry.username)}/${service.appName}:v${version}`,
-    release,
+    image: `${service.appName}:v${version}`,
+    release: { ...release, image: nameIn(registry, `${service.appName}:v${version}`) },
     env: text(service, 'env'),
   })
   state.deployments.put(deployment.deploymentId, { ...deployment, rollbackId })

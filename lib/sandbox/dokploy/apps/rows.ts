@@ -78,7 +78,7 @@ export type Behaviour =
 
 /** What a container was started as. */
 export interface Release {
-  /** As in the container's config: "web:1@sha256:…". */
+  /** As in the container's config: the name that the service was given, with a digest only where that name had one. */
   readonly image: string
   readonly digest: string
   readonly version: string
@@ -156,6 +156,7 @@ export interface PlatformState {
   readonly volumeBackups: Collection<WireRow>
   readonly notifications: Collection<WireRow>
   readonly registries: Collection<WireRow>
+  readonly localImages: Collection<LocalImageRow>
   readonly sshKeys: Collection<WireRow>
   readonly githubApps: Collection<WireRow>
   readonly execs: Collection<ExecRow>
@@ -174,6 +175,12 @@ export interface ImageRow {
   readonly name: string
   readonly version: string
   readonly behaviour: Behaviour
+}
+
+/** An image that has a name on the machine. */
+export interface LocalImageRow extends ImageRow {
+  /** "web-abc123:latest" */
+  readonly id: string
 }
 
 export interface HeadRow {
@@ -211,6 +218,7 @@ const LOCAL = {
   volumeBackups: 'volumeBackupId',
   notifications: 'notificationId',
   registries: 'registryId',
+  localImages: 'id',
   sshKeys: 'sshKeyId',
   githubApps: 'githubId',
   execs: 'id',
@@ -235,6 +243,7 @@ export const openPlatform = (store: Store, serverId: string): PlatformState => {
     volumeBackups: open('volumeBackups'),
     notifications: open('notifications'),
     registries: open('registries'),
+    localImages: open('localImages'),
     sshKeys: open('sshKeys'),
     githubApps: open('githubApps'),
     execs: open('execs'),

@@ -23,7 +23,10 @@ export const NEEDED_VARIABLE = 'DATABASE_URL'
 
 /** Whether the process ends by itself. */
 const dies = ({ behaviour, env }: Release): boolean =>
-  behaviour === 'crash-loop' || behaviour === 'oom' || (behaviour === 'needs-env' && env[NEEDED_VARIABLE] === undefined)
+  behaviour === 'crash-loop' ||
+  behaviour === 'oom' ||
+  behaviour === 'no-image' ||
+  (behaviour === 'needs-env' && env[NEEDED_VARIABLE] === undefined)
 
 /** Whether a health check inside the container finds it well. */
 const isWell = (release: Release): boolean =>
@@ -33,9 +36,11 @@ const isWell = (release: Release): boolean =>
   )
 
 const errorOf = (release: Release): string =>
-  dies(release)
-    ? `task: non-zero exit (${release.behaviour === 'oom' ? 137 : 1})`
-    : 'task: non-zero exit (137): dockerexec: unhealthy container'
+  release.behaviour === 'no-image'
+    ? `No such image: ${release.image}`
+    : dies(release)
+      ? `task: non-zero exit (${release.behaviour === 'oom' ? 137 : 1})`
+      : 'task: non-zero exit (137): dockerexec: unhealthy container'
 
 /** Hands a release over to Swarm or compose at `nowMs`. */
 export const handOver = (state: PlatformState, run: Omit<RunRow, 'current' | 'next' | 'failed'>, release: Release): void => {

@@ -88,6 +88,32 @@ describe('the image of an app', () => {
   })
 })
 
+describe('what registries call an image', () => {
+  const program = PROGRAM_TEXTS['read-app-image']
+  const run = (image: string) => stage.run(program, { IMAGE: image })
+  const digest = `sha256:${'b2'.repeat(32)}`
+
+  test('is read of a name and of an id', () => {
+    stage.command('docker', `echo 'web@${digest} ghcr.io/acme/web@${digest} '`)
+    for (const image of ['ghcr.io:443/acme/web:1', digest])
+      expect(run(image)).toMatchObject({
+        exitCode: 0,
+        stdout: `image=present\ndigests=web@${digest} ghcr.io/acme/web@${digest} \n`,
+      })
+  })
+
+  test('is nothing of an image that is not there', () => {
+    stage.command('docker', 'exit 1')
+    expect(run('web:1')).toEqual({ exitCode: 0, stdout: 'image=absent\n', stderr: '' })
+  })
+
+  test.each(['', '--help', 'web:1 x', '$(id)'])('%p is refused', image => {
+    stage.command('docker', 'exit 0')
+    expect(run(image).exitCode).toBe(65)
+    expect(stage.calls('docker')).toEqual([])
+  })
+})
+
 describe('a restore drill', () => {
   const program = PROGRAM_TEXTS['drill-backup']
   const input = (more: Record<string, string> = {}) => ({

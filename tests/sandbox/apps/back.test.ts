@@ -1,0 +1,200 @@
+/** Deploys and the way back as functions, against the stand-in in memory: what runs afterwards, not what was asked for. */
+
+import { describe, expect, test } from 'bun:test'
+import { goBack } from '../../../lib/apps/back.ts'
+import { type DeployContext, deploy } from '../../../lib/apps/deploy.ts'
+import { readHistory } from '../../../lib/apps/history.ts'
+import { idsNow, waitRolledOut } from '../../../lib/apps/watch.ts'
+import { hasCode } from '../../../lib/errors.ts'
+import type { AppSpec } from '../../../lib/estate/apps.ts'
+import type { ServiceRef, Source } from '../../../lib/providers/ports/dokploy-apps.ts'
+import type { Machines } from '../../../lib/providers/ports/machine.ts'
+import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
+import { APP_PROGRAMS } from '../../../lib/sandbox/machines/app-programs.ts'
+import type { Emulation, ProgramMachine } from '../../../lib/sandbox/machines/programs.ts'
+import { Secret } from '../../../lib/secret.ts'
+import { openRig, type Rig, type RigOptions } from './rig.ts'
+
+const REPOSITORY = 'https://git.example.com/shop.git'
+const GIT: Source = { kind: 'git', url: REPOSITORY, branch: 'main', path: '/', watch: [] }
+const image = (tag: string): Source => ({ kind: 'image', image: `ghcr.io/acme/web:${tag}` })
+
+/** Landfall's programs, where the stand-in's panel is the machine's. */
+function machinesOf(rig: Rig): Pick<Machines, 'run'> {
+  let history: Readonly<Record<string, readonly string[]>> = {}
+  const machine = {
+    get history() {
+      return history
+    },
+    setHistory: (next: typeof history) => {
+      history = next
+    },
+    apps: () => rig.control.apps,
+    diskFull: false,
+  }
+  const table: Readonly<Record<string, Emulation>> = APP_PROGRAMS
+  return {
+    async run(_target, program, input = {}) {
+      const values = Object.fromEntries(
+        Object.entries(input).map(([name, value]) => [name, typeof value === 'string' ? value : value.reveal()]),
+      )
+      const outcome = await table[program.name]?.run(machine as unknown as ProgramMachine, values)
+      return { exitCode: outcome?.exitCode ?? 127, stdout: outcome?.stdout ?? '', stderr: outcome?.stderr ?? '' }
+    },
+  }
+}
+
+async function openApp(source: Source, more: { registry?: 'shared'; deployOn?: 'push' } & RigOptions = {}) {
+  const rig = await openRig(more)
+  const { api, control } = rig
+  const { environmentId } = await api.createProject({ name: 'shop', description: 'n' })
+  const ref: ServiceRef = await api.createService({ kind: 'application', environmentId, name: 'web', description: 'm' })
+  await api.setSource(ref.id, source)
+  if (more.registry) {
+    await api.createRegistry({ name: 'r', url: 'ghcr.io', username: 'acme', prefix: '', password: new Secret('p', 'secret') })
+    const [registry] = await api.listRegistries()
+    await api.setSettings(ref.id, {
+      replicas: 1,
+      memoryBytes: 0,
+      update: 'start_first_rollback',
+      autoDeploy: false,
+      registryId: registry?.id ?? '',
+    })
+  }
+  const { appName } = await api.readService(ref)
+  const spec: AppSpec = {
+    name: 'web',
+    server: 'prod',
+    project: 'shop',
+    environment: 'production',
+    source:
+      source.kind === 'image'
+        ? source
+        : {
+            kind: 'build',
+            repository: { kind: 'git', url: REPOSITORY, branch: 'main', path: '/', watch: [] },
+            build: { type: 'nixpacks', spa: false },
+          },
+    port: 3000,
+    domains: [{ host: 'www.example.com', path: '/', port: 3000, https: false, certificate: 'none', stripPath: false }],
+    replicas: 1,
+    volumes: [],
+    isShared: more.registry !== undefined,
+    deployOn: more.deployOn ?? 'command',
+    ...(more.deployOn ? { version: { in: 'header', name: 'x-version' } as const } : {}),
+    postDeploy: { action: 'none' },
+  }
+  const ask = (path: string): Response => {
+    const answer = control.apps.answer(`${appName}:3000`, path)
+    return answer instanceof Response ? answer : new Response('bad gateway', { status: 502 })
+  }
+  const clock = rig.clock
+  const context: DeployContext = {
+    api,
+    deps: { machines: machinesOf(rig), programs: PROGRAM_TEXTS },
+    target: { name: 'prod', address: '', port: 22, user: 'root', hostKeyAlias: '', hostKey: '' },
+    server: { ipv4: '203.0.113.10' },
+    outside: {
+      async fetchPage(url) {
+        const answer = ask(new URL(url).pathname)
+        return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() }
+      },
+    },
+    clock,
+    signal: new AbortController().signal,
+    runId: 'run-1',
+    who: 'tests',
+    title: 'landfall run-1',
+    look: 'outside',
+    log: () => undefined,
+    timing: { pollMs: 50, stableMs: 500, startTimeoutMs: 20_000, outsideTimeoutMs: 2_000 },
+  }
+  const history = () => readHistory(context.deps, context.target, 'web')
+  return {
+    rig,
+    ref,
+    context,
+    history,
+    served: async () => (await ask('/version').text()).trim(),
+    async deploy(said?: string) {
+      const service = await api.readService(ref)
+      const wanted = service.source.kind === 'image' ? { ...spec, source: service.source } : spec
+      return deploy(context, wanted, service, (await history()).at(-1), said)
+    },
+    /** As rollback.ts does. */
+    async back(version: string) {
+      const release = (await history()).find(each => each.version === version)
+      if (!release) throw new Error(`no release ${version}`)
+      const service = await api.readService(ref)
+      const before = await idsNow(api, service)
+      await goBack(context, spec, service, release)
+      return waitRolledOut(context, service, before)
+    },
+  }
+}
+
+describe('an app from an image, named by a tag', () => {
+  test('that answers wrongly makes way for the version before, which then serves', async () => {
+    const app = await openApp(image('1'))
+    expect(await app.deploy()).toMatchObject({ state: 'deployed', version: '1' })
+    await app.rig.api.setSource(app.ref.id, image('2-never-healthy'))
+    const result = await app.deploy()
+    expect({ result, served: await app.served() }).toMatchObject({ result: { before: 'brought_back' }, served: '1' })
+  })
+
+  test('goes back to the image that ran, although its tag has moved on', async () => {
+    const app = await openApp(image('1'))
+    await app.deploy()
+    await app.rig.api.setSource(app.ref.id, image('2'))
+    expect(await app.deploy()).toMatchObject({ state: 'deployed', version: '2' })
+    app.rig.control.apps.setImage('ghcr.io/acme/web:1', { version: 'moved' })
+    expect((await app.back('1')).state).toBe('up')
+    expect(await app.served()).toBe('1')
+  })
+
+  test('is not called back while something else runs', async () => {
+    // Somebody takes the image out again before the deploy reads it.
+    const app = await openApp(image('1'), {
+      intercept: async ({ path, body }, ask) =>
+        path === '/api/application.saveDockerProvider' && JSON.stringify(body).includes('@sha256:')
+          ? { status: 200, json: true }
+          : ask(),
+    })
+    await app.deploy()
+    await app.rig.api.setSource(app.ref.id, image('2-never-healthy'))
+    expect(await app.deploy()).toMatchObject({ state: 'failed', before: 'lost' })
+    expect(await app.served()).toBe('2-never-healthy')
+  })
+
+  test('whose digest nobody knows has no way back, and nothing is written', async () => {
+    const app = await openApp(image('1'))
+    await app.deploy()
+    const [release] = await app.history()
+    if (!release) throw new Error('no release')
+    const service = await app.rig.api.readService(app.ref)
+    const sent = app.rig.calls.length
+    const error = await goBack(app.context, {} as AppSpec, service, { ...release, image: 'ghcr.io/acme/web:1' }).catch(
+      (caught: unknown) => caught,
+    )
+    expect(hasCode(error, 'refused')).toBe(true)
+    expect(String(error)).toContain('digest')
+    expect(app.rig.calls.slice(sent).filter(call => call.method !== 'GET')).toEqual([])
+  })
+})
+
+describe('an app that Dokploy builds', () => {
+  test.each([
+    ['for its own machine', {}],
+    ['for every node of a swarm, through a registry', { registry: 'shared' }],
+  ] as const)('%s goes back to the build that ran', async (_name, more) => {
+    const app = await openApp(GIT, more)
+    expect(await app.deploy('one')).toMatchObject({ state: 'deployed' })
+    const one = await app.served()
+    app.rig.control.apps.push(REPOSITORY, 'main')
+    expect(await app.deploy('two')).toMatchObject({ state: 'deployed' })
+    expect(await app.served()).not.toBe(one)
+    const [first] = await app.history()
+    expect((await app.back(first?.version ?? '')).state).toBe('up')
+    expect(await app.served()).toBe(one)
+  })
+})
