@@ -2,7 +2,14 @@
 
 import { LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
-import type { Application, Compose, ContainerReport, DokployApps, Service } from '../providers/ports/dokploy-apps.ts'
+import type {
+  Application,
+  Compose,
+  ContainerReport,
+  DokployApps,
+  ListedDeployment,
+  Service,
+} from '../providers/ports/dokploy-apps.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import { type ProgramDeps, parseFactLines, runProgram } from '../steps/machine.ts'
@@ -58,8 +65,14 @@ const isNamedHere = (service: Application): boolean =>
 export const isKeptHere = (service: Service, { image, imageId }: Release): boolean =>
   service.kind === 'application' && isNamedHere(service) && !image.includes('@sha256:') && imageId !== ''
 
+/** Deployments with what Dokploy's registry keeps of them; none are asked for where it keeps nothing. */
+export const listKept = async (api: DokployApps, service: Service): Promise<readonly ListedDeployment[]> =>
+  service.kind === 'application' && service.settings.rollbackRegistryId !== undefined
+    ? api.listDeployments({ kind: service.kind, id: service.id })
+    : []
+
 /** How a release can be had again. Pure. */
-export function wayBack(service: Service, release: Release): Way {
+export function wayBack(service: Service, release: Release, deployments: readonly ListedDeployment[]): Way {
   if (service.kind === 'compose') {
     if (!release.file) return { kind: 'none', why: 'its compose file was not kept' }
     if (Object.keys(release.services).length === 0) return { kind: 'none', why: 'its images were not kept' }
@@ -68,7 +81,7 @@ export function wayBack(service: Service, release: Release): Way {
       file: new Secret('pinned compose file', pinImages(release.file.reveal(), release.services), 'unlisted'),
     }
   }
-  const kept = service.deployments.find(each => each.id === release.deploymentId)?.rollback
+  const kept = deployments.find(each => each.id === release.deploymentId)?.rollback
   if (kept && service.settings.rollbackRegistryId !== undefined)
     return { kind: 'registry', rollbackId: kept.id, image: kept.image }
   if (release.image.includes('@sha256:')) return { kind: 'digest', image: release.image }
@@ -113,7 +126,7 @@ export async function readDigests(
 /** Starts the way back; whether it arrives is watched by the caller. @throws LandfallError refused when there is none */
 export async function goBack(context: BackContext, app: AppSpec, service: Service, release: Release): Promise<Way> {
   const { api } = context
-  const way = wayBack(service, release)
+  const way = wayBack(service, release, await listKept(api, service))
   const none = (why: string) =>
     new LandfallError('refused', `${app.name} cannot go back to ${release.version}: ${why}.`, {
       hint: 'Give the app a registry in config.json: then every version is kept. What runs now goes on running.',

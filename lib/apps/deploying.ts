@@ -4,7 +4,7 @@ import { hasCode, LandfallError } from '../errors.ts'
 import { flagValues, hasFlag, type Session } from '../script.ts'
 import { envDiff, VERSION_VARIABLE } from '../steps/app-diff.ts'
 import { commandLine } from '../view.ts'
-import { goBack, runsAgain, wayBack } from './back.ts'
+import { goBack, listKept, runsAgain, wayBack } from './back.ts'
 import { deploy, releaseNow, setUpOf, tellsVersion, versionFor } from './deploy.ts'
 import { appendHistory, type Release, readHistory, releaseBefore, sameImages } from './history.ts'
 import { waitPublic } from './public.ts'
@@ -113,8 +113,9 @@ export async function runDeploy(session: Session): Promise<number> {
 
 /** The releases of an app, newest first, without what is in their variables. */
 async function showReleases(app: AppSession, history: readonly Release[]): Promise<number> {
+  const kept = await listKept(app.api, app.service)
   const rows = history.toReversed().map(each => {
-    const way = wayBack(app.service, each)
+    const way = wayBack(app.service, each, kept)
     const how = way.kind === 'none' ? `no way back: ${way.why}` : WAYS[way.kind]
     return { version: each.version, at: each.at, by: each.by, event: each.event, variables: each.env.length, back: how }
   })
@@ -156,7 +157,7 @@ export async function runRollback(session: Session): Promise<number> {
     await endWithoutChange(app, { version: release.version })
     return EXIT.done
   }
-  const way = wayBack(app.service, release)
+  const way = wayBack(app.service, release, await listKept(app.api, app.service))
   if (way.kind === 'none')
     throw new LandfallError('refused', `${name} cannot go back to ${release.version}: ${way.why}.`, {
       hint: `bun scripts/rollback.ts list ${name}`,

@@ -4,7 +4,7 @@
  */
 
 import { hasCode, LandfallError } from '../../errors.ts'
-import type { ContainerReport, Deployment, DokployApps, ServiceRef, Task } from '../ports/dokploy-apps.ts'
+import type { ContainerReport, Deployment, DokployApps, ListedDeployment, ServiceRef, Task } from '../ports/dokploy-apps.ts'
 import { fromWireDeployment } from './apps-wire.ts'
 import type { DokployContext } from './client.ts'
 import { flagIn, given, idIn, listIn, numberIn, objectIn, type Requests, type Row, rowOf, rowsOf, textIn } from './requests.ts'
@@ -29,7 +29,7 @@ type Calls = Pick<
 >
 
 export const deployCalls = (requests: Requests, context: DokployContext, pollMs: number): Calls => {
-  const listDeployments = async ({ kind, id }: ServiceRef): Promise<readonly Deployment[]> =>
+  const listDeployments = async ({ kind, id }: ServiceRef): Promise<readonly ListedDeployment[]> =>
     rowsOf(await requests.get('deployment.allByType', { id, type: kind }), '/api/deployment.allByType').map(fromWireDeployment)
 
   const inspect = async (containerId: string): Promise<Row> =>

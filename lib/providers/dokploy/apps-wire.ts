@@ -7,10 +7,10 @@ import type {
   ApplicationSettings,
   Build,
   Compose,
-  Deployment,
   Domain,
   EnvSet,
   Health,
+  ListedDeployment,
   Mount,
   ServiceKind,
   Source,
@@ -69,7 +69,10 @@ function fromWireBase(row: Row, kind: ServiceKind) {
     env: fromWireEnv(row),
     domains: listIn(row, 'domains').map(fromWireDomain),
     mounts: listIn(row, 'mounts').map(fromWireMount),
-    deployments: listIn(row, 'deployments').map(fromWireDeployment),
+    // This answer lists them as they lie in the database.
+    deployments: listIn(row, 'deployments')
+      .map(fromWireDeployment)
+      .toSorted((a, b) => (a.createdAt < b.createdAt ? 1 : a.createdAt > b.createdAt ? -1 : 0)),
     refreshToken: new Secret(`deploy token of ${name}`, textIn(row, 'refreshToken')),
   }
 }
@@ -173,7 +176,7 @@ const fromWireMount = (row: Row): Mount => ({
   ...(row.type === 'file' ? { file: { name: textIn(row, 'filePath'), text: textIn(row, 'content') } } : {}),
 })
 
-export function fromWireDeployment(row: Row): Deployment {
+export function fromWireDeployment(row: Row): ListedDeployment {
   const rollback = objectIn(row, 'rollback')
   const rollbackId = textIn(rollback, 'rollbackId')
   const status = row.status

@@ -122,6 +122,10 @@ export interface Deployment {
   readonly status: 'running' | 'done' | 'error' | 'cancelled'
   readonly createdAt: string
   readonly error?: string
+}
+
+/** As only the list of deployments has it. */
+export interface ListedDeployment extends Deployment {
   readonly rollback?: { readonly id: string; readonly version: number; readonly image: string }
 }
 
@@ -352,7 +356,8 @@ export interface DokployApps {
 
   /** Queued; answers with the deployment that came of it. */
   startDeploy(ref: ServiceRef, deploy: { title: string; description: string; again?: boolean }): Promise<Deployment>
-  listDeployments(ref: ServiceRef): Promise<readonly Deployment[]>
+  /** Newest first. */
+  listDeployments(ref: ServiceRef): Promise<readonly ListedDeployment[]>
   readDeploymentLog(deploymentId: string, lines: number): Promise<string>
   /** What its containers wrote; those of former deploys too, unless told how far back. */
   readLog(applicationId: string, lines: number, sinceMs?: number): Promise<string>

@@ -290,6 +290,8 @@ describe('the stand-in has the traps of the real one', () => {
     }
     const deployments = await rig.api.listDeployments(ref)
     expect(deployments).toHaveLength(10)
+    const { deployments: own } = await rig.api.readService(ref)
+    expect([own.length, own[0]?.title, own.at(-1)?.title]).toEqual([10, 't11', 't2'])
     expect(deployments.some(each => each.rollback)).toBe(false)
   })
 })

@@ -44,7 +44,7 @@ function machinesOf(rig: Rig): Pick<Machines, 'run'> {
   }
 }
 
-async function openApp(source: Source, more: { registry?: 'shared'; deployOn?: 'push' } & RigOptions = {}) {
+async function openApp(source: Source, more: { registry?: 'shared' | 'keeps versions'; deployOn?: 'push' } & RigOptions = {}) {
   const rig = await openRig(more)
   const { api, control } = rig
   const { environmentId } = await api.createProject({ name: 'shop', description: 'n' })
@@ -58,7 +58,7 @@ async function openApp(source: Source, more: { registry?: 'shared'; deployOn?: '
       memoryBytes: 0,
       update: 'start_first_rollback',
       autoDeploy: false,
-      registryId: registry?.id ?? '',
+      [more.registry === 'shared' ? 'registryId' : 'rollbackRegistryId']: registry?.id ?? '',
     })
   }
   const { appName } = await api.readService(ref)
@@ -79,7 +79,7 @@ async function openApp(source: Source, more: { registry?: 'shared'; deployOn?: '
     domains: [{ host: 'www.example.com', path: '/', port: 3000, https: false, certificate: 'none', stripPath: false }],
     replicas: 1,
     volumes: [],
-    isShared: more.registry !== undefined,
+    isShared: more.registry === 'shared',
     deployOn: more.deployOn ?? 'command',
     ...(more.deployOn ? { version: { in: 'header', name: 'x-version' } as const } : {}),
     postDeploy: { action: 'none' },
@@ -186,6 +186,7 @@ describe('an app that Dokploy builds', () => {
   test.each([
     ['for its own machine', {}],
     ['for every node of a swarm, through a registry', { registry: 'shared' }],
+    ['with a registry of former versions', { registry: 'keeps versions' }],
   ] as const)('%s goes back to the build that ran', async (_name, more) => {
     const app = await openApp(GIT, more)
     expect(await app.deploy('one')).toMatchObject({ state: 'deployed' })
@@ -197,4 +198,16 @@ describe('an app that Dokploy builds', () => {
     expect((await app.back(first?.version ?? '')).state).toBe('up')
     expect(await app.served()).toBe(one)
   })
+})
+
+test('a registry of former versions is asked for one, not the machine', async () => {
+  const app = await openApp(GIT, { registry: 'keeps versions' })
+  await app.deploy('one')
+  app.rig.control.apps.push(REPOSITORY, 'main')
+  await app.deploy('two')
+  const sent = app.rig.calls.length
+  const [first] = await app.history()
+  await app.back(first?.version ?? '')
+  const asked = app.rig.calls.slice(sent).flatMap(call => (call.method === 'GET' ? [] : [call.path]))
+  expect(asked).toEqual(['/api/application.saveEnvironment', '/api/rollback.rollback'])
 })

@@ -56,18 +56,17 @@ describe('the way back', () => {
     const kept: Application = {
       ...application,
       settings: { ...application.settings, rollbackRegistryId: 'r' },
-      deployments: [
-        { id: 'd1', title: '', description: '', status: 'done', createdAt: '', rollback: { id: 'rb', version: 1, image: 'x' } },
-      ],
     }
-    expect(wayBack(kept, { ...release, imageId: ID })).toEqual({
+    const rollback = { id: 'rb', version: 1, image: 'x' }
+    const deployment = { id: 'd1', title: '', description: '', status: 'done', createdAt: '', rollback } as const
+    expect(wayBack(kept, { ...release, imageId: ID }, [deployment])).toEqual({
       kind: 'registry',
       rollbackId: 'rb',
       image: 'x',
     })
   })
   test('the digest, which never moves on', () => {
-    expect(wayBack(application, { ...release, image: `web:1@${ID}`, imageId: ID })).toEqual({
+    expect(wayBack(application, { ...release, image: `web:1@${ID}`, imageId: ID }, [])).toEqual({
       kind: 'digest',
       image: `web:1@${ID}`,
     })
@@ -75,10 +74,10 @@ describe('the way back', () => {
   test('the machine, for an image that was built there', () => {
     const built: Application = { ...application, source: { kind: 'git', url: '', branch: '', path: '/', watch: [] } }
     const had = { ...release, image: 'web-abc123:latest', imageId: ID }
-    expect(wayBack(built, had)).toEqual({ kind: 'machine', imageId: ID })
+    expect(wayBack(built, had, [])).toEqual({ kind: 'machine', imageId: ID })
     // Dokploy starts these by a registry's name: a tag of the machine would change nothing.
     const shared: Application = { ...built, settings: { ...built.settings, registryId: 'r' } }
-    expect([wayBack(application, had).kind, wayBack(shared, had).kind]).toEqual(['none', 'none'])
+    expect([wayBack(application, had, []).kind, wayBack(shared, had, []).kind]).toEqual(['none', 'none'])
   })
   test.each([
     ['web:1', ['web@sha256:1'], 'web:1@sha256:1'],
@@ -91,9 +90,9 @@ describe('the way back', () => {
     expect(withDigest(image, digests)).toBe(lasting)
   })
   test('none without an image, and none for a stack whose file was not kept', () => {
-    expect(wayBack(application, release).kind).toBe('none')
-    expect(wayBack(compose, { ...release, services: { web: ID } }).kind).toBe('none')
-    expect(wayBack(compose, { ...release, file: new Secret('f', 'services: {}') }).kind).toBe('none')
+    expect(wayBack(application, release, []).kind).toBe('none')
+    expect(wayBack(compose, { ...release, services: { web: ID } }, []).kind).toBe('none')
+    expect(wayBack(compose, { ...release, file: new Secret('f', 'services: {}') }, []).kind).toBe('none')
   })
 })
 

@@ -5,8 +5,8 @@ import { type Context, mutation, query, type Routes } from '../router.ts'
 import { isoOf, randomText } from '../state.ts'
 import { Refusal, refuse } from '../wire.ts'
 import { routersOf } from './compose-file.ts'
-import { toWireDeployment } from './deployment-routes.ts'
-import { deploymentsOf, enqueue, imageNow, runOf } from './jobs.ts'
+import { listedDeployments } from './deployment-routes.ts'
+import { enqueue, imageNow, runOf } from './jobs.ts'
 import { APP_NAME, anything, BRANCH, certificate, id, matching, maybeFlag, maybeText, namedOnly, words } from './readers.ts'
 import type { ServiceRow, WireRow } from './rows.ts'
 import { handOver, newContainerId } from './runtime.ts'
@@ -68,7 +68,7 @@ const toWireApplication = (context: Context, row: ServiceRow) => {
     redirects: [],
     security: [],
     ports: [],
-    deployments: deploymentsOf(context.platform, row.id).map(each => toWireDeployment(context, each)),
+    deployments: listedDeployments(context, row.id),
     environment: { ...environment, project: environment && context.platform.projects.get(environment.projectId) },
   }
 }

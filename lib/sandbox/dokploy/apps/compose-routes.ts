@@ -6,9 +6,9 @@ import { randomText } from '../state.ts'
 import { Refusal, refuse } from '../wire.ts'
 import { domainsOf } from './application-routes.ts'
 import { composeText } from './compose-file.ts'
-import { toWireDeployment } from './deployment-routes.ts'
+import { listedDeployments } from './deployment-routes.ts'
 import { logOf } from './images.ts'
-import { deploymentsOf, enqueue } from './jobs.ts'
+import { enqueue } from './jobs.ts'
 import { APP_NAME, id, matching, maybeFlag, maybeText, namedOnly, queryNumber, words } from './readers.ts'
 import type { ServiceRow, WireRow } from './rows.ts'
 import { listeningPort, NEEDED_VARIABLE } from './runtime.ts'
@@ -73,7 +73,7 @@ export const composeRoutes = {
       domains: domainsOf(context, row.id),
       mounts: context.platform.mounts.all().filter(mount => mount.composeId === row.id),
       backups: [],
-      deployments: deploymentsOf(context.platform, row.id).map(each => toWireDeployment(context, each)),
+      deployments: listedDeployments(context, row.id),
     })),
   ),
   'compose.update': mutation(

@@ -10,7 +10,7 @@ import { APP_NAME, id, matching, queryNumber } from './readers.ts'
 import type { DeploymentRow, Release, RunRow } from './rows.ts'
 import { handOver, listeningPort, NEEDED_VARIABLE, newContainerId } from './runtime.ts'
 
-export const toWireDeployment = ({ platform }: Context, row: DeploymentRow) => {
+const toWireDeployment = ({ platform }: Context, row: DeploymentRow) => {
   const rollback = row.rollbackId === null ? undefined : platform.rollbacks.get(row.rollbackId)
   return {
     deploymentId: row.deploymentId,
@@ -26,6 +26,12 @@ export const toWireDeployment = ({ platform }: Context, row: DeploymentRow) => {
     ...(rollback && { rollback: { rollbackId: rollback.rollbackId, version: rollback.version, image: rollback.image } }),
   }
 }
+
+/** As a service's own answer lists them: as they lie in the database, and without what a rollback is. */
+export const listedDeployments = (context: Context, ownerId: string) =>
+  deploymentsOf(context.platform, ownerId)
+    .toReversed()
+    .map(row => ({ ...toWireDeployment(context, row), rollback: undefined }))
 
 const seconds = (fromMs: number, nowMs: number): string => `${Math.max(0, Math.floor((nowMs - fromMs) / 1000))} seconds ago`
 
