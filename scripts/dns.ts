@@ -2,7 +2,6 @@
 
 import { converge } from '../lib/converge.ts'
 import { endingOf } from '../lib/ending.ts'
-import { LandfallError } from '../lib/errors.ts'
 import { decommission, watch } from '../lib/leaving.ts'
 import { main } from '../lib/main.ts'
 import { certificates, cutover, MOVE_FLAGS, rollback } from '../lib/moving.ts'
@@ -14,7 +13,7 @@ const dns = defineScript({
     name: 'dns',
     about: 'Point the estate’s names at its servers, and move names here from another host without a moment of absence.',
     actions: [
-      { name: 'apply', about: 'make the records of the panels what config.json says' },
+      { name: 'apply', about: 'make the records of the panels what config.json says', names: 'none' },
       { name: 'certificate', about: 'trusted certificates for names that still lead elsewhere, given to their servers' },
       { name: 'cutover', about: 'snapshot, certificate, low TTL, switch, watch, verify; goes on where it was stopped' },
       { name: 'watch', about: 'what name servers, resolvers and visitors see of moved names' },
@@ -50,10 +49,6 @@ const dns = defineScript({
     if (action === 'watch') return watch(session, opened)
     if (action === 'rollback') return rollback(session, opened)
     if (action === 'decommission') return decommission(session, opened)
-    if (session.args.names.length > 0)
-      throw new LandfallError('usage', 'The panels’ records are made all together: apply takes no names.', {
-        hint: 'To move names here: bun scripts/dns.ts cutover NAME --to SERVER',
-      })
     return converge(session, opened, {
       steps: deps => estateSteps(deps, ['dns']),
       partial: true,

@@ -28,9 +28,10 @@ const dokploy = defineScript({
 
   async run(session) {
     const opened = await session.open()
+    const actions = session.manual.actions?.map(action => action.name) ?? []
+    const names = withWorkers(opened.estate, session.args.names, actions)
     if (session.args.action === 'login') return showLogins(session, opened)
     if (session.args.action === 'adopt') return adoptLogin(session, opened)
-    const names = session.args.names.length > 0 ? withWorkers(opened.estate, session.args.names) : undefined
     return converge(session, opened, {
       steps: deps => estateSteps(deps, ['machines', 'dokploy', 'workers', 'names'], names),
       partial: true,

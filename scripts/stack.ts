@@ -17,11 +17,12 @@ const stack = defineScript({
       {
         name: 'audit',
         about: 'hold the Compose file, the deploy list, nginx and the workflow against the rules; changes nothing',
+        names: 'none',
       },
       { name: 'deploy', about: 'roll out what the Compose file says, or only the services that are named' },
       { name: 'rollback', about: 'roll back to a recorded release: images, env and Compose file as they were' },
-      { name: 'status', about: 'how it stands, as Docker sees it and as nginx serves it' },
-      { name: 'prune', about: 'remove images that no container uses and no recorded release needs' },
+      { name: 'status', about: 'how it stands, as Docker sees it and as nginx serves it', names: 'none' },
+      { name: 'prune', about: 'remove images that no container uses and no recorded release needs', names: 'none' },
     ],
     names: 'service',
     flags: [

@@ -141,7 +141,7 @@ export async function runDrill(session: Session): Promise<number> {
   const known = platform.backups.map(each => each.name)
   for (const name of wanted)
     if (!known.includes(name))
-      throw new LandfallError('usage', `config.json has no backup ${quoted(name)}${didYouMean(name, known)}`, {
+      throw new LandfallError('usage', `The estate has no backup ${quoted(name)}${didYouMean(name, known) || '.'}`, {
         hint: `It has: ${known.join(', ') || 'none'}.`,
       })
   const specs = platform.backups.filter(each => wanted.length === 0 || wanted.includes(each.name))

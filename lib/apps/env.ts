@@ -194,7 +194,7 @@ const choose = (projects: readonly VercelProject[], wanted: string | undefined):
     'usage',
     wanted === undefined
       ? 'Say which project of Vercel: --project NAME.'
-      : `Vercel shows no project ${quoted(wanted)}${didYouMean(wanted, names)}`,
+      : `Vercel shows no project ${quoted(wanted)}${didYouMean(wanted, names) || '.'}`,
     {
       hint:
         names.length > 0 ? `The token sees: ${names.join(', ')}.` : 'The token sees no project; for a team set VERCEL_TEAM_ID.',

@@ -47,17 +47,25 @@ export function composeGitHub({ composition }: Pick<Opened, 'composition'>): Git
   }
 }
 
-/** The apps with these names. @throws LandfallError usage with the nearest name */
-export function chooseApps(all: readonly AppSpec[], names: readonly string[]): readonly AppSpec[] {
+/**
+ * The apps with these names.
+ * @param actions what a word that names no app may have been meant for
+ * @throws LandfallError usage with the nearest name
+ */
+export function chooseApps(
+  all: readonly AppSpec[],
+  names: readonly string[],
+  actions: readonly string[] = [],
+): readonly AppSpec[] {
   if (names.length === 0) return all
   return names.map(name => {
     const app = all.find(each => each.name === name)
     if (app) return app
     const known = all.map(each => each.name)
-    throw new LandfallError('usage', `config.json has no app ${quoted(name)}${didYouMean(name, known)}`, {
+    throw new LandfallError('usage', `The estate has no app ${quoted(name)}${didYouMean(name, [...known, ...actions]) || '.'}`, {
       hint:
         known.length === 0
-          ? 'Describe it under apps in config.json; ARCHITECTURE.md lists the keys.'
+          ? 'Describe it under apps in the configuration; docs/config.md lists the keys.'
           : `It has: ${known.join(', ')}.`,
     })
   })
@@ -67,7 +75,11 @@ export function chooseApps(all: readonly AppSpec[], names: readonly string[]): r
 export function openApps(session: Session, opened: Opened, inputs: 'with' | 'without' = 'with'): OpenedApps {
   const { composition } = opened
   const platform = platformFor(composition.deps)
-  const apps = chooseApps(platform.apps, session.args.names)
+  const apps = chooseApps(
+    platform.apps,
+    session.args.names,
+    session.manual.actions?.map(action => action.name),
+  )
   const github = composeGitHub(opened)
   const deps = {
     ...composition.deps,

@@ -35,8 +35,8 @@ export async function openApp(session: Session, inputs?: Parameters<typeof openA
   const apps = openApps(session, opened, inputs)
   const [app, ...more] = apps.apps
   if (!app)
-    throw new LandfallError('config', 'config.json describes no app.', {
-      hint: 'Add one under apps; ARCHITECTURE.md lists the keys.',
+    throw new LandfallError('config', `${opened.configPath} describes no app.`, {
+      hint: 'Add one under apps; docs/config.md lists the keys.',
     })
   if (more.length > 0)
     throw new LandfallError('usage', 'Name one app.', {

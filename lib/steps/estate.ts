@@ -1,6 +1,8 @@
 /** Which steps make up an estate, by stage. Scripts choose stages; the graph sorts out the rest. */
 
+import { LandfallError } from '../errors.ts'
 import type { ServerSpec } from '../estate/estate.ts'
+import { didYouMean, quoted } from '../estate/words.ts'
 import { surplusAddressesStep } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { recordStep, zoneStep } from './dns.ts'
@@ -138,11 +140,29 @@ const shrinkSteps = (deps: Deps, hasSwarms: boolean): EstateStep[] => [
   surplusAddressesStep(deps, [SURPLUS_STEP]),
 ]
 
-/** The named servers, and those that work for them. Pure. */
-export const withWorkers = ({ servers }: Deps['estate'], names: readonly string[]): string[] => [
-  ...names,
-  ...servers.filter(spec => spec.joins !== undefined && names.includes(spec.joins)).map(spec => spec.name),
-]
+/**
+ * The named servers, and those that work for them; all where none is named. Pure.
+ * @param actions what a word that names no server may have been meant for
+ * @throws LandfallError usage with the nearest name
+ */
+export const withWorkers = (
+  { servers }: Deps['estate'],
+  names: readonly string[],
+  actions: readonly string[],
+): readonly string[] | undefined => {
+  if (names.length === 0) return undefined
+  const known = servers.map(spec => spec.name)
+  const unknown = names.find(name => !known.includes(name))
+  if (unknown !== undefined)
+    throw new LandfallError(
+      'usage',
+      `The estate has no server ${quoted(unknown)}${didYouMean(unknown, [...known, ...actions]) || '.'}`,
+      {
+        hint: `It has: ${known.join(', ')}.`,
+      },
+    )
+  return [...names, ...servers.filter(spec => spec.joins !== undefined && names.includes(spec.joins)).map(spec => spec.name)]
+}
 
 /** Workers, and the servers that have some, or had: what Landfall builds itself never does. */
 const swarmMembers = (servers: readonly ServerSpec[]): ServerSpec[] =>

@@ -1,6 +1,7 @@
 /** The command line, checked against the script's manual; and the manual as text, so that the two cannot differ. */
 
 import { LandfallError } from '../errors.ts'
+import { nearest as nearestOf } from '../estate/near.ts'
 import { printable } from './printable.ts'
 import type { FlagSpec, Manual, ParsedArgs } from './types.ts'
 import { columns, wrap } from './wrap.ts'
@@ -23,24 +24,11 @@ const COMMON: readonly (FlagSpec & { readonly optional?: boolean })[] = [
   { name: 'help', about: 'show this' },
 ]
 
-/** Whether `a` becomes `b` by at most `edits` letters inserted, left out or replaced. */
-const isWithin = (a: string, b: string, edits: number): boolean => {
-  let same = 0
-  while (same < a.length && a[same] === b[same]) same++
-  const [restA, restB] = [a.slice(same), b.slice(same)]
-  if (restA === '' && restB === '') return true
-  if (edits === 0) return false
-  return (
-    isWithin(restA.slice(1), restB.slice(1), edits - 1) ||
-    isWithin(restA.slice(1), restB, edits - 1) ||
-    isWithin(restA, restB.slice(1), edits - 1)
-  )
-}
-
+/** A word that begins like a candidate is one that was cut short, however much is missing. */
 const nearest = (word: string, candidates: readonly string[]): string | undefined =>
-  [1, 2].flatMap(
-    edits => candidates.find(candidate => candidate.length > edits + 1 && isWithin(word, candidate, edits)) ?? [],
-  )[0] ?? candidates.find(candidate => word.length >= 3 && candidate.startsWith(word))
+  candidates.find(candidate => candidate === word) ??
+  nearestOf(word, candidates) ??
+  candidates.find(candidate => word.length >= 3 && candidate.startsWith(word))
 
 const wrong = (manual: Manual, what: string): LandfallError =>
   new LandfallError('usage', what, { hint: `All it takes: bun scripts/${manual.name}.ts --help` })
@@ -101,19 +89,21 @@ const sandboxOf = (value: string | undefined, manual: Manual): ParsedArgs['sandb
   return { url: value }
 }
 
-const mayBeName = (word: string, { names, nameForm }: Manual): boolean => names !== undefined && (nameForm?.test(word) ?? true)
+type Action = NonNullable<Manual['actions']>[number]
 
-const actionOf = (words: string[], manual: Manual): string | undefined => {
-  const actions = (manual.actions ?? []).map(action => action.name)
-  if (actions.length === 0) return undefined
+const takesNames = ({ names }: Manual, action: Action | undefined): boolean => names !== undefined && action?.names !== 'none'
+
+const actionOf = (words: string[], manual: Manual): Action | undefined => {
+  const actions = manual.actions ?? []
   const [word] = words
-  if (word !== undefined && actions.includes(word)) return words.shift()
+  const said = actions.find(action => action.name === word)
+  if (said !== undefined) words.shift()
+  if (said !== undefined || word === undefined || actions.length === 0) return said ?? actions[0]
+  const known = actions.map(action => action.name)
+  const mayBeName = takesNames(manual, actions[0]) && (manual.nameForm?.test(word) ?? true)
   // Alone, a word that is no action is a name for the default one, however it is spelled.
-  if (word !== undefined && (!mayBeName(word, manual) || (words.length > 1 && nearest(word, actions) !== undefined)))
-    throw wrong(
-      manual,
-      `There is no action "${printable(word)}".${didYouMean(word, actions)} It is one of: ${actions.join(', ')}.`,
-    )
+  if (!mayBeName || (words.length > 1 && nearest(word, known) !== undefined))
+    throw wrong(manual, `There is no action "${printable(word)}".${didYouMean(word, known)} It is one of: ${known.join(', ')}.`)
   return actions[0]
 }
 
@@ -153,10 +143,10 @@ export const parseArgs = (argv: readonly string[], manual: Manual): ParsedArgs =
   const { flags, words } = reading
   if (end >= 0) words.push(...argv.slice(end + 1))
   const action = actionOf(words, manual)
-  if (words.length > 0 && manual.names === undefined)
+  if (words.length > 0 && !takesNames(manual, action))
     throw wrong(
       manual,
-      `${words.map(word => `"${printable(word)}"`).join(' ')} ${words.length === 1 ? 'is' : 'are'} more than it takes.`,
+      `${words.map(word => `"${printable(word)}"`).join(' ')} ${words.length === 1 ? 'is' : 'are'} more than ${action?.name ?? 'it'} takes.`,
     )
   const sandbox = sandboxOf(flags.get('sandbox')?.[0], manual)
   const own = (manual.flags ?? []).flatMap(({ name, value }): [string, true | readonly string[]][] => {
@@ -164,7 +154,7 @@ export const parseArgs = (argv: readonly string[], manual: Manual): ParsedArgs =
     return values === undefined ? [] : [[name, value === undefined ? true : values]]
   })
   return {
-    ...(action === undefined ? {} : { action }),
+    ...(action === undefined ? {} : { action: action.name }),
     names: words,
     config: flags.get('config')?.[0] ?? 'config.json',
     plan: flags.has('plan'),

@@ -19,7 +19,12 @@ export interface Manual {
   /** One sentence. */
   readonly about: string
   /** The first is the default when none is given. */
-  readonly actions?: readonly { readonly name: string; readonly about: string }[]
+  readonly actions?: readonly {
+    readonly name: string
+    readonly about: string
+    /** This one takes no free words, though the script does. */
+    readonly names?: 'none'
+  }[]
   /** What free words after the action name, for example "server"; absent when none are taken. */
   readonly names?: string
   /** What a name looks like. A first word that is neither an action nor of this form is a mistyped action. */

@@ -53,7 +53,7 @@ const MAY_IMPORT = {
   'lib/providers/digitalocean/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/ui/redact.ts'],
   'lib/providers/packer/': ['lib/providers/ports/'],
   'lib/providers/ssh/': ['lib/providers/ports/', 'lib/providers/context.ts', 'lib/engine/', 'lib/estate/programs.ts'],
-  'lib/ui/': [],
+  'lib/ui/': ['lib/estate/near.ts'],
   'lib/sandbox/': ['lib/sandbox/', 'lib/estate/labels.ts', 'lib/estate/programs.ts'],
   'lib/': ['lib/', '!lib/sandbox/'],
   'lib/rehearsal.ts': ['lib/'],

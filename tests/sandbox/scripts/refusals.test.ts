@@ -297,6 +297,24 @@ const USAGE: readonly Case[] = [
     says: ['There is no action "aply". Did you mean apply?'],
   },
   {
+    name: 'an action that is spelled like no server',
+    command: 'dokploy lgin --yes',
+    code: 64,
+    says: ['The estate has no server "lgin"; did you mean "login"?', 'It has: dev-dokploy, prod-dokploy.'],
+  },
+  {
+    name: 'a server that the estate lacks',
+    command: 'dokploy prod-dokpoly --yes',
+    code: 64,
+    says: ['The estate has no server "prod-dokpoly"; did you mean "prod-dokploy"?'],
+  },
+  {
+    name: 'an app that the estate lacks',
+    command: 'app exprot --yes',
+    code: 64,
+    says: ['The estate has no app "exprot"; did you mean "export"?'],
+  },
+  {
     name: 'a plan that nobody agreed to, without a terminal',
     command: 'provision apply',
     code: 64,

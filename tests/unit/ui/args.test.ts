@@ -23,6 +23,17 @@ const server: Manual = {
     },
   ],
 }
+const rolled: Manual = {
+  name: 'stack',
+  about: 'Rolls services.',
+  actions: [
+    { name: 'audit', about: 'look at the whole', names: 'none' },
+    { name: 'deploy', about: 'roll some' },
+    { name: 'rollback', about: 'back', names: 'none' },
+  ],
+  names: 'service',
+  examples: [],
+}
 const plain: Manual = { name: 'status', about: 'Shows what there is.', examples: [] }
 
 const failure = (argv: string[], manual: Manual = server): LandfallError => {
@@ -114,8 +125,14 @@ describe('mistakes on the command line', () => {
     [['--confg', 'x'], 'There is no flag --confg. Did you mean --config?'],
     [['--takeover', 'x'], 'There is no flag --takeover. Did you mean --take-over?'],
     [['--banana'], 'There is no flag --banana.'],
+    [['--yse'], 'There is no flag --yse. Did you mean --yes?'],
+    [['--take'], 'There is no flag --take. Did you mean --take-over?'],
     [['-yes'], 'There is no flag -yes: flags have two dashes. Did you mean --yes?'],
     [['destory', 'dev'], 'There is no action "destory". Did you mean destroy? It is one of: up, destroy.'],
+    [['depoly'], 'There is no action "depoly". Did you mean deploy? It is one of: audit, deploy, rollback.', rolled],
+    [['web'], 'There is no action "web". It is one of: audit, deploy, rollback.', rolled],
+    [['rolback', '--yes'], 'There is no action "rolback". Did you mean rollback? It is one of: audit, deploy, rollback.', rolled],
+    [['rollback', 'web'], '"web" is more than rollback takes.', rolled],
     [['--config'], '--config needs a value: --config PATH.'],
     [['--config='], '--config needs a value: --config PATH.'],
     [['--config', '--plan'], '--config needs a value: --config PATH.'],
