@@ -47,7 +47,7 @@ export function costLine(estate: Estate, world: World<EstateWorld>): string | un
 }
 
 /** The arguments that hold for another script too. */
-const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], flags: {} })
+const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], plan: false, flags: {} })
 
 /** The end of a run that set up or checked an estate. */
 export function endingOf(

@@ -222,7 +222,10 @@ export async function convergePreviews(session: Session, opened: Opened, words: 
               : []),
             ...(queued.length > 0 ? [{ label: 'queued', text: queued.map(each => each.number).join(', ') }] : []),
           ],
-          next: commandLine({ args: { ...session.args, action: 'list', names: [], flags: {} }, manual: session.manual }),
+          next: commandLine({
+            args: { ...session.args, action: 'list', names: [], plan: false, flags: {} },
+            manual: session.manual,
+          }),
         }
       },
     })

@@ -36,7 +36,7 @@ const only = (session: Session, opened: Opened, step: (spec: ServiceServer) => E
 const revisionOf = (now: ServiceState | undefined): string => (now?.state === 'present' ? now.facts.revision : '')
 
 const nextOf = ({ args, manual }: Session): string =>
-  commandLine({ args: { ...args, action: 'status', names: [], flags: {} }, manual })
+  commandLine({ args: { ...args, action: 'status', names: [], plan: false, flags: {} }, manual })
 
 export function applyService(session: Session, opened: Opened): Promise<number> {
   const spec = serviceServer(opened)

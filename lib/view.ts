@@ -8,6 +8,7 @@ import { desiredRules, exposureLines } from './estate/firewall.ts'
 import type { Opened, Session } from './script.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { ParsedArgs, PlanView, Reporter } from './ui/types.ts'
+import { COMMAND } from './ui/wrap.ts'
 
 export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<EstateWorld>, world: World<EstateWorld>): PlanView {
   const pricing = world.has('pricing') ? world.get('pricing') : undefined
@@ -78,32 +79,38 @@ function typicalTime(plan: Plan<EstateWorld>): { readonly typicalMs?: number } {
   return typicalMs > 0 ? { typicalMs } : {}
 }
 
-/** The command that was given, with further flags: what a hint tells people to paste. */
+/** A word as a shell takes it for one. */
+const shellWord = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
+/** The flags that say which estate and which world is meant. A fresh sandbox is there by now, and would begin anew. */
+const placeFlags = ({ config, sandbox }: Pick<ParsedArgs, 'config' | 'sandbox'>): readonly string[] => [
+  ...(config === 'config.json' ? [] : [`--config ${shellWord(config)}`]),
+  ...(sandbox === undefined ? [] : [typeof sandbox === 'string' ? '--sandbox' : `--sandbox=${sandbox.url}`]),
+]
+
+/** The command that was given, with further flags: what a hint tells people to paste. One that only planned still only plans. */
 export function commandLine({ args, manual }: Pick<Session, 'args' | 'manual'>, ...more: string[]): string {
-  const sandbox =
-    args.sandbox === undefined ? [] : typeof args.sandbox === 'string' ? ['--sandbox'] : [`--sandbox=${args.sandbox.url}`]
   const flags = Object.entries(args.flags).flatMap(([name, value]) =>
-    value === true ? [`--${name}`] : value.map(each => `--${name} ${each}`),
+    value === true ? [`--${name}`] : value.map(each => `--${name} ${shellWord(each)}`),
   )
   return [
     `bun scripts/${manual.name}.ts`,
     ...(args.action && args.action !== manual.actions?.[0]?.name ? [args.action] : []),
-    ...args.names,
-    ...(args.config === 'config.json' ? [] : [`--config ${args.config}`]),
-    ...sandbox,
+    ...args.names.map(shellWord),
+    ...placeFlags(args),
     ...flags,
+    ...(args.plan ? ['--plan'] : []),
     ...more,
   ].join(' ')
 }
 
 /** A hint whose commands name the same estate and the same world as the command that was given. Pure. */
 export function completeHint(hint: string, args: Pick<ParsedArgs, 'config' | 'sandbox'>): string {
-  const flags = [
-    ...(args.config === 'config.json' ? [] : [`--config ${args.config}`]),
-    ...(args.sandbox === undefined ? [] : [typeof args.sandbox === 'string' ? '--sandbox' : `--sandbox=${args.sandbox.url}`]),
-  ]
-  if (flags.length === 0 || hint.includes('--config') || hint.includes('--sandbox')) return hint
-  return hint.replaceAll(/bun scripts\/[a-z-]+\.ts/g, command => [command, ...flags].join(' '))
+  const flags = placeFlags(args)
+  return hint.replaceAll(new RegExp(COMMAND, 'g'), command => {
+    const missing = flags.filter(flag => !command.includes(flag.split(/[ =]/)[0] ?? flag))
+    return command.replace(/\.ts/, script => [script, ...missing].join(' '))
+  })
 }
 
 /** The reporter of a session: what it advises can be pasted. */

@@ -23,16 +23,21 @@ const broken = (word: string, width: number): string[] => {
 
 const LEAST_ROOM = 20
 
+/** A command of ours in a sentence: its words up to a comma, a full stop, a bracket, a dash or a wider gap. */
+export const COMMAND = /bun scripts\/[a-z-]+\.ts(?:(?<![,.;:?!)]) (?![(—])(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+)*/
+const WORD = new RegExp(`\\S*?${COMMAND.source}\\S*|\\S+`, 'g')
+
 /**
  * Lines of at most `width` cells. `first` stands before the first line, `rest` before the others. A word that is too long for a
- * line is broken, except an address or a path, which nobody could copy then. Line breaks in `text` are kept.
+ * line is broken, except an address or a path, which nobody could copy then. A command counts as one word: pasted in parts it
+ * would be another. Line breaks in `text` are kept.
  */
 export const wrap = (text: string, width: number, first = '', rest = ' '.repeat(Bun.stringWidth(first))): readonly string[] => {
   const lines: string[] = []
   for (const paragraph of text.split('\n')) {
     let line = lines.length === 0 ? first : rest
     let isEmpty = true
-    for (const word of paragraph.split(' ').filter(each => each !== '')) {
+    for (const word of paragraph.match(WORD) ?? []) {
       const room = Math.max(LEAST_ROOM, width - Bun.stringWidth(rest))
       for (const piece of word.includes('/') ? [word] : broken(word, room)) {
         if (!isEmpty && Bun.stringWidth(line) + 1 + Bun.stringWidth(piece) > width) {

@@ -70,7 +70,7 @@ export async function refuseFaults(session: Session, opened: OpenedStack): Promi
   const rest = errors.length > MAX_SHOWN ? [`  … and ${errors.length - MAX_SHOWN} more`] : []
   const count = errors.length === 1 ? 'a fault' : `${errors.length} faults`
   throw new LandfallError('refused', [`Nothing was changed: the stack has ${count}.`, ...lines, ...rest].join('\n'), {
-    hint: `How to correct each: ${commandLine({ ...session, args: { ...args, action: 'audit', names: [] } })}. To go on in spite of one: --confirm ${first.rule}`,
+    hint: `How to correct each: ${commandLine({ ...session, args: { ...args, action: 'audit', names: [], plan: false } })}. To go on in spite of one: --confirm ${first.rule}`,
   })
 }
 

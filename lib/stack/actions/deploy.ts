@@ -7,6 +7,7 @@ import { isEmpty, makePlan, type Plan, slicesOf } from '../../engine/plan.ts'
 import { runSteps } from '../../engine/runner.ts'
 import { World } from '../../engine/world.ts'
 import { exitCodeOfRun, LandfallError } from '../../errors.ts'
+import { nearest } from '../../estate/near.ts'
 import { didYouMean, listed, quoted } from '../../estate/words.ts'
 import type { HeldStack } from '../../providers/ports/docker.ts'
 import { flagValues, hasFlag, type Session } from '../../script.ts'
@@ -73,7 +74,10 @@ async function rollOutOn(
         'config',
         `${listed(absent)} of the deploy list ${absent.length === 1 ? 'is' : 'are'} not in ${opened.shown(opened.composePath)}${didYouMean(absent[0] ?? '', Object.keys(services)) || '.'}`,
         {
-          hint: commandLine({ ...session, args: { ...args, action: 'audit', names: [], flags: onlyPlace(args.flags) } }),
+          hint: commandLine({
+            ...session,
+            args: { ...args, action: 'audit', names: [], plan: false, flags: onlyPlace(args.flags) },
+          }),
         },
       )
     return stackSteps({
@@ -121,7 +125,7 @@ async function rollOutOn(
               },
             ]
           : [],
-      ...(code === EXIT.planned ? { next: commandLine(session) } : {}),
+      ...(code === EXIT.planned ? { next: commandLine({ ...session, args: { ...args, plan: false } }) } : {}),
       simulated: [],
     })
     return code
@@ -238,12 +242,17 @@ const viewOf = (plan: Plan<StackWorld>, subject: string): PlanView => ({
 function namesOf(session: Session, services: readonly string[]): readonly string[] {
   const names = session.args.names.flatMap(name => name.split(',')).filter(name => name !== '' && name !== 'all')
   const unknown = names.find(name => !services.includes(name))
-  if (unknown !== undefined)
+  if (unknown !== undefined) {
+    const meant = names.map(name => (services.includes(name) ? name : nearest(name, services)))
     throw new LandfallError(
       'usage',
       `${quoted(unknown)} is not in the deploy list${didYouMean(unknown, services) || `, which is ${listed(services)}.`}`,
-      { hint: commandLine({ ...session, args: { ...session.args, names: [] } }) },
+      // Without a name the command would deploy all of them.
+      meant.every(name => name !== undefined)
+        ? { hint: commandLine({ ...session, args: { ...session.args, names: meant } }) }
+        : {},
     )
+  }
   return names
 }
 

@@ -119,6 +119,7 @@ test.each([
   [['audit', '--env', 'staging'], 'has no environment "staging"', 64],
   [['deploy', '--env', 'prod', '--yes'], 'PROD_DEPLOY_HOST is not set.', 1],
   [['deploy', '--env', 'prod', 'wbe'], '"wbe" is not in the deploy list; did you mean "web"?', 64],
+  [['deploy', '--env', 'prod', 'wbe', 'api', '--plan'], '→ bun scripts/stack.ts deploy web api --env prod --plan', 64],
   [['deploy', '--env', 'prod', '--image', 'redis=redis:8'], '--image takes SERVICE=REFERENCE', 64],
   [['audit', '--file', 'nowhere.yml'], 'There is no nowhere.yml.', 64],
 ] as const)('%j is refused in words', (words, says, code) => {
