@@ -1,7 +1,8 @@
 /** The composition root: the only file that touches the process, its arguments, environment, signals and exit code. */
 
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { readConfigFile } from './config-file.ts'
 import { type Environment, readEnvironment } from './environment.ts'
 import { exitCodeOf, hasCode, LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
@@ -19,13 +20,13 @@ import { adviseFor } from './view.ts'
 export const VERSION = '0.1.0'
 const MINIMUM_BUN = '1.4.5'
 const STATE_DIRECTORY = '.landfall'
-const LARGEST_CONFIG_BYTES = 1024 ** 2
 
 /** Runs a script as the program. Sets the exit code; returns when everything is closed. */
 export async function main(script: Script): Promise<void> {
   const json = process.argv.includes('--json')
   const environment = readEnvironment(process.env)
   const clean = createRedactor(knownSecrets)
+  outliveReaders(process.stdout, process.stderr)
   const reporter = createReporter({
     mode: json ? 'json' : 'human',
     color: !json && process.stdout.isTTY === true && !environment.noColor,
@@ -124,7 +125,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
     import('./compose.ts'),
     import('./operator-keys.ts'),
   ])
-  const config = parseConfig(readConfig(args.config), args.config)
+  const config = parseConfig(readConfigFile(args.config), args.config)
   const draft = resolveEstate(config, { publicKeys: [] })
 
   let environment = session.environment
@@ -166,22 +167,18 @@ const namesOf = (args: ParsedArgs, flag: string): readonly string[] => {
   return names === undefined || names === true ? [] : names
 }
 
-function readConfig(path: string): string {
-  if (!existsSync(path))
-    throw new LandfallError('config', `There is no ${path} here.`, {
-      hint: 'Make one: bun scripts/setup.ts  — or look at examples/two-servers.json, and try it: bun scripts/setup.ts --sandbox --config examples/two-servers.json',
-    })
-  if (statSync(path).size > LARGEST_CONFIG_BYTES)
-    throw new LandfallError('config', `${path} is larger than ${LARGEST_CONFIG_BYTES / 1024 ** 2} MiB: that is no estate.`, {
-      hint: 'Name the right file with --config; examples/two-servers.json shows how one looks.',
-    })
-  return readFileSync(path, 'utf8')
-}
-
 function checkRuntime(): void {
   if (typeof Bun === 'undefined' || Bun.semver.order(Bun.version, MINIMUM_BUN) < 0)
     throw new LandfallError('usage', `Landfall needs Bun ${MINIMUM_BUN} or newer: older ones may send a request twice.`, {
       hint: `Run it with the right one: npx --yes bun@${MINIMUM_BUN} scripts/setup.ts`,
+    })
+}
+
+/** Whoever reads the output may have enough of it (`| head`); the run goes on to its end, and its exit code says how it went. */
+function outliveReaders(...streams: readonly NodeJS.WriteStream[]): void {
+  for (const stream of streams)
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
     })
 }
 

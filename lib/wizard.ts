@@ -1,6 +1,7 @@
 /** The questions of the guided tour: which world, which tokens, which estate. Its answers are a config.json, the same that CI uses. */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
+import { checkConfigFolder, readConfigFile } from './config-file.ts'
 import { writeFileAtomic } from './engine/files.ts'
 import { hasCode } from './errors.ts'
 import type { Session } from './script.ts'
@@ -45,7 +46,7 @@ export async function prepareTour(session: Session, tests: TokenTests): Promise<
 /** The tokens that an estate needs: its cloud's, and Cloudflare's where it has names. @throws LandfallError config */
 async function tokensOf(path: string): Promise<readonly (keyof typeof TOKENS)[]> {
   const [{ parseConfig }, { cloudOf }] = await Promise.all([import('./estate/load.ts'), import('./estate/derive.ts')])
-  const config = parseConfig(readFileSync(path, 'utf8'), path)
+  const config = parseConfig(readConfigFile(path), path)
   return [cloudOf(config), ...(config.dns === undefined ? [] : (['cloudflare'] as const))]
 }
 
@@ -99,6 +100,7 @@ async function askToken(
 const HOST = /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,}$/
 
 async function writeConfig({ ask, reporter }: Session, path: string): Promise<void> {
+  checkConfigFolder(path)
   reporter.log(`There is no ${path} yet; a few questions make one.`)
   const text = await askEstate(ask)
   await writeFileAtomic(path, text, 0o644)

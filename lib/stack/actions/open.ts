@@ -6,6 +6,7 @@ import { isIP } from 'node:net'
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { parse as parseDotenv } from 'dotenv'
 import { describeHost } from '../../compose.ts'
+import { readConfigFile } from '../../config-file.ts'
 import { systemClock } from '../../engine/clock.ts'
 import { writeFileAtomic } from '../../engine/files.ts'
 import { createMeter, type Meter } from '../../engine/meter.ts'
@@ -65,16 +66,16 @@ export function openStack(session: Session): OpenedStack {
     const stack = stackOfFile(file, nginx === undefined ? {} : { nginxConfig: nginx })
     return finishOpening(session, stack, process.cwd())
   }
-  const hasStacks = existsSync(configPath) && /"stacks"\s*:/.test(readFileSync(configPath, 'utf8'))
-  if (!hasStacks)
+  const text = existsSync(configPath) ? readConfigFile(configPath) : undefined
+  if (text === undefined || !/"stacks"\s*:/.test(text))
     throw new LandfallError(
       'config',
-      `${existsSync(configPath) ? `${configPath} describes no stacks.` : `There is no ${configPath} here.`}`,
+      text === undefined ? `There is no ${configPath} here.` : `${configPath} describes no stacks.`,
       {
         hint: 'Look at a whole example: bun scripts/stack.ts --config examples/compose-rolling.json  — or at one file: bun scripts/stack.ts audit --file docker-compose.yml --nginx nginx/',
       },
     )
-  const stacks = parseStacks(readFileSync(configPath, 'utf8'), configPath)
+  const stacks = parseStacks(text, configPath)
   const [name] = flagValues(session, 'stack')
   const chosen = name === undefined && stacks.length === 1 ? stacks[0] : stacks.find(stack => stack.name === name)
   if (!chosen)
