@@ -3,8 +3,13 @@
 import { showExport } from '../lib/apps/export.ts'
 import { appSteps, openApps } from '../lib/apps/open.ts'
 import { converge } from '../lib/converge.ts'
+import type { World } from '../lib/engine/world.ts'
+import type { AppSpec } from '../lib/estate/apps.ts'
+import type { Estate } from '../lib/estate/estate.ts'
 import { main } from '../lib/main.ts'
 import { defineScript } from '../lib/script.ts'
+import { elsewhereRecords } from '../lib/steps/app-record.ts'
+import type { EstateWorld } from '../lib/steps/world.ts'
 
 const app = defineScript({
   manual: {
@@ -32,18 +37,25 @@ const app = defineScript({
       steps: () => appSteps(apps, session.args.names.length > 0 ? 'chosen' : 'all'),
       partial: true,
       confirmName: opened.estate.name,
-      report: (_world, estate) => ({
+      report: (world, estate) => ({
         outputs: Object.fromEntries(
           apps.apps.flatMap(each => (each.domains[0] ? [[`${each.name}_url`, `https://${each.domains[0].host}`]] : [])),
         ),
-        next:
-          apps.apps.length > 0
-            ? `bun scripts/deploy.ts ${apps.apps[0]?.name ?? ''}`
-            : `bun scripts/status.ts  (estate ${estate.name})`,
+        next: nextOf(apps.apps, world, estate),
       }),
     })
   },
 })
+
+function nextOf(apps: readonly AppSpec[], world: World<EstateWorld>, estate: Estate): string {
+  const [first] = apps
+  if (!first) return `bun scripts/status.ts  (estate ${estate.name})`
+  const deploy = `bun scripts/deploy.ts ${first.name}`
+  const records = world.has('records') ? world.get('records') : []
+  const isElsewhere = first.domains.some(({ host }) => elsewhereRecords(estate.name, host, records).length > 0)
+  // A deploy asks the public name, which has no trusted certificate here before it leads here.
+  return isElsewhere ? `bun scripts/dns.ts certificate, then: ${deploy}` : deploy
+}
 
 export default app
 if (import.meta.main) await main(app)

@@ -21,6 +21,8 @@ export interface DeployContext extends WatchContext, BackContext {
   readonly who: string
   /** Whether the public address is part of the truth. */
   readonly look: 'outside' | 'inside'
+  /** Names that config.json moves here from another host. */
+  readonly movingNames: readonly string[]
 }
 
 /** `replaced`: the new version runs and is healthy; what is wrong lies before it. */
@@ -258,6 +260,7 @@ async function failed(failure: Failure): Promise<DeployResult> {
     .split('\n')
     .filter(line => line.trim() !== '')
   const checked = lastLine(hideValues(report?.healthOutput ?? '', service.env))
+  const movingName = app.domains.map(({ host }) => host).find(host => context.movingNames.includes(host))
   const diagnosis = diagnose({
     app,
     stage,
@@ -273,6 +276,7 @@ async function failed(failure: Failure): Promise<DeployResult> {
       : {}),
     ...(seen?.status === undefined ? {} : { status: seen.status }),
     ...(seen ? { outside: seen.kind, outsideError: seen.why } : {}),
+    ...(movingName === undefined ? {} : { movingName }),
   })
   const kept = stage === 'build' || (rollout?.state === 'failed' && rollout.old === 'serving')
   const outcome = await comeBack(failure, kept)

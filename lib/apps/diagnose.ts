@@ -31,6 +31,8 @@ export interface Symptoms {
   readonly status?: number
   readonly outside?: 'unreachable' | 'wrong_answer'
   readonly outsideError?: string
+  /** A name of the app that config.json moves here; it may lead elsewhere still. */
+  readonly movingName?: string
 }
 
 export interface Diagnosis {
@@ -81,7 +83,10 @@ export function diagnose(symptoms: Symptoms): Diagnosis {
     return {
       cause: 'outside',
       says: symptoms.outsideError ?? 'the public address cannot be reached',
-      hint: 'Look at the name and its certificate: bun scripts/dns.ts --plan, bun scripts/doctor.ts',
+      hint:
+        symptoms.movingName === undefined
+          ? 'Look at the name and its certificate: bun scripts/dns.ts --plan, bun scripts/doctor.ts'
+          : `Until ${symptoms.movingName} leads here: bun scripts/dns.ts certificate, then deploy again; or leave the public address out with --inside-only`,
     }
   // 137 without a word about health is the kernel's or Docker's kill.
   if (symptoms.oomKilled || find(log, MEMORY) || (symptoms.exitCode === 137 && !unhealthy))

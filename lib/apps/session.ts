@@ -118,6 +118,7 @@ export function deployContext(app: AppSession, look: DeployContext['look']): Dep
     who: describeHost().who,
     title: `landfall ${runId}`,
     look,
+    movingNames: deps.estate.migration?.names.map(({ name }) => name) ?? [],
     log: sayOnce(line => session.reporter.log(line)),
     timing: {
       pollMs: simulated ? 100 : 2_000,

@@ -112,6 +112,7 @@ const context = (): DeployContext => ({
   who: 'tests',
   title: 'landfall run-1',
   look: 'outside',
+  movingNames: [],
   log: () => undefined,
   timing: { pollMs: 250, stableMs: 3_000, startTimeoutMs: 60_000, outsideTimeoutMs: 15_000 },
 })

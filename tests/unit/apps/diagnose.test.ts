@@ -112,6 +112,14 @@ describe('the cause', () => {
   })
 })
 
+test('of a name that moves here names what it lacks until then', () => {
+  const outside = { stage: 'outside', outside: 'unreachable', outsideError: 'not trusted' } as const
+  expect(diagnose(seen({ ...outside, movingName: 'www.example.com' })).hint).toBe(
+    'Until www.example.com leads here: bun scripts/dns.ts certificate, then deploy again; or leave the public address out with --inside-only',
+  )
+  expect(diagnose(seen(outside)).hint).toContain('bun scripts/doctor.ts')
+})
+
 describe('a version is recognised', () => {
   test.each([
     ['1.4.2', '1.4.2', true],
