@@ -94,6 +94,7 @@ async function openApp(source: Source, more: { registry?: 'shared' | 'keeps vers
     deps: { machines: machinesOf(rig), programs: PROGRAM_TEXTS },
     target: { name: 'prod', address: '', port: 22, user: 'root', hostKeyAlias: '', hostKey: '' },
     server: { ipv4: '203.0.113.10' },
+    movingNames: [],
     outside: {
       async fetchPage(url) {
         const answer = ask(new URL(url).pathname)
