@@ -33,6 +33,10 @@ function partsOf(word: string): readonly string[] {
   return []
 }
 
+/** By the time in the name, for a volume that is called another now has older files that sort behind it; then by the name. */
+const byAge = (a: { readonly path: string }, b: { readonly path: string }): number =>
+  (madeAtOf(a.path) ?? 0) - (madeAtOf(b.path) ?? 0) || (a.path < b.path ? -1 : 1)
+
 /** @param folder with a slash at its end */
 export async function newestFile(
   api: Pick<DokployApps, 'listBackupFiles'>,
@@ -49,7 +53,7 @@ export async function newestFile(
         const found = part > now ? undefined : await search(part, partsOf(part))
         if (found) return found
       }
-    return files.toSorted((a, b) => (a.path < b.path ? -1 : 1)).at(-1)
+    return files.toSorted(byAge).at(-1)
   }
   const years = Array.from({ length: new Date(nowMs).getUTCFullYear() - OLDEST_YEAR + 1 }, (_, index) =>
     String(OLDEST_YEAR + index),

@@ -45,9 +45,10 @@ export function subjectOf(spec: BackupSpec, deps: Pick<OpenedApps['deps'], 'esta
   const app = platform.apps.find(each => each.name === what.app)
   const service = app && view.services[matchesOf(view, app, app.name, SERVICE_KINDS)[0]?.id ?? '']
   const backup = service && view.volumeBackups[service.id]?.find(each => each.name === spec.name)
-  return backup && service
-    ? { kind: 'volume', backupId: backup.id, folder: `${service.appName}/${prefix}/`, image: '' }
-    : undefined
+  if (!backup) return undefined
+  const owner =
+    service.kind === 'compose' && backup.service !== undefined ? `${service.appName}_${backup.service}` : service.appName
+  return { kind: 'volume', backupId: backup.id, folder: `${owner}/${prefix}/`, image: '' }
 }
 
 export interface Proof {
@@ -74,13 +75,24 @@ async function drillOne(
   const bucket = view.buckets.find(each => each.name === spec.bucket)
   if (!panel || !subject || !bucket)
     throw new LandfallError('not_found', `Backup ${spec.name} is not set up in Dokploy yet.`, { hint: 'bun scripts/app.ts' })
-  if (hasFlag(session, 'now')) {
+  const newest = () => newestFile(panel.api, bucket.id, subject.folder, deps.clock.nowMs())
+  const isMadeNow = hasFlag(session, 'now')
+  const before = isMadeNow ? await newest() : undefined
+  if (isMadeNow) {
     session.reporter.log(`making a backup: ${spec.name}`)
     await panel.api.runBackup({ kind: subject.kind, id: subject.backupId })
-    onMade()
   }
-  const nowMs = deps.clock.nowMs()
-  const file = await newestFile(panel.api, bucket.id, subject.folder, nowMs)
+  const file = await newest()
+  // Dokploy calls a backup made that was not: a new file is the proof.
+  if (isMadeNow && (!file || file.path === before?.path))
+    throw new LandfallError(
+      'unhealthy',
+      `Dokploy made no new file for backup ${spec.name} in ${bucket.bucket}/${subject.folder}.`,
+      {
+        hint: `See why in Dokploy on ${spec.server}, in the log of the backup's last run.`,
+      },
+    )
+  if (isMadeNow) onMade()
   if (!file)
     throw new LandfallError('unhealthy', `Backup ${spec.name} has no file in ${bucket.bucket}/${subject.folder} yet.`, {
       hint: `Make one now: bun scripts/backup.ts drill ${spec.name} --now`,
@@ -119,7 +131,7 @@ async function drillOne(
     file: file.path,
     bytes: Number(facts.bytes ?? 0),
     items: Number(facts.items ?? 0),
-    age: file.madeAtMs !== undefined && isOverdue(spec.schedule, file.madeAtMs, nowMs) ? 'overdue' : 'as scheduled',
+    age: file.madeAtMs !== undefined && isOverdue(spec.schedule, file.madeAtMs, deps.clock.nowMs()) ? 'overdue' : 'as scheduled',
     ...(facts.key === 'present' ? { key: 'present' } : {}),
   }
 }

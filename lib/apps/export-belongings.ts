@@ -2,6 +2,7 @@
 
 import { slug } from '../estate/naming.ts'
 import type { Backup, DokployApps, Notification, Registry, Service, VolumeBackup } from '../providers/ports/dokploy-apps.ts'
+import { volumeCalled } from '../steps/backup-volume.ts'
 
 export type Section = Record<string, unknown>
 
@@ -76,7 +77,13 @@ export async function exportBelongings(
     for (const backup of list) add(slug(backup.prefix) || database, { database, ...common(backup) })
   for (const backup of panelBackups) add(slug(backup.prefix) || `${server}-panel`, { panel: server, ...common(backup) })
   for (const [app, list] of volumes)
-    for (const backup of list) add(backup.name, { app, volume: backup.volume, stop: backup.stop || undefined, ...common(backup) })
+    for (const backup of list) {
+      const service = services[app]
+      const volume = service && volumeCalled(service, backup.volume)
+      if (volume === undefined)
+        left.push(`backup ${backup.name} on ${server}: config.json has no word for its volume ${backup.volume}`)
+      else add(backup.name, { app, volume, service: backup.service, stop: backup.stop || undefined, ...common(backup) })
+    }
   return {
     registries: Object.fromEntries(
       registries.map(({ name, url, username, prefix }) => [

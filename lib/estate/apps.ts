@@ -130,7 +130,14 @@ export interface BackupSpec {
   readonly bucket: string
   readonly what:
     | { readonly kind: 'database'; readonly database: string }
-    | { readonly kind: 'volume'; readonly app: string; readonly volume: string; readonly stop: boolean }
+    | {
+        readonly kind: 'volume'
+        readonly app: string
+        readonly volume: string
+        /** Of a compose stack. */
+        readonly service?: string
+        readonly stop: boolean
+      }
     | { readonly kind: 'panel' }
   readonly schedule: string
   readonly keep: number

@@ -171,6 +171,11 @@ const checkBackups = (config: Config, say: Say) => {
     if (backup.app !== undefined && backup.volume === undefined) say([...path, 'volume'], 'is missing', [...path, 'volume'])
     if (backup.volume !== undefined && app !== undefined && app.compose === undefined)
       checkName([...path, 'volume'], backup.volume, `apps.${backup.app}.volumes`, app.volumes, say)
+    const atService = [...path, 'service']
+    if (app?.compose !== undefined && backup.stop === true && backup.service === undefined)
+      say(atService, 'is missing: which service of the compose file stops meanwhile', atService, [...path, 'stop'])
+    if (backup.service !== undefined && app?.compose === undefined)
+      say(atService, 'is not used: only a compose stack has services', [...path, 'app'])
     if (backup.panel !== undefined)
       checkServer(config, [...path], backup.panel, (at, says, ...because) =>
         say(at.at(-1) === 'server' ? [...path, 'panel'] : at, says, ...because),

@@ -217,7 +217,13 @@ const backupsFrom = (config: Config): BackupSpec[] => {
         backup.database !== undefined
           ? { kind: 'database', database: backup.database }
           : backup.app !== undefined
-            ? { kind: 'volume', app: backup.app, volume: backup.volume ?? '', stop: backup.stop ?? false }
+            ? {
+                kind: 'volume',
+                app: backup.app,
+                volume: backup.volume ?? '',
+                ...(backup.service === undefined ? {} : { service: backup.service }),
+                stop: backup.stop ?? false,
+              }
             : { kind: 'panel' },
       schedule: (backup.schedule ?? '0 3 * * *').replace(/\s+/g, ' '),
       keep: backup.keep ?? 14,

@@ -2,11 +2,12 @@
 
 import { blocked, done, todo } from '../engine/step.ts'
 import type { BackupSpec, BucketSpec } from '../estate/apps.ts'
-import type { Backup, Bucket, VolumeBackup } from '../providers/ports/dokploy-apps.ts'
+import type { Backup, Bucket, Service, VolumeBackup } from '../providers/ports/dokploy-apps.ts'
 import { type BelongingDeps, severalOf } from './app-belongings.ts'
 import { fieldDiff } from './app-diff.ts'
 import { APP_SLICES, type AppDeps, panelApi, updateView } from './app-place.ts'
 import { type AppsView, matchesOf, SERVICE_KINDS } from './app-world.ts'
+import { volumeNameOf } from './backup-volume.ts'
 import type { EstateStep } from './deps.ts'
 
 export function bucketStep(deps: BelongingDeps, spec: BucketSpec): EstateStep {
@@ -71,12 +72,15 @@ interface WantedBackup {
   readonly bucketId: string
   /** Of the panel only: a database's dump has no key. */
   readonly withEncryptionKey?: boolean
+  readonly volume?: string
+  readonly service?: string
+  readonly stop?: boolean
 }
 const BACKUP_FIELDS = ['prefix', 'schedule', 'keep', 'enabled', 'bucketId'] as const
 const FIELDS = {
   panel: [...BACKUP_FIELDS, 'withEncryptionKey'],
   database: BACKUP_FIELDS,
-  volume: BACKUP_FIELDS,
+  volume: [...BACKUP_FIELDS, 'volume', 'service', 'stop'],
 } as const satisfies Record<BackupSpec['what']['kind'], readonly (keyof WantedBackup)[]>
 
 /** Where a backup hangs in the world: its owner, and what is kept of it already. */
@@ -93,6 +97,12 @@ function ownerOf(spec: BackupSpec, deps: AppDeps, view: AppsView) {
   const service = app && view.services[matchesOf(view, app, app.name, SERVICE_KINDS)[0]?.id ?? '']
   return service && { kind: 'volume' as const, service, what, existing: view.volumeBackups[service.id] ?? [] }
 }
+
+const savedVolumeOf = (service: Service, { volume, service: part, stop }: Extract<BackupSpec['what'], { kind: 'volume' }>) => ({
+  volume: volumeNameOf(service, volume),
+  ...(part === undefined ? {} : { service: part }),
+  stop,
+})
 
 export function backupStep(deps: AppDeps, spec: BackupSpec): EstateStep {
   const { server, what } = spec
@@ -129,6 +139,7 @@ export function backupStep(deps: AppDeps, spec: BackupSpec): EstateStep {
         enabled: true,
         bucketId: bucket.id,
         ...(owner.kind === 'panel' ? { withEncryptionKey: true } : {}),
+        ...(owner.kind === 'volume' ? savedVolumeOf(owner.service, owner.what) : {}),
       }
       const same = (each: Backup | VolumeBackup): boolean =>
         'volume' in each ? each.name === spec.name : each.prefix === spec.prefix && each.bucketId === bucket.id
@@ -150,12 +161,10 @@ export function backupStep(deps: AppDeps, spec: BackupSpec): EstateStep {
           if (owner.kind === 'volume') {
             const ref = { kind: owner.service.kind, id: owner.service.id }
             const { prefix, schedule, keep, bucketId } = wanted
-            const { volume, stop } = owner.what
             await api.setVolumeBackup(ref, {
               ...id,
+              ...savedVolumeOf(owner.service, owner.what),
               name: spec.name,
-              volume,
-              stop,
               prefix,
               schedule,
               keep,

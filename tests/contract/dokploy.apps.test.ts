@@ -157,6 +157,10 @@ async function rehearse(): Promise<{ rig: Rig; seen: Record<string, unknown> }> 
   const [volumeBackup] = await api.listVolumeBackups(web)
   await api.setVolumeBackup(web, { ...volume, keep: 5, id: volumeBackup?.id ?? '' })
   await api.runBackup({ kind: 'volume', id: volumeBackup?.id ?? '' })
+  const ofService = { ...volume, volume: `${stackName}_data`, service: 'cache', appName: stackName }
+  await api.setVolumeBackup(stack, ofService)
+  const [stackBackup] = await api.listVolumeBackups(stack)
+  await api.setVolumeBackup(stack, { ...ofService, keep: 7, id: stackBackup?.id ?? '' })
   const url = secret('https://hooks.example.com/1')
   const email = {
     kind: 'email',
@@ -185,6 +189,7 @@ async function rehearse(): Promise<{ rig: Rig; seen: Record<string, unknown> }> 
     hook,
     again,
     volumeBackup: (await api.listVolumeBackups(web))[0],
+    stackBackup: (await api.listVolumeBackups(stack))[0],
     projects: await api.listProjects(),
   }
   const [stackDomain] = (await api.readService(stack)).domains
@@ -217,6 +222,7 @@ describe('calls about applications', () => {
     expect(seen.files).toHaveLength(1)
     expect(seen.hook).toMatchObject({ status: 'done' })
     expect(seen.volumeBackup).toMatchObject({ keep: 5, stop: true })
+    expect(seen.stackBackup).toMatchObject({ keep: 7, service: 'cache', volume: expect.stringMatching(/^stack-[a-z0-9]+_data$/) })
     expect(JSON.stringify(seen)).not.toContain('x y')
   })
 

@@ -216,7 +216,7 @@ export const operationCalls = (requests: Requests): Calls => {
         enabled: true,
         serviceType: ref.kind,
         appName: backup.appName,
-        [`${ref.kind}Id`]: ref.id,
+        ...(ref.kind === 'application' ? { applicationId: ref.id } : { composeId: ref.id, serviceName: backup.service ?? null }),
       }
       if (backup.id !== undefined) await requests.set('volumeBackups.update', { volumeBackupId: backup.id, ...body })
       else
@@ -338,6 +338,7 @@ const fromWireVolumeBackup = (row: Row): VolumeBackup => ({
   id: idIn(row, 'volumeBackupId', '/api/volumeBackups.list'),
   name: textIn(row, 'name'),
   volume: textIn(row, 'volumeName'),
+  ...given('service', textIn(row, 'serviceName') || undefined),
   bucketId: textIn(row, 'destinationId'),
   prefix: textIn(row, 'prefix'),
   schedule: textIn(row, 'cronExpression'),

@@ -251,7 +251,10 @@ export const BACKUP_FILES_LISTED = 100
 export interface VolumeBackup {
   readonly id: string
   readonly name: string
+  /** As Docker calls it: a stack's has the stack's name before its own. */
   readonly volume: string
+  /** Of a compose stack: the service that stops meanwhile. The files lie in a folder of the stack's name and its. */
+  readonly service?: string
   readonly bucketId: string
   readonly prefix: string
   readonly schedule: string
@@ -403,6 +406,7 @@ export interface DokployApps {
   ): Promise<void>
   listVolumeBackups(ref: ServiceRef): Promise<readonly VolumeBackup[]>
   setVolumeBackup(ref: ServiceRef, backup: Omit<VolumeBackup, 'id' | 'enabled'> & { id?: string; appName: string }): Promise<void>
+  /** Of a volume nothing is said when it fails: whether there is a new file decides. */
   runBackup(backup: { kind: Exclude<DatabaseKind, 'redis'> | 'panel' | 'volume'; id: string }): Promise<void>
   /**
    * What lies in a bucket's folder: `search` is the folder with its slash, and behind it a part of the names. At most

@@ -45,6 +45,8 @@ const drill = (machine: ProgramMachine, values: Values): Outcome => {
   if (!object) return fail(1, 'The backup cannot be read out of the bucket.')
   if (object.damaged)
     return { ...fail(1, 'The backup is damaged: its compression does not end well.'), stdout: `bytes=${object.bytes}\n` }
+  if (object.kind === 'empty volume' && kind === 'volume')
+    return { ...fail(1, 'What came back is empty.'), stdout: `bytes=${object.bytes}\n` }
   const isPanel = kind === 'panel'
   if (object.kind.replace(/ with key$/, '') !== kind) return fail(1, 'The dump does not restore.')
   return lines({

@@ -133,6 +133,42 @@ describe('the stand-in has the traps of the real one', () => {
     expect(rig.calls.filter(call => call.path.endsWith('testConnection'))).toHaveLength(1)
   })
 
+  test('a volume’s backup is answered with 200 whatever came of it', async () => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    await rig.api.setBucket(BUCKET)
+    const bucketId = (await rig.api.listBuckets())[0]?.id ?? ''
+    const text = 'services:\n  cache:\n    image: redis:8\nvolumes:\n  data: {}\n  named:\n    name: shared\n'
+    const stack = await rig.api.createService({
+      kind: 'compose',
+      environmentId,
+      name: 's',
+      description: 'm',
+      compose: { type: 'docker-compose', file: new Secret('f', text, 'unlisted') },
+    })
+    await rig.api.startDeploy(stack, { title: 't', description: '' })
+    rig.sleep(1_000)
+    const { appName } = await rig.api.readService(stack)
+    const common = { bucketId, prefix: 'v', schedule: '0 5 * * *', keep: 2, appName, stop: true }
+    const filesOf = async (name: string, folder: string, more: { volume: string; service?: string }) => {
+      await rig.api.setVolumeBackup(stack, { ...common, ...more, name })
+      const made = (await rig.api.listVolumeBackups(stack)).find(each => each.name === name)
+      expect(made).toMatchObject({ ...more, name, stop: true })
+      expect(await rig.raw('POST', '/api/volumeBackups.runManually', { volumeBackupId: made?.id })).toEqual({
+        status: 200,
+        json: undefined,
+      })
+      const files = await rig.api.listBackupFiles(bucketId, `${folder}/v/${more.volume}`)
+      return files.map(({ path }) => rig.control.apps.object(BUCKET.endpoint, BUCKET.bucket, path)?.kind)
+    }
+    const inFolder = `${appName}_cache`
+    expect(await filesOf('no service', appName, { volume: `${appName}_data` })).toEqual([])
+    expect(await filesOf('no container', `${appName}_cash`, { volume: `${appName}_data`, service: 'cash' })).toEqual([])
+    expect(await filesOf('no volume', inFolder, { volume: 'data', service: 'cache' })).toEqual(['empty volume'])
+    expect(await filesOf('good', inFolder, { volume: `${appName}_data`, service: 'cache' })).toEqual(['volume'])
+    expect(await filesOf('its own name', inFolder, { volume: 'shared', service: 'cache' })).toEqual(['volume'])
+  })
+
   test('a database without a name in any answer is an error, never another database', async () => {
     const nameless = { environmentId: 'e', name: 'production', isDefault: true, postgres: [{ postgresId: 'p' }] }
     const rig = await openRig({

@@ -47,11 +47,16 @@ const config = (image = 'ghcr.io/acme/web:1', more: object = {}) => ({
   },
   databases: { main: {} },
   buckets: { s3: { endpoint: 'https://s3.example.net', bucket: 'acme', access_key_env: 'S3_KEY', secret_key_env: 'S3_SECRET' } },
-  backups: { db: { database: 'main' }, panel: { panel: 'prod' } },
+  backups: {
+    db: { database: 'main' },
+    panel: { panel: 'prod' },
+    uploads: { app: 'stack', volume: 'uploads', service: 'cache', stop: true },
+  },
   notifications: { ops: { kind: 'discord', url_env: 'DISCORD_URL' } },
 })
 
-const COMPOSE = 'services:\n  web:\n    image: nginx:1.27\n  cache:\n    image: redis:8\n'
+const COMPOSE =
+  'services:\n  web:\n    image: nginx:1.27\n  cache:\n    image: redis:8\n    volumes: [uploads:/data]\nvolumes:\n  uploads: {}\n'
 
 let place: Place
 const run = (command: string) => place.run(command, { env: SECRETS, timeoutMs: 240_000 })
@@ -455,11 +460,13 @@ describe('backup.ts', () => {
   test(
     'a drill reads the newest backup and restores it; a damaged one is not called good',
     async () => {
+      expect((await run('deploy stack --yes --json --stable 0.3')).code).toBe(0)
       const good = await run('backup drill --now --json')
       expect({ code: good.code, errors: good.errors() }).toEqual({ code: 0, errors: [] })
-      expect(good.summary()).toMatchObject({ title: 'All 2 backups are recent and can be restored.', applied: 2 })
+      expect(good.summary()).toMatchObject({ title: 'All 3 backups are recent and can be restored.', applied: 3 })
       expect(good.summary().outputs.db).toStartWith('restored: ')
       expect(good.summary().outputs.panel).toContain('key')
+      expect(good.summary().outputs.uploads).toMatch(/\(stack-[a-z0-9]+_cache\/uploads\/stack-[a-z0-9]+_uploads-\S+\.tar\)$/)
       expect(good.output).not.toContain(SECRETS.S3_SECRET)
       apps().dateBackups('2026-01-31')
       const old = await run('backup drill db --json')
@@ -470,6 +477,44 @@ describe('backup.ts', () => {
       expect([bad.code, bad.summary().outputs.db]).toEqual([1, 'NOT restored'])
       expect(bad.summary()).toMatchObject({ title: '1 of 1 backup did not pass.', applied: 0 })
       expect(bad.output).toContain('damaged')
+    },
+    LIMIT_MS,
+  )
+})
+
+describe('a backup that Dokploy calls made', () => {
+  const backed = (uploads: object) => ({
+    ...config(),
+    backups: { uploads: { app: 'stack', volume: 'uploads', ...uploads } },
+  })
+  afterAll(() => place.writeConfig(config()))
+
+  test(
+    'and that saved nothing, for there is no volume of this name, is not called good',
+    async () => {
+      place.writeConfig(backed({ volume: 'upload' }))
+      expect((await run('app --yes --json')).code).toBe(0)
+      const ended = await run('backup drill uploads --now --json')
+      expect([ended.code, ended.summary().outputs.uploads]).toEqual([1, 'NOT restored'])
+      expect(ended.output).toContain('What came back is empty.')
+    },
+    LIMIT_MS,
+  )
+
+  test(
+    'and that was never made, for there is no container to stop, is told although an older one lies there',
+    async () => {
+      place.writeConfig(backed({}))
+      expect((await run('app --yes --json')).code).toBe(0)
+      expect((await run('backup drill uploads --now --json')).code).toBe(0)
+      place.writeConfig(backed({ service: 'cash', stop: true }))
+      expect((await run('app --yes --json')).code).toBe(0)
+      const none = await run('backup drill uploads --now --json')
+      expect([none.code, none.summary().outputs.uploads]).toEqual([1, 'NOT restored'])
+      expect(none.output).toContain('Dokploy made no new file for backup uploads')
+      place.writeConfig(backed({ service: 'cache', stop: true }))
+      expect((await run('app --yes --json')).code).toBe(0)
+      expect((await run('backup drill uploads --now --json')).code).toBe(0)
     },
     LIMIT_MS,
   )

@@ -41,6 +41,11 @@ describe('the newest file of a backup', () => {
     expect((await newestFile(bucketOf(paths), 'b', 'db/', NOW_MS))?.path).toBe('db/2024-11-30T09-53-00-000Z.sql.gz')
   })
 
+  test('of a volume that was called another before: the newest by its time, not by its name', async () => {
+    const paths = ['db/uploads-2026-11-20T03-00-00-000Z.tar', 'db/shop-abc123_uploads-2026-11-27T03-00-00-000Z.tar']
+    expect((await newestFile(bucketOf(paths), 'b', 'db/', NOW_MS))?.path).toBe(paths[1])
+  })
+
   test('an empty folder has none, and a name without a time has no age', async () => {
     expect(await newestFile(bucketOf([]), 'b', 'db/', NOW_MS)).toBeUndefined()
     expect(await newestFile(bucketOf(['db/by-hand.sql.gz']), 'b', 'db/', NOW_MS)).toEqual({

@@ -210,6 +210,22 @@ describe('mistakes are told with their place, all at once', () => {
       'backups.db.database: names "mian", which is not among databases; did you mean "main"?',
     ],
     [
+      'a backup that stops a stack without saying which of its services',
+      {
+        ...withApps({ web: { server: 'prod', source: { github: 'acme/web' }, compose: { file: 'compose.yml' } } }),
+        backups: { files: { app: 'web', volume: 'data', stop: true } },
+      },
+      'backups.files.service: is missing: which service of the compose file stops meanwhile',
+    ],
+    [
+      'a backup of a service that an application does not have',
+      {
+        ...withApps({ web: { server: 'prod', source: { image: 'a:1' }, volumes: { data: '/data' } } }),
+        backups: { files: { app: 'web', volume: 'data', service: 'web' } },
+      },
+      'backups.files.service: is not used: only a compose stack has services',
+    ],
+    [
       'a schedule that is none',
       { ...twoServers, backups: { db: { schedule: 'daily' } } },
       'backups.db.schedule: must be a cron expression of five fields like "0 3 * * *", not "daily"',

@@ -79,7 +79,8 @@ case $KIND in
     tar -tf "$work/backup" >"$work/list" || fail 'The archive is damaged.'
     # An archive that was cut off between two files lists well; a whole one ends in two blocks of zeros.
     if [ "$(tail -c 1024 "$work/backup" | tr -d '\0' | wc -c)" -ne 0 ]; then fail 'The archive is damaged: it has no end.'; fi
-    tables=$(wc -l <"$work/list")
+    # The volume itself is no file of it: Docker makes an empty one where there is none of this name.
+    tables=$(grep -cvx '\./' "$work/list") || true
     ;;
   panel)
     docker exec -i "$dokploy" sh -c 'f=$(mktemp) && cat >"$f" && unzip -tqq "$f" && unzip -l "$f"; code=$?; rm -f "$f"; exit $code' \

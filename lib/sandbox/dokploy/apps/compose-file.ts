@@ -17,6 +17,7 @@ interface File {
   readonly services?: Readonly<
     Record<string, { image?: string; build?: unknown; healthcheck?: unknown; deploy?: unknown } | null>
   >
+  readonly volumes?: Readonly<Record<string, { name?: string; external?: boolean } | null>>
 }
 
 /** What an untouched repository holds: a service behind each domain that the stack has, or one that has none. */
@@ -85,6 +86,14 @@ export const composeServices = (
     services.push({ ...common, image: `${service.appName}-${name}`, digest, version: commit, behaviour })
   }
   return services
+}
+
+/** What Docker calls the volumes that the file names. */
+export const composeVolumes = (state: PlatformState, service: ServiceRow): string[] => {
+  const file = Bun.YAML.parse(composeText(state, service)) as File | null
+  return Object.entries(file?.volumes ?? {}).map(
+    ([name, spec]) => spec?.name ?? (spec?.external === true ? name : `${service.appName}_${name}`),
+  )
 }
 
 const localImage = ({ images }: Pick<PlatformState, 'images'>, digest: string) => images.all().find(row => row.digest === digest)

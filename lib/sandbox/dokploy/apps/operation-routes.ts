@@ -4,8 +4,9 @@ import { choice, flag, nothing, nullable, number, object, optional, text } from 
 import { type Context, mutation, query, type Routes } from '../router.ts'
 import { isoOf, randomText } from '../state.ts'
 import { refuse } from '../wire.ts'
+import { composeVolumes } from './compose-file.ts'
 import { anything, id, matching, maybeFlag, maybeNumber, maybeText, namedOnly, words } from './readers.ts'
-import type { DatabaseKind, WireRow } from './rows.ts'
+import type { DatabaseKind, ServiceRow, WireRow } from './rows.ts'
 
 // ── schedules ──
 
@@ -88,7 +89,7 @@ const backupFields = {
 }
 const volumeFields = {
   name: text(),
-  volumeName: matching(/^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/),
+  volumeName: matching(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/),
   prefix: text(),
   cronExpression: text(),
   destinationId: text(),
@@ -115,6 +116,41 @@ const writeBackup = (context: Context, row: WireRow, folder: string, file: strin
   const mine = platform.objects.all().filter(each => each.id.startsWith(`${base}${key.slice(0, key.lastIndexOf('/') + 1)}`))
   if (keep !== undefined) for (const old of mine.slice(0, Math.max(0, mine.length - keep))) platform.objects.delete(old.id)
   return true
+}
+
+/** Whether containers of this service have made a volume of this name. */
+const hasVolume = ({ platform }: Context, service: ServiceRow, volume: string): boolean => {
+  if (!platform.runs.all().some(run => run.serviceId === service.id)) return false
+  return service.kind === 'compose'
+    ? composeVolumes(platform, service).includes(volume)
+    : platform.mounts.all().some(mount => mount.applicationId === service.id && mount.volumeName === volume)
+}
+
+/** `docker run -v` makes a volume that is missing, and saves it empty. What fails is caught, told in the log, and answered like a success. */
+const runVolumeBackup = (context: Context, row: WireRow): void => {
+  const { platform, clock } = context
+  const service = platform.services.get(String(row.applicationId ?? row.composeId ?? ''))
+  const volume = String(row.volumeName)
+  const part = service?.kind === 'compose' && typeof row.serviceName === 'string' ? row.serviceName : undefined
+  const container = service?.kind === 'compose' ? `${service.appName}.${part}` : (service?.appName ?? '')
+  const fault =
+    row.turnOff === true && !platform.runs.get(container)?.current
+      ? "docker: 'docker stop' requires at least 1 argument"
+      : platform.destinations.get(String(row.destinationId))
+        ? undefined
+        : 'Destination not found'
+  if (fault === undefined && service) {
+    const folder = part === undefined ? service.appName : `${service.appName}_${part}`
+    const kind = hasVolume(context, service, volume) ? 'volume' : 'empty volume'
+    writeBackup(context, row, folder, `${volume}-${stamp(context)}.tar`, kind)
+  }
+  const deploymentId = randomText(21)
+  const nowMs = clock.nowMs()
+  platform.deployments.put(deploymentId, {
+    ...{ deploymentId, ownerId: String(row.volumeBackupId), title: 'Volume Backup', description: 'Volume Backup' },
+    ...{ status: fault === undefined ? 'done' : 'error', createdAt: isoOf(nowMs), startedAtMs: nowMs, finishedAt: isoOf(nowMs) },
+    ...{ errorMessage: null, rollbackId: null, log: fault === undefined ? ['Upload to S3 done ✅'] : [fault] },
+  })
 }
 
 const stamp = (context: Context): string => isoOf(context.clock.nowMs()).replace(/[:.]/g, '-')
@@ -291,7 +327,8 @@ export const operationRoutes: Routes = {
   'volumeBackups.runManually': mutation(object({ volumeBackupId: id }), (context, { volumeBackupId }) => {
     const row = context.platform.volumeBackups.get(volumeBackupId)
     if (!row) return refuse('INTERNAL_SERVER_ERROR', 'Volume backup not found')
-    return writeBackup(context, row, String(row.appName), `${String(row.volumeName)}-${stamp(context)}.tar`, 'volume')
+    runVolumeBackup(context, row)
+    return undefined
   }),
 
   'registry.all': query(nothing, ({ platform }) => platform.registries.all()),

@@ -183,6 +183,17 @@ esac`,
       expect(drill()).toMatchObject({ exitCode: 0, stdout: 'bytes=10240\nitems=2\nok=1\n' })
     })
 
+    test('an archive of a volume that holds nothing is no good backup', () => {
+      stage.write('empty/none', '')
+      const folder = join(stage.root, 'empty')
+      Bun.spawnSync(['rm', 'none'], { cwd: folder })
+      writeFileSync(join(stage.root, 'object'), Bun.spawnSync(['tar', '-cf', '-', '.'], { cwd: folder }).stdout)
+      stage.command('docker', `case "$*" in 'ps '*) echo 1234567890ab ;; *'rclone cat'*) cat "$ROOT/object" ;; esac`)
+      const ended = drill()
+      expect([ended.exitCode, ended.stdout.includes('ok=1')]).toEqual([1, false])
+      expect(ended.stderr).toContain('What came back is empty.')
+    })
+
     test.each([
       ['within a file', 6_000],
       ['between two files', 3_584],
