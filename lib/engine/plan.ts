@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { type OrderOptions, orderSteps } from './graph.ts'
-import type { ChangeKind, Finding, Step } from './step.ts'
+import type { Announced, ChangeKind, Finding, Step } from './step.ts'
 import type { WorldView } from './world.ts'
 
 export interface PlanEntry<W> {
@@ -22,7 +22,7 @@ export interface Plan<W> {
   readonly later: readonly {
     readonly step: Step<W>
     readonly on: string
-    readonly changes: readonly { readonly kind: ChangeKind; readonly summary: string }[]
+    readonly changes: readonly Announced[]
   }[]
   /** Sum of the known changes, in the account's currency. */
   readonly monthlyNet: number
@@ -59,7 +59,7 @@ export function makePlan<W>(steps: readonly Step<W>[], world: WorldView<W>, opti
     changes: changes.length - waits,
     waits,
     later,
-    monthlyNet: changes.reduce((sum, change) => sum + (change.monthlyNet ?? 0), 0),
+    monthlyNet: [...changes, ...announced].reduce((sum, change) => sum + (change.monthlyNet ?? 0), 0),
     destructive: [...changes, ...announced]
       .filter(change => change.kind === 'destroy')
       .map(({ step, summary, confirm }) => ({ stepId: step.id, summary, ...(confirm === undefined ? {} : { confirm }) })),

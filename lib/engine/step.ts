@@ -46,11 +46,14 @@ export interface Change<W> {
   apply(context: ApplyContext<W>): Promise<void>
 }
 
+/** A change that is known to come and cannot be made yet. */
+export type Announced = Pick<Change<never>, 'kind' | 'summary' | 'monthlyNet'>
+
 export type Finding<W> =
   | { readonly state: 'done'; readonly detail: string }
   | { readonly state: 'todo'; readonly changes: readonly Change<W>[] }
   /** Cannot be judged yet: `on` says what it waits for, `later` what will follow, both for the preview. */
-  | { readonly state: 'blocked'; readonly on: string; readonly later: readonly { kind: ChangeKind; summary: string }[] }
+  | { readonly state: 'blocked'; readonly on: string; readonly later: readonly Announced[] }
   /** Must not be done at all: found before the first write. `why` is a sentence, `hint` the next command. */
   | { readonly state: 'refused'; readonly why: string; readonly hint: string }
 
@@ -74,10 +77,11 @@ export interface Step<W> {
 
 export const done = (detail: string): { state: 'done'; detail: string } => ({ state: 'done', detail })
 export const todo = <W>(...changes: Change<W>[]): { state: 'todo'; changes: Change<W>[] } => ({ state: 'todo', changes })
-export const blocked = (
-  on: string,
-  ...later: { kind: ChangeKind; summary: string }[]
-): { state: 'blocked'; on: string; later: { kind: ChangeKind; summary: string }[] } => ({ state: 'blocked', on, later })
+export const blocked = (on: string, ...later: Announced[]): { state: 'blocked'; on: string; later: Announced[] } => ({
+  state: 'blocked',
+  on,
+  later,
+})
 export const refused = (why: string, hint: string): { state: 'refused'; why: string; hint: string } => ({
   state: 'refused',
   why,

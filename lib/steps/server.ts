@@ -79,18 +79,6 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
                 .map(each => `${each.type} in ${each.location} at ${euros(each.monthly.net)}`)
                 .join(', ')}. Add one to the list in config.json.`,
         )
-      const image = chooseImage(spec.image, offer.architecture, world.get('images'))
-      if (image.state === 'missing') return refused(image.why, image.hint)
-      if (image.state === 'creating')
-        return blocked('the golden image', {
-          kind: 'create',
-          summary: `create server ${spec.name} (${offer.type}, ${offer.location})`,
-        })
-      if (image.image.diskGb > offer.diskGb)
-        return refused(
-          `The image "${image.image.description}" needs a disk of ${image.image.diskGb} GB; ${offer.type} has ${offer.diskGb} GB.`,
-          'Build the image on the smallest type that is ever used (hetzner.server_types.packer_build), or choose a larger type.',
-        )
       const pricing = world.get('pricing')
       const keptIn = (ips: readonly PrimaryIp[], type: PrimaryIp['type']) =>
         spec[type] && !deps.dropsAddresses
@@ -102,6 +90,19 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
           ? pricing.primaryIps.find(each => each.type === 'ipv4' && each.location === offer.location)
           : undefined
       const monthlyNet = offer.monthly.net + (address?.monthly.net ?? 0)
+      const image = chooseImage(spec.image, offer.architecture, world.get('images'))
+      if (image.state === 'missing') return refused(image.why, image.hint)
+      if (image.state === 'creating')
+        return blocked('the golden image', {
+          kind: 'create',
+          summary: `create server ${spec.name} (${offer.type}, ${offer.location})`,
+          monthlyNet,
+        })
+      if (image.image.diskGb > offer.diskGb)
+        return refused(
+          `The image "${image.image.description}" needs a disk of ${image.image.diskGb} GB; ${offer.type} has ${offer.diskGb} GB.`,
+          'Build the image on the smallest type that is ever used (hetzner.server_types.packer_build), or choose a larger type.',
+        )
       return todo({
         kind: 'create',
         summary: `create server ${spec.name} (${offer.type}, ${offer.location})`,

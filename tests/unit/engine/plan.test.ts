@@ -31,7 +31,7 @@ describe('a plan', () => {
     [
       step(
         'dns',
-        blocked('server prod', { kind: 'create', summary: 'create A' }, { kind: 'destroy', summary: 'delete AAAA' }),
+        blocked('server prod', { kind: 'create', summary: 'create A', monthlyNet: 1 }, { kind: 'destroy', summary: 'delete AAAA' }),
         'server',
       ),
       step('key', done('is there')),
@@ -61,7 +61,7 @@ describe('a plan', () => {
   })
 
   test('adds up the money', () => {
-    expect(plan.monthlyNet).toBeCloseTo(2.5)
+    expect(plan.monthlyNet).toBeCloseTo(3.5)
   })
 
   test('names every destruction, also the announced ones', () => {
