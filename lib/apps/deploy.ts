@@ -7,6 +7,7 @@ import type { Server } from '../providers/ports/cloud.ts'
 import type { ContainerReport, Deployment, EnvSet, Service, ServiceRef } from '../providers/ports/dokploy-apps.ts'
 import type { Outside } from '../providers/ports/outside.ts'
 import { HOOK_SCHEDULE, VERSION_VARIABLE } from '../steps/app-diff.ts'
+import type { Summary } from '../ui/types.ts'
 import { type BackContext, fileOf, goBack, isKeptHere, readDigests, runsAgain, setImage, withDigest } from './back.ts'
 import { type Cause, diagnose } from './diagnose.ts'
 import { appendHistory, type Release } from './history.ts'
@@ -42,7 +43,7 @@ export type DeployResult =
       readonly version: string
       readonly urls: readonly string[]
       readonly image: string
-      readonly notes: readonly string[]
+      readonly notes: Summary['notes']
     }
   | {
       readonly state: 'failed'
@@ -53,6 +54,7 @@ export type DeployResult =
     }
 
 const BUILD_TIMEOUT_MS = 60 * 60_000
+const COMMIT_TIMEOUT_MS = 30_000
 const LINES = 20
 
 /** Whether deploys say the version to the app, instead of the image bringing its own. */
@@ -146,6 +148,18 @@ async function waitBuilt(context: DeployContext, ref: ServiceRef, started: Deplo
   }
 }
 
+/** The commit that was built. Dokploy names it some time after "done", behind its notifications; undefined when it does not. */
+async function waitCommit(context: DeployContext, ref: ServiceRef, built: Deployment): Promise<string | undefined> {
+  const { api, clock, signal, timing } = context
+  const endsAtMs = clock.monotonicMs() + COMMIT_TIMEOUT_MS
+  for (;;) {
+    const commit = commitIn((await api.listDeployments(ref)).find(each => each.id === built.id) ?? built)
+    if (commit !== undefined || clock.monotonicMs() > endsAtMs) return commit
+    context.log('waiting until Dokploy names the commit')
+    await clock.sleep(timing.pollMs, signal)
+  }
+}
+
 /** Values of variables do not go into a log that is shown. */
 export const hideValues = (text: string, env: EnvSet): string =>
   env
@@ -188,22 +202,29 @@ export async function deploy(
     })
   if (built.status !== 'done') return fail('build')
 
-  const version = told ?? commitIn(built) ?? versionFor(app, said, context.runId)
   const rollout = await waitRolledOut(context, service, ids)
   if (rollout.state === 'failed') return fail('start', rollout)
   context.log(`healthy; watching for ${Math.ceil(context.timing.stableMs / 1000)} s whether it stays`)
   const stable = await staysUp(context, service, ids, rollout.ids)
   if (stable.state === 'failed') return fail('start', stable)
+  const isBuilt = service.source.kind !== 'image' && service.source.kind !== 'raw'
+  const commit = told === undefined && isBuilt ? await waitCommit(context, ref, built) : undefined
+  const version = told ?? commit ?? versionFor(app, said, context.runId)
+  // A version that nobody named is not what the address can show.
+  const isNamed = told !== undefined || commit !== undefined || !isBuilt
   const seen =
     context.look === 'outside' && app.domains.length > 0
-      ? await waitPublic(context, app, context.server, app.version ? version : undefined)
+      ? await waitPublic(context, app, context.server, app.version && isNamed ? version : undefined)
       : { state: 'seen' as const, urls: [] }
   if (seen.state === 'unseen') return fail('outside', { ...stable, state: 'up' }, seen)
 
   const now = await api.readService(ref)
   const release = await releaseNow(context, now, { version, event: 'deploy', deploymentId: built.id })
   if (release) await appendHistory(context.deps, context.target, app.name, release)
-  const notes = await afterDeploy(context, app, ref)
+  const notes = [
+    ...(isNamed ? [] : [{ label: 'version', text: 'Dokploy did not name the commit: seen was only that the address answers.' }]),
+    ...(await afterDeploy(context, app, ref)).map(text => ({ label: 'after', text })),
+  ]
   return { state: 'deployed', version, urls: seen.urls, image: release?.image ?? '', notes }
 }
 

@@ -96,7 +96,7 @@ export async function runDeploy(session: Session): Promise<number> {
     applied: 1,
     outputs: { version: result.version, ...(result.urls[0] ? { url: result.urls[0] } : {}) },
     notes: [
-      ...result.notes.map(text => ({ label: 'after', text })),
+      ...result.notes,
       ...(app.app.version
         ? []
         : [

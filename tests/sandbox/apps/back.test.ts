@@ -212,3 +212,26 @@ test('a registry of former versions is asked for one, not the machine', async ()
   const asked = app.rig.calls.slice(sent).flatMap(call => (call.method === 'GET' ? [] : [call.path]))
   expect(asked).toEqual(['/api/application.saveEnvironment', '/api/rollback.rollback'])
 })
+
+describe('an app that is deployed by pushes', () => {
+  test('and shows its commit is told by the commit, which Dokploy says some time after "done"', async () => {
+    const app = await openApp(GIT, { deployOn: 'push' })
+    app.rig.control.apps.setTiming({ commitMs: 12_000 })
+    const commit = app.rig.control.apps.push(REPOSITORY, 'main')
+    expect(await app.deploy()).toMatchObject({ state: 'deployed', version: commit })
+    expect((await app.history()).at(-1)?.version).toBe(commit)
+  })
+
+  test('and whose commit is never told is not taken back for it', async () => {
+    const app = await openApp(GIT, { deployOn: 'push' })
+    await app.deploy()
+    app.rig.control.apps.setTiming({ commitMs: 3_600_000 })
+    const commit = app.rig.control.apps.push(REPOSITORY, 'main')
+    const result = await app.deploy()
+    expect(result).toMatchObject({
+      state: 'deployed',
+      notes: [{ label: 'version', text: expect.stringContaining('did not name the commit') }],
+    })
+    expect(await app.served()).toBe(commit)
+  })
+})

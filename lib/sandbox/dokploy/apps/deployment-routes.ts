@@ -10,12 +10,13 @@ import { APP_NAME, id, matching, queryNumber } from './readers.ts'
 import type { DeploymentRow, Release, RunRow } from './rows.ts'
 import { handOver, listeningPort, NEEDED_VARIABLE, newContainerId } from './runtime.ts'
 
-const toWireDeployment = ({ platform }: Context, row: DeploymentRow) => {
+const toWireDeployment = ({ platform, clock }: Context, row: DeploymentRow) => {
+  const commit = row.commit !== undefined && row.commit.shownAtMs <= clock.nowMs() ? row.commit : undefined
   const rollback = row.rollbackId === null ? undefined : platform.rollbacks.get(row.rollbackId)
   return {
     deploymentId: row.deploymentId,
-    title: row.title,
-    description: row.description,
+    title: commit?.message ?? row.title,
+    description: commit ? `Commit: ${commit.hash}` : row.description,
     status: row.status,
     createdAt: row.createdAt,
     startedAt: row.createdAt,

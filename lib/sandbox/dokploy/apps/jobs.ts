@@ -100,8 +100,8 @@ const finish = (state: PlatformState, job: JobRow, atMs: number, effects: Effect
   const commit = result.commit
   const done: DeploymentRow = {
     ...row,
-    // For a repository the title becomes the commit's message (facts/dokploy 7).
-    ...(commit ? { title: commit.message, description: `Commit: ${commit.hash}` } : {}),
+    // For a repository the title becomes the commit's message, after "done" and the notifications (services/application.ts of v0.30.2).
+    ...(commit ? { commit: { ...commit, shownAtMs: atMs + timingOf(state).commitMs } } : {}),
     status: result.error === undefined ? 'done' : 'error',
     finishedAt: isoOf(atMs),
     log: [...row.log, ...result.log, ...(result.error === undefined ? [] : [`Error: ${result.error}`])],

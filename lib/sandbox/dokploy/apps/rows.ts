@@ -50,6 +50,8 @@ export interface DeploymentRow {
   readonly errorMessage: string | null
   readonly rollbackId: string | null
   readonly log: readonly string[]
+  /** Of what was built: written over title and description some time after "done". */
+  readonly commit?: { readonly hash: string; readonly message: string; readonly shownAtMs: number }
 }
 
 /** A deploy that waits for its turn, or is being built. */
@@ -138,6 +140,8 @@ export interface TimingRow {
   readonly queueMs: number
   readonly buildMs: number
   readonly startMs: number
+  /** From "done" until the commit is told: a panel with slow notifications takes long. */
+  readonly commitMs: number
 }
 
 export interface PlatformState {

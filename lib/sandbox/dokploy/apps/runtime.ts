@@ -7,7 +7,7 @@
 import { randomText } from '../state.ts'
 import type { Behaviour, PlatformState, Release, RunRow, TimingRow } from './rows.ts'
 
-export const DEFAULT_TIMING: TimingRow = { queueMs: 20, buildMs: 150, startMs: 150 }
+export const DEFAULT_TIMING: TimingRow = { queueMs: 20, buildMs: 150, startMs: 150, commitMs: 250 }
 
 export const timingOf = ({ timing }: PlatformState): TimingRow => timing.get('only') ?? DEFAULT_TIMING
 
