@@ -69,7 +69,7 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   refuseForeignProject(session, opened, current.world)
   convergence.onLook?.(current.steps, current.world)
   const empty = isEmpty(current.plan)
-  if (!empty || args.plan) reporter.plan(viewOf(opened, current.plan, current.world))
+  if (!empty || args.plan) reporter.plan(viewOf(opened, current.plan, current.world, deps.admin))
   if (current.plan.refusals.length > 0)
     return finish(session, opened, convergence, current, { ok: false, applied: 0 }, EXIT.refused)
   if (args.plan) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, empty ? EXIT.done : EXIT.planned)
@@ -90,7 +90,7 @@ export async function converge(session: Session, opened: Opened, convergence: Co
       const agreed = current.plan
       current = await read()
       // A machine that booted meanwhile leaves less to do; anything more was not agreed to.
-      if (!isCoveredBy(current.plan, agreed)) agreeAgain(session, opened, current, agreed)
+      if (!isCoveredBy(current.plan, agreed)) agreeAgain(session, opened, deps, current, agreed)
     }
     ended = await act(session, opened, convergence, current, lock)
   } finally {
@@ -104,7 +104,13 @@ export async function converge(session: Session, opened: Opened, convergence: Co
  * Whoever said `--yes` agreed to whatever is needed but destroys nothing, so the new plan is shown and carried out.
  * @throws LandfallError refused, when somebody read the old one, or the new one refuses or destroys something else; over_cap
  */
-function agreeAgain({ args, reporter }: Session, opened: Opened, now: Looked, agreed: Plan<EstateWorld>): void {
+function agreeAgain(
+  { args, reporter }: Session,
+  opened: Opened,
+  deps: Pick<Deps, 'admin'>,
+  now: Looked,
+  agreed: Plan<EstateWorld>,
+): void {
   const known = new Set(agreed.destructive.map(each => `${each.stepId} ${each.summary}`))
   const isSafe = now.plan.refusals.length === 0 && now.plan.destructive.every(each => known.has(`${each.stepId} ${each.summary}`))
   if (!args.yes || !isSafe)
@@ -112,7 +118,7 @@ function agreeAgain({ args, reporter }: Session, opened: Opened, now: Looked, ag
       hint: 'Run the same command again: it shows the new plan.',
     })
   reporter.warning('The world has changed since the plan was made. The new plan is carried out:')
-  reporter.plan(viewOf(opened, now.plan, now.world))
+  reporter.plan(viewOf(opened, now.plan, now.world, deps.admin))
   checkCap(opened.estate, now)
 }
 

@@ -3,14 +3,21 @@
 import { coming, type Plan } from './engine/plan.ts'
 import type { World } from './engine/world.ts'
 import { LandfallError } from './errors.ts'
-import type { Estate } from './estate/estate.ts'
+import type { Estate, FirewallSpec } from './estate/estate.ts'
 import { desiredRules, exposureLines } from './estate/firewall.ts'
 import type { Opened, Session } from './script.ts'
+import type { Deps } from './steps/deps.ts'
+import { desiredAdminRules } from './steps/firewall.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { ParsedArgs, PlanView, Reporter } from './ui/types.ts'
 import { COMMAND } from './ui/wrap.ts'
 
-export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<EstateWorld>, world: World<EstateWorld>): PlanView {
+export function viewOf(
+  { estate, simulated, configPath }: Opened,
+  plan: Plan<EstateWorld>,
+  world: World<EstateWorld>,
+  admin?: Deps['admin'],
+): PlanView {
   const pricing = world.has('pricing') ? world.get('pricing') : undefined
   const money =
     pricing && plan.monthlyNet !== 0
@@ -20,7 +27,7 @@ export function viewOf({ estate, simulated, configPath }: Opened, plan: Plan<Est
     subject: `estate ${estate.name} (${configPath})${simulated.length > 0 ? ', rehearsed in the sandbox' : ''}`,
     entries: entriesOf(plan),
     changes: plan.changes,
-    ...(writesFirewalls(plan) ? { reachable: reachableLines(estate) } : {}),
+    ...(writesFirewalls(plan) ? { reachable: reachableLines(estate, world.has('firewalls') ? world.get('firewalls') : [], admin) } : {}),
     ...typicalTime(plan),
     ...money,
   }
@@ -52,12 +59,16 @@ const writesFirewalls = (plan: Plan<EstateWorld>): boolean =>
   )
 
 /** Who will reach what, by server; servers that offer the same share a line. */
-function reachableLines(estate: Estate): string[] {
+function reachableLines(estate: Estate, have: EstateWorld['firewalls'], admin: Deps['admin']): string[] {
+  const rulesOf = (wall: FirewallSpec) =>
+    wall.attach === 'when_owned'
+      ? desiredAdminRules(wall, have.find(each => each.name === wall.name)?.rules ?? [], admin)
+      : desiredRules(wall)
   const offers = estate.servers.map(spec => {
     const walls = estate.firewalls.filter(
       wall => spec.firewalls.includes(wall.name) || (wall.attach === 'when_owned' && spec.dokploy),
     )
-    return { name: spec.name, lines: walls.flatMap(wall => exposureLines(desiredRules(wall, estate.adminAddresses))).join(', ') }
+    return { name: spec.name, lines: walls.flatMap(wall => exposureLines(rulesOf(wall))).join(', ') }
   })
   return [...Map.groupBy(offers, offer => offer.lines)].map(
     ([lines, servers]) => `${servers.map(server => server.name).join(', ')}: ${lines || 'nothing'}`,

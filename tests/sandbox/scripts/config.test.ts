@@ -96,6 +96,9 @@ test('it opens 22, 80 and 443 to everybody, and the panel’s port to no one, be
 test('without names the panel’s port is opened to the administrator alone', async () => {
   const run = await nameless.run('setup --plan --json')
   expect(openings(run, 'solo-admin')).toEqual(['3000/tcp', '198.51.100.7/32', '2001:db8:ffff::7/128'])
+  expect(run.lines()[0]?.reachable).toEqual([
+    'prod-dokploy: 22/tcp, 80/tcp, 443/tcp, 443/udp, icmp from anywhere, 3000/tcp from 198.51.100.7/32 and 2001:db8:ffff::7/128',
+  ])
 })
 
 test('in CI, whose address is nobody’s, the panel’s port is opened to no one', async () => {
@@ -103,6 +106,7 @@ test('in CI, whose address is nobody’s, the panel’s port is opened to no one
   expect(run.code).toBe(2)
   expect(summaries(run).filter(summary => summary.includes('solo-admin'))).toEqual([])
   expect(summaries(run)).toContain('create server prod-dokploy (cx33, nbg1)')
+  expect(run.lines()[0]?.reachable).toEqual(['prod-dokploy: 22/tcp, 80/tcp, 443/tcp, 443/udp, icmp from anywhere'])
 })
 
 test('an empty list of admins shuts the panel’s port, also to whoever was let in by hand', async () => {
