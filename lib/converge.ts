@@ -70,8 +70,10 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   convergence.onLook?.(current.steps, current.world)
   const empty = isEmpty(current.plan)
   if (!empty || args.plan) reporter.plan(viewOf(opened, current.plan, current.world, deps.admin))
-  if (current.plan.refusals.length > 0)
+  if (current.plan.refusals.length > 0) {
+    adviseFreshWorld(session)
     return finish(session, opened, convergence, current, { ok: false, applied: 0 }, EXIT.refused)
+  }
   if (args.plan) return finish(session, opened, convergence, current, { ok: true, applied: 0 }, empty ? EXIT.done : EXIT.planned)
   const needsWrites = current.plan.changes > 0 || current.plan.later.length > 0
   if (!needsWrites && !convergence.withoutLock) await clearDeadLock(session, opened)
@@ -98,6 +100,13 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   }
   // After the lock is gone: its release is one of the requests that the summary counts.
   return finish(session, opened, convergence, current, ended, ended.code)
+}
+
+/** A kept sandbox holds what earlier rehearsals made, of other estates too. */
+function adviseFreshWorld({ args: { sandbox, ...args }, manual, reporter }: Session): void {
+  if (sandbox !== 'kept') return
+  const command = commandLine({ args, manual }, '--sandbox=fresh')
+  reporter.warning(`This sandbox holds what earlier rehearsals have made. To rehearse in an empty one: ${command}`)
 }
 
 /**
@@ -166,7 +175,11 @@ async function act(
     const failures = [result.error, ...result.others].filter(error => error !== undefined)
     for (const error of failures) reporter.error(error)
     if (outcome === 'interrupted')
-      reporter.warning('Interrupted. What was done stays; run the same command again to go on from here.')
+      reporter.warning(
+        session.args.sandbox === 'fresh'
+          ? `Interrupted. What was done stays; to go on from here: ${commandLine(session)}`
+          : 'Interrupted. What was done stays; run the same command again to go on from here.',
+      )
     const code = outcome === 'interrupted' ? EXIT.interrupted : outcome === 'failed' ? exitCodeOfRun(failures) : EXIT.done
     return { ok: code === 0, applied, code }
   } finally {
@@ -203,7 +216,7 @@ async function confirmPlan(
       })
     for (const name of unsaid) {
       const typed = await ask.text({ flag: `--confirm ${name}`, message: `This destroys. Type "${name}" to go on` })
-      if (typed.trim() !== name) throw new LandfallError('cancelled', 'The name did not match. Nothing was changed.')
+      if (typed.trim() !== name) throw new LandfallError('refused', 'The name did not match. Nothing was changed.')
     }
     return
   }

@@ -2,18 +2,24 @@
 
 import type { World } from './engine/world.ts'
 import { type Cost, costOf, renderAmount } from './estate/cost.ts'
-import type { Estate } from './estate/estate.ts'
+import type { Estate, ServerSpec } from './estate/estate.ts'
 import { isOurs } from './estate/labels.ts'
+import type { Server } from './providers/ports/cloud.ts'
 import type { Session } from './script.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { ParsedArgs, Summary } from './ui/types.ts'
 import { commandLine } from './view.ts'
 
+const isServerOf =
+  (estate: Estate, spec: ServerSpec) =>
+  ({ name, labels }: Server): boolean =>
+    name === spec.name && isOurs(labels, estate.name)
+
 /** `dev_ip`, `prod_ip` … and, where a panel has a name, `dev_url` …; by role, or by server name where a role has several servers. */
 export function outputsOf(estate: Estate, world: World<EstateWorld>): Record<string, string> {
   const servers = world.has('servers') ? world.get('servers') : []
   const entries = estate.servers.flatMap(spec => {
-    const server = servers.find(each => each.name === spec.name && isOurs(each.labels, estate.name))
+    const server = servers.find(isServerOf(estate, spec))
     const alone = estate.servers.filter(each => each.role === spec.role).length === 1
     const key = (alone ? spec.role : spec.name).replaceAll('-', '_')
     return [
@@ -23,6 +29,13 @@ export function outputsOf(estate: Estate, world: World<EstateWorld>): Record<str
     ]
   })
   return Object.fromEntries(entries)
+}
+
+/** Under its name, else at its server's address. */
+const panelAddress = (estate: Estate, spec: ServerSpec, world: World<EstateWorld>): string => {
+  if (spec.dokploy?.host) return `https://${spec.dokploy.host}`
+  const server = world.has('servers') ? world.get('servers').find(isServerOf(estate, spec)) : undefined
+  return server?.ipv4 ? `${spec.name}: http://${server.ipv4}:3000` : spec.name
 }
 
 /** What is ours and billed, at today's prices; undefined when prices were not looked at. */
@@ -64,7 +77,7 @@ export function endingOf(
       outputs: outputsOf(estate, world),
       notes: [
         ...withPanel.map(spec => ({
-          label: spec.dokploy?.host ? `https://${spec.dokploy.host}` : spec.name,
+          label: panelAddress(estate, spec, world),
           text: `Dokploy, log in as ${spec.dokploy?.adminEmail}`,
         })),
         ...(withPanel.length > 0

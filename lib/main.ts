@@ -129,7 +129,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
   const draft = resolveEstate(config, { publicKeys: [] })
 
   let environment = session.environment
-  let simulated: readonly string[] = []
+  let rehearsed: Pick<Opened, 'simulated' | 'machines'> = { simulated: [] }
   if (args.sandbox !== undefined) {
     const { startRehearsal } = await import('./rehearsal.ts')
     const rehearsal = await startRehearsal(args.sandbox, STATE_DIRECTORY, {
@@ -137,7 +137,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
       ...(draft.migration ? { migration: draft.migration } : {}),
     })
     closers.push(rehearsal.close)
-    simulated = rehearsal.simulated
+    rehearsed = { simulated: rehearsal.simulated, machines: rehearsal.machines }
     environment = readEnvironment({ ...process.env, ...rehearsal.variables })
   }
   const directory = join(STATE_DIRECTORY, ...(args.sandbox === undefined ? [] : ['sandbox']), draft.name)
@@ -157,7 +157,7 @@ async function openEstate(session: Session, closers: (() => Promise<void>)[], lo
     lowMemory: args.flags['low-memory'] === true,
   })
   closers.push(composition.close)
-  return { estate, composition, directory, simulated, configPath: args.config }
+  return { estate, composition, directory, ...rehearsed, configPath: args.config }
 }
 
 const linesOf = ({ keys }: Estate): readonly string[] => keys.map(key => key.publicKey)

@@ -10,6 +10,7 @@ export interface Rehearsal {
   /** Variables that replace the process's own. */
   readonly variables: Readonly<Record<string, string>>
   readonly simulated: readonly string[]
+  readonly machines: MachineKind
   close(): Promise<void>
 }
 
@@ -59,13 +60,14 @@ export async function startRehearsal(
     const { LANDFALL_MACHINES: kind, ...variables } = await joinSandbox(how.url)
     // The zone may be one that the running sandbox does not have; then the names have no former place either.
     if (oldHost) await fetch(new URL('/_sandbox/old-host', how.url), { method: 'POST', body: JSON.stringify(oldHost) })
-    return { variables, simulated: told(kind === 'container' ? kind : 'simulated'), close: async () => {} }
+    const machines = kind === 'container' ? kind : 'simulated'
+    return { variables, machines, simulated: told(machines), close: async () => {} }
   }
   if (how === 'fresh') for (const file of FILES) rmSync(join(stateDirectory, file), { force: true })
   const { startSandbox } = await import('./sandbox/sandbox.ts')
   const sandbox = await startSandbox({ path: join(stateDirectory, 'sandbox.sqlite'), seed: { zones, goldenImage: true } })
   if (oldHost) await sandbox.openOldHost(oldHost)
-  return { variables: sandbox.environment, simulated: told('simulated'), close: () => sandbox.close() }
+  return { variables: sandbox.environment, machines: 'simulated', simulated: told('simulated'), close: () => sandbox.close() }
 }
 
 async function joinSandbox(url: string): Promise<Rehearsal['variables']> {

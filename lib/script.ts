@@ -37,6 +37,8 @@ export interface Opened {
   readonly directory: string
   /** What is simulated, in words; empty in the real world. */
   readonly simulated: readonly string[]
+  /** What stands for the machines in a rehearsal; absent in the real world. */
+  readonly machines?: 'simulated' | 'container'
   /** The config file, as the operator named it. */
   readonly configPath: string
 }

@@ -27,7 +27,9 @@ export function viewOf(
     subject: `estate ${estate.name} (${configPath})${simulated.length > 0 ? ', rehearsed in the sandbox' : ''}`,
     entries: entriesOf(plan),
     changes: plan.changes,
-    ...(writesFirewalls(plan) ? { reachable: reachableLines(estate, world.has('firewalls') ? world.get('firewalls') : [], admin) } : {}),
+    ...(writesFirewalls(plan)
+      ? { reachable: reachableLines(estate, world.has('firewalls') ? world.get('firewalls') : [], admin) }
+      : {}),
     ...typicalTime(plan),
     ...money,
   }

@@ -103,6 +103,12 @@ export interface ClusterDeps extends Pick<Deps, 'estate' | 'cloud' | 'machines' 
   readonly registryLogin?: () => RegistryLogin
 }
 
+/** Why a cluster needs machines that are more than a protocol. */
+export const PRETENDED = {
+  why: 'Consul and Nomad are not simulated, so a cluster cannot be rehearsed on pretended machines.',
+  hint: 'Rehearse the servers alone: bun scripts/provision.ts apply; the tests run the whole on container machines.',
+} as const
+
 const isSimulated = (text: string): boolean => text.includes('not simulated')
 
 /** One look at a machine; its network is the estate's. */
@@ -121,13 +127,7 @@ export async function readNode(
     isServer ? deps.machines.run(target, deps.programs['read-cluster-secrets']) : undefined,
   ])
   if (facts.exitCode !== 0 && isSimulated(facts.stderr))
-    throw new LandfallError(
-      'refused',
-      'Consul and Nomad are not simulated, so a cluster cannot be rehearsed on pretended machines.',
-      {
-        hint: 'Rehearse the servers alone: bun scripts/provision.ts apply --sandbox; the tests run the whole on container machines.',
-      },
-    )
+    throw new LandfallError('refused', PRETENDED.why, { hint: PRETENDED.hint })
   const values = parseFactLines(facts.stdout)
   const range = parseCidr(deps.estate.network?.range ?? '')
   const [address, device] =

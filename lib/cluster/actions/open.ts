@@ -19,7 +19,7 @@ import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
 import { LEAVING_MACHINES_STEP, leavingMachinesStep } from '../../steps/cluster-leave.ts'
 import { monitoringSteps } from '../../steps/cluster-monitoring.ts'
 import { clusterSteps } from '../../steps/cluster-quorum.ts'
-import { readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
+import { PRETENDED, readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
 import type { Deps, EstateStep } from '../../steps/deps.ts'
 import { recordStep, zoneStep } from '../../steps/dns.ts'
 import type { CertificateDeps } from '../../steps/dns-certificate.ts'
@@ -60,6 +60,13 @@ function imagesIn(session: Session, apps: readonly AppSpec[]): Readonly<Record<s
   )
 }
 
+/** A plan and an image need no machine; whatever else would stop in the middle. @throws LandfallError refused */
+function refusePretended({ args, reporter }: Session, { machines }: Opened): void {
+  if (machines !== 'simulated' || args.action === 'build') return
+  if (!args.plan && args.action !== 'plan') throw new LandfallError('refused', PRETENDED.why, { hint: PRETENDED.hint })
+  reporter.warning(`${PRETENDED.why} ${PRETENDED.hint}`)
+}
+
 /** @param reads whether the apps' files of variables are read at once, so that nothing is sent when one of them is wrong */
 export async function openCluster(
   session: Session,
@@ -73,6 +80,7 @@ export async function openCluster(
     throw new LandfallError('config', `${opened.configPath} describes no cluster.`, {
       hint: 'Add one: "cluster": {"servers": "node"}; examples/nomad-previews.json shows a whole one.',
     })
+  refusePretended(session, opened)
   const apps = chooseApps(cluster.apps, names)
   let inputs: ReturnType<typeof readInputs> | undefined
   const inputOf = (name: string) => {

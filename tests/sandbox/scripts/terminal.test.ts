@@ -275,3 +275,15 @@ describe('where nobody sits', () => {
     expect(flat(session.screen.all())).toContain('There is no terminal to ask on')
   }, 20_000)
 })
+
+test('a wrong name at the question before a destruction is a refusal, not an interrupt', async () => {
+  const place = await openPlace(ONE_SERVER)
+  expect((await place.run('provision apply --yes')).code).toBe(0)
+  const before = place.sandbox.requests().length
+  const session = sit('destroy', place, place.sandbox.environment)
+  await session.until('This destroys. Type "solo" to go on')
+  session.type(`sole${KEYS.enter}`)
+  expect(await session.ended).toBe(3)
+  expect(flat(session.screen.all())).toContain('The name did not match. Nothing was changed.')
+  expect(mutationsIn(place.sandbox.requests().slice(before))).toEqual([])
+}, 40_000)
