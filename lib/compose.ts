@@ -58,7 +58,7 @@ export interface Composition {
   readonly meter: Meter
   readonly runId: string
   /** Begins a look at `slices`, so that modules load while the answers are under way. */
-  lookAhead(slices: readonly (keyof EstateWorld)[]): Ahead
+  lookAhead(slices: readonly (keyof EstateWorld)[], readers?: Readers<EstateWorld>): Ahead
   /** Loads what only a run with changes needs. */
   warmUp(): void
   /** For adapters that only some commands need. */
@@ -171,8 +171,8 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     locks,
     meter,
     runId,
-    lookAhead(slices) {
-      const world = new World(readers)
+    lookAhead(slices, given = readers) {
+      const world = new World(given)
       let failure: { readonly error: unknown } | undefined
       const begunAtMs = context.clock.monotonicMs()
       world.look(slices).catch((error: unknown) => {

@@ -22,7 +22,7 @@ import { balancerName } from './estate/naming.ts'
 import { previewServerSpec } from './estate/previews.ts'
 import type { Opened } from './script.ts'
 import { GOLDEN } from './steps/image.ts'
-import type { EstateWorld } from './steps/world.ts'
+import { type EstateWorld, withEveryAddress } from './steps/world.ts'
 
 export interface CostReport extends Cost {
   readonly atMs: number
@@ -37,7 +37,7 @@ export interface CostReport extends Cost {
 }
 
 export async function readCost({ estate, composition }: Opened): Promise<CostReport> {
-  const world = new World(composition.readers)
+  const world = new World(withEveryAddress(composition.readers, composition.deps.cloud))
   await world.look(['servers', 'serverTypes', 'pricing', 'primaryIps', 'loadBalancers', 'images'])
   const existing = world.get('servers').filter(each => isOurs(each.labels, estate.name))
   const prices = { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') }

@@ -3,6 +3,7 @@
 import { aheadOfDestroy, aheadOfServers } from './ahead.ts'
 import type { Convergence } from './converge.ts'
 import type { Opened, Session } from './script.ts'
+import { withEveryAddress } from './steps/world.ts'
 
 /** Servers and what they are made with. */
 export async function provisionServers(session: Session, opened: Opened): Promise<number> {
@@ -26,18 +27,24 @@ export async function provisionServers(session: Session, opened: Opened): Promis
 
 /** Everything that carries the estate's mark. */
 export async function destroyEstate(session: Session, opened: Opened, report: Pick<Convergence, 'report'> = {}): Promise<number> {
-  const { estate, composition, directory } = opened
-  const ahead = composition.lookAhead(aheadOfDestroy(estate))
+  const { estate, directory } = opened
+  const readers = withEveryAddress(opened.composition.readers, opened.composition.deps.cloud)
+  const composition = { ...opened.composition, readers }
+  const ahead = composition.lookAhead(aheadOfDestroy(estate), readers)
   const [{ converge }, { openMoveStore }, { destroySteps, protectedNames }] = await Promise.all([
     import('./converge.ts'),
     import('./cutover/store.ts'),
     import('./steps/destroy.ts'),
   ])
-  return converge(session, opened, {
-    ahead,
-    steps: deps => destroySteps({ ...deps, store: openMoveStore(directory) }),
-    confirmName: estate.name,
-    alsoConfirm: protectedNames(estate),
-    ...report,
-  })
+  return converge(
+    session,
+    { ...opened, composition },
+    {
+      ahead,
+      steps: deps => destroySteps({ ...deps, store: openMoveStore(directory) }),
+      confirmName: estate.name,
+      alsoConfirm: protectedNames(estate),
+      ...report,
+    },
+  )
 }

@@ -3,6 +3,7 @@
 import type { Move } from '../cutover/move.ts'
 import type { Readers } from '../engine/world.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
+import { isOurs } from '../estate/labels.ts'
 import type * as cloud from '../providers/ports/cloud.ts'
 import type { Dns, DnsRecord, Zone } from '../providers/ports/dns.ts'
 import type { InstallerState, NixosAnywhere } from '../providers/ports/nixos-anywhere.ts'
@@ -26,6 +27,7 @@ export interface EstateWorld {
   keys: readonly cloud.SshKey[]
   networks: readonly cloud.Network[]
   firewalls: readonly cloud.Firewall[]
+  /** Empty while nothing of the estate stands; see `withEveryAddress`. */
   primaryIps: readonly cloud.PrimaryIp[]
   placementGroups: readonly cloud.PlacementGroup[]
   servers: readonly cloud.Server[]
@@ -83,6 +85,12 @@ export interface WorldPorts {
   readonly ownAddresses: () => ReturnType<Outside['findOwnAddresses']>
 }
 
+/** For what must miss no address, whatever else is left of the estate. */
+export const withEveryAddress = (readers: Readers<EstateWorld>, { listPrimaryIps }: cloud.Cloud): Readers<EstateWorld> => ({
+  ...readers,
+  primaryIps: () => listPrimaryIps(),
+})
+
 /** One reader per slice. */
 export function estateReaders(estate: Estate, ports: WorldPorts): Readers<EstateWorld> {
   const ofServers = async <T>(servers: readonly cloud.Server[], read: (spec: ServerSpec, server: cloud.Server) => Promise<T>) => {
@@ -100,7 +108,12 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
     keys: () => ports.cloud.listSshKeys(),
     networks: () => ports.cloud.listNetworks(),
     firewalls: () => ports.cloud.listFirewalls(),
-    primaryIps: () => ports.cloud.listPrimaryIps(),
+    // An estate of which nothing stands has put no address aside: a first run asks one question less.
+    primaryIps: async get => {
+      const [servers, firewalls] = await Promise.all([get('servers'), get('firewalls')])
+      const stands = [...servers, ...firewalls].some(each => isOurs(each.labels, estate.name))
+      return stands ? ports.cloud.listPrimaryIps() : []
+    },
     placementGroups: () => ports.cloud.listPlacementGroups(),
     servers: () => ports.cloud.listServers(),
     loadBalancers: () => ports.cloud.listLoadBalancers(),

@@ -52,13 +52,13 @@ const rebuilt = async (count: number): Promise<Place> => {
   return place
 }
 
-const takeAway = async (place: Place, name: string): Promise<void> => {
-  const id = cloud(place).servers.find(each => each.name === name)?.id
-  const answer = await fetch(`${place.sandbox.environment.HCLOUD_ENDPOINT}/servers/${id}`, {
+const takeAway = async (place: Place, name: string, kind: 'servers' | 'firewalls' = 'servers'): Promise<void> => {
+  const id = cloud(place)[kind].find(each => each.name === name)?.id
+  const answer = await fetch(`${place.sandbox.environment.HCLOUD_ENDPOINT}/${kind}/${id}`, {
     method: 'DELETE',
     headers: { Authorization: `Bearer ${place.sandbox.environment.HCLOUD_TOKEN}` },
   })
-  expect(answer.status).toBe(200)
+  expect(answer.ok).toBe(true)
   while (place.sandbox.controls.hetzner.nextEventAtMs() !== undefined) {
     await Bun.sleep(5)
     place.sandbox.controls.hetzner.settle()
@@ -117,4 +117,15 @@ test('destroy tells a free address with its price, and leaves none', async () =>
   await ran(place, `destroy ${NAMED}`)
   expect(cloud(place).ips.map(ip => ip.name)).toEqual(['stranger'])
   expect(mutationsIn((await ran(place, `destroy ${NAMED}`)).requests)).toEqual([])
+})
+
+test('destroy finds an address that is all that is left of an estate; a first run does not look for any', async () => {
+  const place = await rebuilt(2)
+  const [first] = place.history
+  expect(first?.requests.filter(({ path }) => path === '/primary_ips')).toEqual([])
+  for (const name of ['web-1', 'web-2']) await takeAway(place, name)
+  await takeAway(place, 'acme-base', 'firewalls')
+  expect(freeIn(place)).toHaveLength(5)
+  await ran(place, `destroy ${NAMED}`)
+  expect(freeIn(place)).toEqual(['stranger'])
 })
