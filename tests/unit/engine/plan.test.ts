@@ -31,7 +31,11 @@ describe('a plan', () => {
     [
       step(
         'dns',
-        blocked('server prod', { kind: 'create', summary: 'create A', monthlyNet: 1 }, { kind: 'destroy', summary: 'delete AAAA' }),
+        blocked(
+          'server prod',
+          { kind: 'create', summary: 'create A', monthlyNet: 1 },
+          { kind: 'destroy', summary: 'delete AAAA' },
+        ),
         'server',
       ),
       step('key', done('is there')),
