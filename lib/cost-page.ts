@@ -2,6 +2,7 @@
 
 import type { CostReport } from './cost-report.ts'
 import { renderAmount } from './estate/cost.ts'
+import { rowCells } from './estate/cost-environments.ts'
 
 const escaped = (text: string): string =>
   text
@@ -70,13 +71,8 @@ ${section(
     2,
   ),
 )}
-${section(
-  'As config.json has it',
-  table(
-    ['environment', 'servers', 'month', 'year'],
-    rows.map(each => [each.name, String(each.servers), renderAmount(each.monthly.net), renderAmount(each.annual.net)]),
-  ),
-)}
+${section('As the configuration has it', table(['environment', 'servers', 'month', 'year'], rows.map(rowCells)))}
+${section('Of unknown price', listed(report.unpriced.map(({ name, why }) => `${name}: ${why}`)))}
 ${section(
   `Held against ${report.assumption === 'config' ? 'your assumption' : 'an assumption'}`,
   `${table(

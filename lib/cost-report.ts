@@ -11,6 +11,7 @@ import {
   costTable,
   type EnvironmentCost,
   environmentCosts,
+  rowCells,
   type TableRow,
   type Unowned,
   unowned,
@@ -23,16 +24,19 @@ import { previewServerSpec } from './estate/previews.ts'
 import type { Opened } from './script.ts'
 import { GOLDEN } from './steps/image.ts'
 import { type EstateWorld, withEveryAddress } from './steps/world.ts'
+import { wrap } from './ui/wrap.ts'
 
 export interface CostReport extends Cost {
   readonly atMs: number
   readonly environments: readonly EnvironmentCost[]
-  /** The whole estate as config.json has it, with as many previews as are usual and as are allowed. */
+  /** The whole estate as its configuration has it, with as many previews as are usual and as are allowed. */
   readonly table: readonly TableRow[]
   readonly comparison: readonly Comparison[]
   /** Whether the alternatives are the operator's, or ours. */
   readonly assumption: 'config' | 'default'
   readonly unowned: readonly Unowned[]
+  /** Servers of a type or at a place that the vendor does not know, and why. */
+  readonly unpriced: readonly { readonly name: string; readonly why: string }[]
   readonly capNet?: number
 }
 
@@ -76,15 +80,27 @@ export async function readCost({ estate, composition }: Opened): Promise<CostRep
       ),
       ...strayAddresses(world, estate.name),
     ],
+    unpriced: estate.servers.flatMap(spec => {
+      const offer = chooseOffer(spec, prices.serverTypes)
+      return 'problem' in offer && planOf(spec, world).length === 0 ? [{ name: spec.name, why: offer.problem }] : []
+    }),
     ...(estate.monthlyCapNet === undefined ? {} : { capNet: estate.monthlyCapNet }),
   }
 }
 
 type Spec = Pick<Estate['servers'][number], 'name' | 'types' | 'locations' | 'ipv4'>
 
+/** As it would be ordered now; what is sold out has its price too. */
 const planOf = (spec: Spec, world: World<EstateWorld>) => {
-  const offer = chooseOffer(spec, world.get('serverTypes'))
-  if ('problem' in offer) return []
+  const types = world.get('serverTypes')
+  const chosen = chooseOffer(spec, types)
+  const listed = spec.types.flatMap(name =>
+    spec.locations
+      .filter(place => types.find(type => type.name === name)?.offers.some(each => each.location === place))
+      .map(location => ({ type: name, location })),
+  )
+  const offer = 'problem' in chosen ? listed[0] : chosen
+  if (!offer) return []
   const address = spec.ipv4 ? { ipv4: 'planned' } : {}
   return [{ name: spec.name, type: offer.type, location: offer.location, status: 'planned' as const, ...address }]
 }
@@ -104,14 +120,14 @@ const NOTHING = { net: 0, gross: 0 }
 /** config.json's environments by role, at the price of what would be ordered now. */
 function tableFor(estate: Estate, world: World<EstateWorld>): readonly TableRow[] {
   const prices = { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') }
-  const monthlyOf = (spec: Spec) => planOf(spec, world).map(each => rateOf(each, prices)?.monthly ?? NOTHING)[0] ?? NOTHING
+  const monthlyOf = (spec: Spec) => planOf(spec, world).map(each => rateOf(each, prices)?.monthly)[0]
   const groups = Map.groupBy(estate.servers, spec => `${spec.role} ${spec.types.join()}`)
   const fixed = [...groups.values()].flatMap(specs => {
     const [first] = specs
     return first ? [{ name: first.role, servers: specs.length, each: monthlyOf(first) }] : []
   })
   const balancer = plannedBalancer(estate, world)
-  const others = balancer ? [{ name: 'load balancer', monthly: balancerRate(balancer, prices)?.monthly ?? NOTHING }] : []
+  const others = balancer ? [{ name: 'load balancer', monthly: balancerRate(balancer, prices)?.monthly }] : []
   const { previews } = estate
   const preview =
     previews === undefined
@@ -195,14 +211,12 @@ export function renderCost(report: CostReport): string {
           ),
     ),
     ...part(
-      `as config.json has it, ${currency} net`,
-      columns(
-        [
-          ['environment', 'servers', 'month', 'year'],
-          ...table.map(each => [each.name, String(each.servers), renderAmount(each.monthly.net), renderAmount(each.annual.net)]),
-        ],
-        1,
-      ),
+      `as the configuration has it, ${currency} net`,
+      columns([['environment', 'servers', 'month', 'year'], ...table.map(rowCells)], 1),
+    ),
+    ...part(
+      'of unknown price',
+      report.unpriced.flatMap(({ name, why }) => wrap(`${name}: ${why}`, 80)),
     ),
     ...part(
       report.assumption === 'config'

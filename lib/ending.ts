@@ -93,7 +93,8 @@ export function endingOf(
         ...(cost ? [{ label: 'costs', text: `${cost}\n${as('cost')}` }] : []),
         { label: 'undo', text: as('destroy') },
       ],
-      next: as('status'),
+      // Nothing comes after a look at the whole.
+      ...(session.manual.name === 'status' ? {} : { next: as('status') }),
     }
   }
 }

@@ -38,7 +38,7 @@ export interface History {
   /** The latest earlier run. */
   lastRun(): LastRun | undefined
   /** Median of the latest durations of such changes: of this very step when it was seen before, otherwise of its noun. */
-  typicalMs(like: { readonly step?: string; readonly noun: string; readonly kind: string }): number | undefined
+  typicalMs(like: { readonly step?: string; readonly noun?: string; readonly kind: string }): number | undefined
 }
 
 /** How many of the latest durations count. */

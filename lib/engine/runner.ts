@@ -179,10 +179,12 @@ const joined = (first: RunEvents, second: RunEvents): Required<RunEvents> => ({
 /** What was learned about this very step, else what its author says, else what was learned about its noun. */
 export function typicalStepMs<W>({ step, finding }: PlanEntry<W>, typical: Typical = () => undefined): number | undefined {
   const kinds = coming(finding).map(({ kind }) => kind)
-  const times = kinds.map(kind => typical({ step: step.id, noun: step.noun, kind }))
-  if (kinds.length === 0 || times.some(time => time === undefined)) return step.typicalMs
-  const known = times.flatMap(time => time ?? [])
-  return step.order === 'parallel' ? Math.max(...known) : known.reduce((sum, time) => sum + time, 0)
+  const learned = (of: { readonly step: string } | { readonly noun: string }): number | undefined => {
+    const times = kinds.flatMap(kind => typical({ ...of, kind }) ?? [])
+    if (kinds.length === 0 || times.length < kinds.length) return undefined
+    return step.order === 'parallel' ? Math.max(...times) : times.reduce((sum, time) => sum + time, 0)
+  }
+  return learned({ step: step.id }) ?? step.typicalMs ?? learned({ noun: step.noun })
 }
 
 interface List {

@@ -4,7 +4,7 @@
  */
 
 import type { LoadBalancer, Money, Pricing, Server } from '../providers/ports/cloud.ts'
-import { sumPrices, timesPrice } from './cost.ts'
+import { renderAmount, sumPrices, timesPrice } from './cost.ts'
 import { type MonthCost, monthCost, type Rate, rateOf } from './cost-months.ts'
 import type { Alternative } from './estate.ts'
 import { LABEL_KEYS } from './labels.ts'
@@ -71,11 +71,11 @@ export function environmentCosts({ servers, loadBalancers }: Billed, prices: Pri
 
 export interface TableInput {
   /** Environments that are always there. */
-  readonly fixed: readonly { readonly name: string; readonly servers: number; readonly each: Money }[]
+  readonly fixed: readonly { readonly name: string; readonly servers: number; readonly each: Money | undefined }[]
   /** What is billed besides servers. */
-  readonly others?: readonly { readonly name: string; readonly monthly: Money }[]
+  readonly others?: readonly { readonly name: string; readonly monthly: Money | undefined }[]
   /** One preview; nothing when they share a server that is among the fixed ones. */
-  readonly preview?: { readonly each: Money; readonly max: number }
+  readonly preview?: { readonly each: Money | undefined; readonly max: number }
 }
 
 export interface TableRow {
@@ -83,27 +83,40 @@ export interface TableRow {
   readonly servers: number
   readonly monthly: Money
   readonly annual: Money
+  /** False when no price is known for a part of it, which then counts as nothing. */
+  readonly priced: boolean
 }
+
+/** Name, servers, month and year, net; a sum that lacks a price is no figure. */
+export const rowCells = ({ name, servers, monthly, annual, priced }: TableRow): readonly string[] => [
+  name,
+  String(servers),
+  ...[monthly, annual].map(({ net }) => (priced ? renderAmount(net) : 'unknown')),
+]
 
 /** Between these many previews a team usually has open at once. */
 const TYPICAL = [5, 8] as const
 
 /** What a month and a year cost: each environment, with the usual number of previews, and with as many as are allowed. */
 export function costTable({ fixed, others = [], preview }: TableInput): readonly TableRow[] {
-  const row = (name: string, servers: number, monthly: Money): TableRow => ({
+  const row = (name: string, servers: number, monthly: Money | undefined): TableRow => ({
     name,
     servers,
-    monthly,
-    annual: timesPrice(monthly, 12),
+    monthly: monthly ?? NOTHING,
+    annual: timesPrice(monthly ?? NOTHING, 12),
+    priced: monthly !== undefined,
   })
+  const times = (price: Money | undefined, factor: number) => price && timesPrice(price, factor)
   const rows = [
-    ...fixed.map(({ name, servers, each }) => row(name, servers, timesPrice(each, servers))),
+    ...fixed.map(({ name, servers, each }) => row(name, servers, times(each, servers))),
     ...others.map(({ name, monthly }) => row(name, 0, monthly)),
   ]
-  const base = sumPrices(rows.map(each => each.monthly))
+  const base = rows.every(each => each.priced) ? sumPrices(rows.map(each => each.monthly)) : undefined
   const count = rows.reduce((sum, each) => sum + each.servers, 0)
-  const withPreviews = (name: string, n: number) =>
-    row(name, count + n, sumPrices([base, timesPrice(preview?.each ?? NOTHING, n)]))
+  const withPreviews = (name: string, n: number) => {
+    const previews = times(preview?.each, n)
+    return row(name, count + n, base && previews && sumPrices([base, previews]))
+  }
   if (preview === undefined) return [...rows, row('total', count, base)]
   const usual = [...new Set(TYPICAL.map(n => Math.min(n, preview.max)))]
   return [

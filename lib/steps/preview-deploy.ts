@@ -154,10 +154,7 @@ export function edgeStep(deps: PreviewDeps): EstateStep {
     reads: PREVIEW_SLICES,
     look(world) {
       const ways = waysIn(deps, world)
-      const change = {
-        kind: 'change',
-        summary: `lead *.${spec.domain} to ${ways.length === 1 ? 'one preview' : `${ways.length} previews`}`,
-      } as const
+      const change = { kind: 'change', summary: `lead *.${spec.domain} to the previews that run` } as const
       const state = readyOn(world, spec.host)
       if (!state?.certificate) return blocked('the certificate', change)
       if (state.caddyfile === digest(renderCaddyfile(spec.domain, ways))) return done(`${ways.length} previews`)

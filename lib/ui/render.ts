@@ -124,7 +124,10 @@ const totalLines = (view: PlanView, look: Look): readonly string[] => {
 export const planLines = (view: PlanView, look: Look): readonly string[] => {
   const subject = look.say(view.subject)
   if (view.entries.every(entry => entry.state === 'done'))
-    return wrap(`Nothing to do: ${view.entries.length} facts about ${subject} are as wanted.`, look.width)
+    return wrap(
+      `Nothing to do: ${view.entries.length} facts about ${subject}${subject.includes(', ') ? ',' : ''} are as wanted.`,
+      look.width,
+    )
   const nouns = [...new Set(view.entries.map(entry => entry.noun))]
   const linesOf = (noun: string) => view.entries.filter(entry => entry.noun === noun).flatMap(entry => entryLines(entry, look))
   return [

@@ -259,14 +259,14 @@ function failure(name: StackProgramName, { exitCode, stderr }: ProgramResult, wh
         hint: 'Correct them; see what Compose makes of them with: docker compose config',
       })
     case EXIT.missing:
-      return new LandfallError('not_found', `${said} (on ${where})`, { hint: 'bun scripts/stack.ts status' })
+      return new LandfallError('not_found', `On ${where}: ${said}`, { hint: 'bun scripts/stack.ts status' })
     case EXIT.unavailable:
-      return new LandfallError('config', `${said} (on ${where})`, {
+      return new LandfallError('config', `On ${where}: ${said}`, {
         hint: 'Install Docker Engine and Compose v2 there (docs.docker.com/engine/install), then run the same command again.',
       })
     case EXIT.busy:
     case EXIT.takenOver:
-      return new LandfallError('locked', `${said} (on ${where})`, {
+      return new LandfallError('locked', `On ${where}: ${said}`, {
         hint: 'Nothing more was done. See how it stands: bun scripts/stack.ts status',
       })
     default:

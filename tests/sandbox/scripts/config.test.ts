@@ -109,6 +109,14 @@ test('in CI, whose address is nobody’s, the panel’s port is opened to no one
   expect(run.lines()[0]?.reachable).toEqual(['prod-dokploy: 22/tcp, 80/tcp, 443/tcp, 443/udp, icmp from anywhere'])
 })
 
+test('a type that the vendor does not know is no figure of the bill', async () => {
+  nameless.writeConfig({ ...ONE_SERVER, hetzner: { location: 'nbg1', server_types: { prod: 'cx99' } } }, 'typo.json')
+  const { code, stdout } = await nameless.run('cost --config typo.json')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/\nprod +1 +unknown +unknown\ntotal +1 +unknown +unknown\n/)
+  expect(stdout).toContain('prod-dokploy: There is no server type "cx99"')
+})
+
 test('an empty list of admins shuts the panel’s port, also to whoever was let in by hand', async () => {
   const rules = () =>
     nameless.sandbox.controls.hetzner.dump().firewalls.find(firewall => firewall.name === 'solo-admin')?.rules.length

@@ -261,6 +261,7 @@ describe('reading a journal', () => {
     expect(typicalMs({ step: 'server dev', noun: 'server', kind: 'create' })).toBe(2)
     expect(typicalMs({ step: 'server new', noun: 'server', kind: 'create' })).toBe(10)
     expect(typicalMs({ noun: 'server', kind: 'create' })).toBe(10)
+    expect(typicalMs({ step: 'server new', kind: 'create' })).toBeUndefined()
     expect(typicalMs({ step: 'server dev', noun: 'server', kind: 'destroy' })).toBeUndefined()
   })
 })

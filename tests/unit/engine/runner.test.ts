@@ -574,4 +574,10 @@ describe('the usual time of a step', () => {
     expect(typicalStepMs(entry(box.step('a')))).toBeUndefined()
     expect(typicalStepMs({ step: box.step('a'), finding: done('') }, learned)).toBeUndefined()
   })
+
+  test('is learned of the noun only where its author says nothing', () => {
+    const ofNoun = ({ step }: { step?: string }) => (step === undefined ? 50 : undefined)
+    expect(typicalStepMs(entry(box.step('a', [], undefined, { typicalMs: 7_000 })), ofNoun)).toBe(7_000)
+    expect(typicalStepMs(entry(box.step('a')), ofNoun)).toBe(100)
+  })
 })

@@ -5,7 +5,14 @@ import fc from 'fast-check'
 import { renderCostPage } from '../../../lib/cost-page.ts'
 import { type CostReport, renderCost } from '../../../lib/cost-report.ts'
 import { renderAmount } from '../../../lib/estate/cost.ts'
-import { type BilledServer, compareWith, costTable, environmentCosts, unowned } from '../../../lib/estate/cost-environments.ts'
+import {
+  type BilledServer,
+  compareWith,
+  costTable,
+  environmentCosts,
+  rowCells,
+  unowned,
+} from '../../../lib/estate/cost-environments.ts'
 import { billedBetween, monthCost, previewCost } from '../../../lib/estate/cost-months.ts'
 
 const both = (net: number) => ({ net, gross: net })
@@ -165,6 +172,18 @@ test('the document’s table: its sums hold, but for the line "typical"', () => 
   ])
 })
 
+test('what has no price makes no figure, nor does a sum of it', () => {
+  const fixed = [
+    { name: 'dev', servers: 1, each: both(4.59) },
+    { name: 'prod', servers: 2, each: undefined },
+  ]
+  expect(costTable({ fixed }).map(rowCells)).toEqual([
+    ['dev', '1', '4.59', '55.08'],
+    ['prod', '2', 'unknown', 'unknown'],
+    ['total', '3', 'unknown', 'unknown'],
+  ])
+})
+
 test('held against another offer', () => {
   // 20 × 5 × 0.9 = 90; 90 − 36.72 = 53.28.
   expect(compareWith(36.72, [{ name: 'Vercel Pro', monthly: 0, perSeat: 20, seats: 5, rate: 0.9 }])).toEqual([
@@ -215,6 +234,7 @@ describe('shown', () => {
     comparison: compareWith(6.49, [{ name: 'Vercel Pro', monthly: 0, perSeat: 20, seats: 1, rate: 0.9 }]),
     assumption: 'default',
     unowned: [],
+    unpriced: [],
     capNet: 100,
   }
 

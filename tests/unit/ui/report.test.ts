@@ -118,6 +118,12 @@ reachable from outside
     const { reporter, out } = record()
     reporter.plan({ subject: 'estate x', changes: 0, entries: [{ noun: 'server', title: 's', state: 'done', changes: [] }] })
     expect(out()).toBe('Nothing to do: 1 facts about estate x are as wanted.\n')
+    reporter.plan({
+      subject: 'estate x, rehearsed in the sandbox',
+      changes: 0,
+      entries: [{ noun: 'server', title: 's', state: 'done', changes: [] }],
+    })
+    expect(out()).toContain('1 facts about estate x, rehearsed in the sandbox, are as')
   })
 
   test('shows a refusal with its way out, and a destruction that is only announced', () => {
