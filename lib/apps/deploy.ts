@@ -7,6 +7,7 @@ import type { Server } from '../providers/ports/cloud.ts'
 import type { ContainerReport, Deployment, EnvSet, Service, ServiceRef } from '../providers/ports/dokploy-apps.ts'
 import type { Outside } from '../providers/ports/outside.ts'
 import { HOOK_SCHEDULE, VERSION_VARIABLE } from '../steps/app-diff.ts'
+import { runProgram } from '../steps/machine.ts'
 import type { Summary } from '../ui/types.ts'
 import { type BackContext, fileOf, goBack, isKeptHere, readDigests, runsAgain, setImage, withDigest } from './back.ts'
 import { type Cause, diagnose } from './diagnose.ts'
@@ -183,14 +184,12 @@ export async function deploy(
   // An image that was built here has no registry: it is kept before its tag moves on.
   if (before && isKeptHere(service, before)) await setImage(context, 'keep', service.appName, before.imageId)
   const ids = await idsNow(api, service)
-  const beganMs = context.clock.monotonicMs()
   if (told !== undefined) await api.setEnv(ref, env)
   context.log('deploying: waiting for its turn')
   const started = await api.startDeploy(ref, { title: context.title, description: `by ${context.who}` })
   const built = await waitBuilt(context, ref, started)
   const fail = (stage: 'build' | 'start' | 'outside', rollout?: Rollout, seen?: Unseen) =>
     failed({
-      beganMs,
       context,
       app,
       service: { ...service, env },
@@ -251,8 +250,6 @@ async function afterDeploy({ api, log }: DeployContext, app: AppSpec, ref: Servi
 }
 
 interface Failure {
-  /** When the deploy was started, on the monotonic clock: older lines are another version's. */
-  readonly beganMs: number
   readonly context: DeployContext
   readonly app: AppSpec
   readonly service: Service
@@ -263,6 +260,10 @@ interface Failure {
   readonly seen?: Unseen
 }
 
+/** Of the very task that failed: the panel shows the log of one that runs, which is the version before. */
+const readTaskLog = ({ deps, target, signal }: DeployContext, task: string): Promise<string> =>
+  runProgram(deps, target, 'task-log', { TASK: task, LINES: String(LINES) }, signal)
+
 async function failed(failure: Failure): Promise<DeployResult> {
   const { context, app, service, deployment, stage, rollout, seen } = failure
   const { api } = context
@@ -271,10 +272,10 @@ async function failed(failure: Failure): Promise<DeployResult> {
   const text =
     stage === 'build'
       ? await api.readDeploymentLog(deployment.id, LINES)
-      : service.kind === 'application'
-        ? await api.readLog(service.id, LINES, context.clock.monotonicMs() - failure.beganMs)
-        : containerId === undefined
-          ? ''
+      : containerId === undefined
+        ? ''
+        : service.kind === 'application'
+          ? await readTaskLog(context, containerId)
           : await api.readComposeLog(service.id, containerId, LINES)
   const lines = hideValues(text, service.env)
     .trimEnd()

@@ -72,6 +72,8 @@ export const PROGRAMS = {
   /** ACTION (keep|restore), APP_NAME, IMAGE (sha256:…) → tags the image so that it stays, or is what APP_NAME:latest means again;
    *    prints image (present|absent) */
   'app-image': { timeoutMs: 60_000 },
+  /** TASK (its id in the swarm), LINES → the end of what its container wrote, as it is */
+  'task-log': { timeoutMs: 30_000 },
   /** KIND, IMAGE, BUCKET, KEY, BYTES, ENDPOINT, REGION, PROVIDER, ACCESS_KEY, SECRET_KEY → reads a backup and restores it into a
    *    throw-away container; prints bytes, items (tables, collections or files), for a panel key (present|absent), and `ok=1` */
   'drill-backup': { timeoutMs: 30 * 60_000 },

@@ -54,7 +54,6 @@ async function rehearse(): Promise<{ rig: Rig; seen: Record<string, unknown> }> 
   const first = await api.startDeploy(web, { title: 'one', description: '' })
   rig.sleep(1000)
   await api.readDeploymentLog(first.id, 5)
-  await api.readLog(web.id, 5, 5_000)
   const [task] = await api.listTasks((await api.readService(web)).appName)
   await api.inspectContainer(task?.id ?? '')
   const { appName } = await api.readService(web)

@@ -1,6 +1,6 @@
 /**
  * Deploys on a real Docker Swarm: start-first updates with a health check, a real HTTP service behind a real nginx, and visitors at a
- * hundred requests per second on connections of their own. Needs root, dockerd and debootstrap.
+ * hundred requests per second on connections of their own. Needs root, dockerd, debootstrap and what builds the registry (cluster/tools.ts).
  */
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
@@ -53,6 +53,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   docker?.docker('service', 'rm', ...docker.docker('service', 'ls', '-q').stdout.split('\n').filter(Boolean))
+  await swarm?.close()
   await docker?.stop()
   process.stdout.write(`${figures.join('\n')}\n`)
 })
@@ -204,6 +205,8 @@ async function underLoad<T>(host: string, work: () => Promise<T>): Promise<{ rea
   return { result, load: await stop() }
 }
 
+const idOf = (image: string) => docker.docker('image', 'inspect', '--format', '{{.Id}}', image).stdout.trim()
+
 describe('an application from an image, under a hundred requests per second', () => {
   let subject: Subject
   beforeAll(async () => {
@@ -230,11 +233,22 @@ describe('an application from an image, under a hundred requests per second', ()
     expect(swarm.running((await swarm.rig.api.readService(subject.ref)).appName)).toEqual(old)
   })
 
-  test('a good version takes over and rollback brings the old one back, without a failed request', async () => {
+  test('a good version takes over and rollback brings the old image back, without a failed request', async () => {
+    const good = idOf(`${IMAGE}:good`)
     const { result, load } = await underLoad(HOST, async () => {
       const deployed = await deployNow(subject, 'better')
+      // The old version's tag moves on in the registry.
+      for (const words of [
+        ['tag', `${IMAGE}:better`, `${IMAGE}:good`],
+        ['push', `${IMAGE}:good`],
+        ['tag', good, `${IMAGE}:good`],
+      ])
+        expect(docker.docker(...words).code).toBe(0)
       return { deployed, back: await backTo(subject, 'good') }
     })
+    const tasks = result.back.state === 'up' ? result.back.ids : []
+    const images = tasks.map(id => swarm.rig.api.inspectContainer(id).then(report => report.imageId))
+    expect(await Promise.all(images)).toEqual([good])
     expect(result).toMatchObject({ deployed: { state: 'deployed', version: 'better' }, back: { state: 'up' } })
     expect({ failures: load.failures, versions: load.versions }).toEqual({ failures: [], versions: ['better', 'good'] })
   })
@@ -247,7 +261,6 @@ test('an application that Dokploy builds: its tag moves on with a broken build, 
   await swarm.rig.api.setSource(subject.ref.id, { ...repository })
   expect(await deployNow(subject, 'good')).toMatchObject({ state: 'deployed', version: 'good' })
   const { appName } = await swarm.rig.api.readService(subject.ref)
-  const idOf = (image: string) => docker.docker('image', 'inspect', '--format', '{{.Id}}', image).stdout.trim()
   const failed = await underLoad('built.example.com', () => deployNow(subject, 'crash-loop'))
   expect(failed.result).toMatchObject({ state: 'failed', cause: 'crash', before: 'kept_serving' })
   expect({ failures: failed.load.failures, versions: failed.load.versions }).toEqual({ failures: [], versions: ['good'] })

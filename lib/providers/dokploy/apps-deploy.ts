@@ -18,7 +18,6 @@ type Calls = Pick<
   | 'startDeploy'
   | 'listDeployments'
   | 'readDeploymentLog'
-  | 'readLog'
   | 'readComposeLog'
   | 'reload'
   | 'rollBack'
@@ -69,12 +68,8 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
 
     readDeploymentLog: async (deploymentId, lines) =>
       textOf(await requests.get('deployment.readLogs', { deploymentId, tail: lines })),
-    async readLog(applicationId, lines, sinceMs) {
-      const since = sinceMs === undefined ? {} : { since: `${Math.max(1, Math.ceil(sinceMs / 1000))}s` }
-      return bareLines(textOf(await requests.get('application.readLogs', { applicationId, tail: lines, ...since })))
-    },
     readComposeLog: async (composeId, containerId, lines) =>
-      textOf(await requests.get('compose.readLogs', { composeId, containerId, tail: lines })),
+      bareLines(textOf(await requests.get('compose.readLogs', { composeId, containerId, tail: lines }))),
 
     async reload({ id, appName }) {
       await requests.set('application.reload', { applicationId: id, appName }, RELOAD_TIMEOUT_MS)
@@ -125,8 +120,8 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
   }
 }
 
-/** Swarm puts time and task before each line. */
-const bareLines = (text: string): string => text.replace(/^(?:\d{4}-\d\d-\d\dT\S+Z )?\S+\.\d+\.[a-z0-9]{12,25}@\S+\s*\| ?/gm, '')
+/** Docker puts the time before each line. */
+const bareLines = (text: string): string => text.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\S+Z ?/gm, '')
 
 const textOf = (value: unknown): string => (typeof value === 'string' ? value : '')
 

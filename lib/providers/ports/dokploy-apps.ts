@@ -362,8 +362,6 @@ export interface DokployApps {
   /** Newest first. */
   listDeployments(ref: ServiceRef): Promise<readonly ListedDeployment[]>
   readDeploymentLog(deploymentId: string, lines: number): Promise<string>
-  /** What its containers wrote; those of former deploys too, unless told how far back. */
-  readLog(applicationId: string, lines: number, sinceMs?: number): Promise<string>
   readComposeLog(composeId: string, containerId: string, lines: number): Promise<string>
   /** Applies the service's settings again, without a build. */
   reload(application: { id: string; appName: string }): Promise<void>

@@ -57,6 +57,7 @@ import startSystemText from './programs/start-system-update.sh' with { type: 'te
 import startWorkerText from './programs/start-worker-install.sh' with { type: 'text' }
 import swarmText from './programs/swarm.sh' with { type: 'text' }
 import swarmNodesText from './programs/swarm-nodes.sh' with { type: 'text' }
+import taskLogText from './programs/task-log.sh' with { type: 'text' }
 import runnerText from './programs/update-runner.sh' with { type: 'text' }
 import updateServiceText from './programs/update-service.sh' with { type: 'text' }
 import updateSystemText from './programs/update-system.sh' with { type: 'text' }
@@ -142,6 +143,7 @@ const PARTS = {
   'append-app-history': { accepts: ['APP', 'ENTRY'], effect: 'write', text: appHistoryText + appendHistoryText },
   'read-app-image': { accepts: ['IMAGE'], effect: 'read', text: readAppImageText },
   'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], effect: 'write', text: appImageText },
+  'task-log': { accepts: ['TASK', 'LINES'], effect: 'read', text: taskLogText },
   'drill-backup': {
     accepts: ['KIND', 'IMAGE', 'BUCKET', 'KEY', 'BYTES', 'ENDPOINT', 'REGION', 'PROVIDER', 'ACCESS_KEY', 'SECRET_KEY'],
     effect: 'write',
@@ -227,6 +229,7 @@ export const PROGRAM_TEXTS: Record<ProgramName, Program> = {
   'append-app-history': program('append-app-history'),
   'read-app-image': program('read-app-image'),
   'app-image': program('app-image'),
+  'task-log': program('task-log'),
   'drill-backup': program('drill-backup'),
   'preview-look': program('preview-look'),
   'preview-host': program('preview-host'),

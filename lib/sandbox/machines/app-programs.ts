@@ -39,6 +39,12 @@ const appImage = (machine: ProgramMachine, values: Values): Outcome => {
   return lines({ image: machine.apps().retag(appName, image, action) })
 }
 
+const taskLog = (machine: ProgramMachine, { TASK: task = '', LINES: count = '' }: Values): Outcome => {
+  if (!/^[a-z0-9]+$/.test(task)) return fail(65, 'TASK is not the id of a task.')
+  if (!/^[0-9]+$/.test(count)) return fail(65, 'LINES is not a number.')
+  return { exitCode: 0, stdout: machine.apps().taskLog(task, Number(count)) ?? `no such task or service: ${task}\n` }
+}
+
 const drill = (machine: ProgramMachine, values: Values): Outcome => {
   const { KIND: kind = '', BUCKET: bucket = '', KEY: key = '', ENDPOINT: endpoint = '' } = values
   const object = machine.apps().object(endpoint, bucket, key)
@@ -62,6 +68,7 @@ export const APP_PROGRAMS = {
   'append-app-history': { accepts: ['APP', 'ENTRY'], run: appendHistory },
   'read-app-image': { accepts: ['IMAGE'], run: readImage },
   'app-image': { accepts: ['ACTION', 'APP_NAME', 'IMAGE'], run: appImage },
+  'task-log': { accepts: ['TASK', 'LINES'], run: taskLog },
   'drill-backup': {
     accepts: ['KIND', 'IMAGE', 'BUCKET', 'KEY', 'BYTES', 'ENDPOINT', 'REGION', 'PROVIDER', 'ACCESS_KEY', 'SECRET_KEY'],
     run: drill,

@@ -12,10 +12,13 @@ import type { Machines, ProgramResult } from '../../../lib/providers/ports/machi
 import { REMOTE_COMMAND, renderRequest } from '../../../lib/providers/ssh/protocol.ts'
 import type { StandInResponse } from '../../../lib/sandbox/kit.ts'
 import { type Call, openRig, type Rig } from '../../sandbox/apps/rig.ts'
+import { findTools } from '../cluster/tools.ts'
 import { must, type TestDocker } from '../docker.ts'
 
 const NETWORK = 'dokploy-network'
-export const IMAGE = 'landfall-apps/web'
+/** On the daemon's own loopback, the one place that needs no TLS. */
+const REGISTRY = '127.0.0.1:5000'
+export const IMAGE = `${REGISTRY}/landfall-apps/web`
 /** The address that the daemon's namespace has for the tests. */
 const UPLINK = { here: '172.27.254.1', there: '172.27.254.2' } as const
 
@@ -35,9 +38,10 @@ export interface Swarm {
   route(host: string, appName: string, port: number): void
   /** Ids of the app's containers that run now, of one version. */
   running(appName: string): readonly string[]
+  close(): Promise<void>
 }
 
-/** Images `landfall-apps/web:<tag>`, each with its version and its way of being broken. */
+/** Images `IMAGE:<tag>`, each with its version and its way of being broken. */
 export function buildImages(docker: TestDocker, modes: Readonly<Record<string, string>>): void {
   for (const [tag, mode] of Object.entries(modes))
     must(
@@ -55,6 +59,8 @@ export async function openSwarm(docker: TestDocker): Promise<Swarm> {
   sh('swarm', 'init', '--advertise-addr', '127.0.0.1', '--default-addr-pool', '172.27.0.0/17')
   sh('network', 'create', '--driver', 'overlay', '--attachable', NETWORK)
   connect(docker)
+  const registry = await startRegistry(docker)
+  sh('push', '--all-tags', IMAGE)
   const front = startFront(docker)
   let built = ''
 
@@ -72,6 +78,7 @@ export async function openSwarm(docker: TestDocker): Promise<Swarm> {
     const appName = textOf(row, 'appName')
     const fromImage = row.sourceType === 'docker'
     if (!fromImage && built !== '') sh('tag', `${IMAGE}:${built}`, `${appName}:latest`)
+    if (fromImage) sh('pull', textOf(row, 'dockerImage'))
     const found = await engine('GET', `/services/${appName}`)
     const template = rowOf(rowOf(found.json.Spec).TaskTemplate)
     const memory = Number(row.memoryLimit ?? 0)
@@ -148,13 +155,6 @@ export async function openSwarm(docker: TestDocker): Promise<Swarm> {
         const [first] = found.code === 0 ? (JSON.parse(found.stdout) as unknown[]) : []
         return first === undefined ? { status: 400, json: { message: 'No such object' } } : ok(first)
       }
-      case 'GET /api/application.readLogs': {
-        const row = await application(query.get('applicationId'))
-        const since = query.get('since')
-        const words = ['--timestamps', '--tail', query.get('tail') ?? '100', ...(since ? ['--since', since] : [])]
-        const { stdout, stderr } = docker.docker('service', 'logs', ...words, textOf(row, 'appName'))
-        return ok(`${stdout}${stderr}`)
-      }
       default:
         return ask()
     }
@@ -173,6 +173,34 @@ export async function openSwarm(docker: TestDocker): Promise<Swarm> {
         .trim()
         .split('\n')
         .filter(Boolean),
+    close: registry.close,
+  }
+}
+
+/** A real registry beside the daemon; it forgets everything with the test. */
+async function startRegistry(docker: TestDocker): Promise<{ close(): Promise<void> }> {
+  const config = join(docker.directory, 'registry.json')
+  const storage = { filesystem: { rootdirectory: join(docker.directory, 'registry') } }
+  // JSON is YAML.
+  writeFileSync(config, JSON.stringify({ version: '0.1', log: { level: 'error' }, storage, http: { addr: REGISTRY } }))
+  const { registry } = await findTools()
+  // It ends with the tests however they end: else it would hold their network.
+  const child = Bun.spawn(['setpriv', '--pdeathsig', 'KILL', ...docker.inside, registry, 'serve', config], {
+    env: { OTEL_TRACES_EXPORTER: 'none' },
+    stdin: 'ignore',
+    stdout: 'ignore',
+    stderr: 'ignore',
+  })
+  const deadlineMs = performance.now() + 20_000
+  while (docker.docker('pull', `${IMAGE}:none`).stderr.includes('refused')) {
+    if (performance.now() > deadlineMs) throw new Error('The registry did not start.')
+    await Bun.sleep(100)
+  }
+  return {
+    async close() {
+      child.kill()
+      await child.exited
+    },
   }
 }
 

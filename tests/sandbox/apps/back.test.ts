@@ -235,3 +235,16 @@ describe('an app that is deployed by pushes', () => {
     expect(await app.served()).toBe(commit)
   })
 })
+
+test('a version that crashes beside the old one is told by its own lines, not by what the old one says', async () => {
+  const app = await openApp(image('1'))
+  await app.deploy()
+  await app.rig.api.setSource(app.ref.id, image('2-crash-loop'))
+  const result = await app.deploy()
+  const lines = result.state === 'failed' ? result.error.message.split('\n').filter(line => line.startsWith('  | ')) : []
+  expect(lines).toEqual([
+    '  | starting',
+    "  | TypeError: Cannot read properties of undefined (reading 'connect')",
+    '  |     at main (/app/server.js:12:7)',
+  ])
+})

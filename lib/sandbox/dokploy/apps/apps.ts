@@ -7,7 +7,7 @@ import { randomText } from '../state.ts'
 import { applicationRoutes } from './application-routes.ts'
 import { composeRoutes } from './compose-routes.ts'
 import { databaseTable } from './database-routes.ts'
-import { deploymentRoutes } from './deployment-routes.ts'
+import { deploymentRoutes, taskLog } from './deployment-routes.ts'
 import { headOf, parseImage, push, repositoryKey, sha256 } from './images.ts'
 import { settle } from './jobs.ts'
 import { notificationTable } from './notification-routes.ts'
@@ -71,6 +71,8 @@ export interface AppsControl {
   retag(appName: string, imageId: string, action: 'keep' | 'restore'): 'present' | 'absent'
   /** References under which registries have an image of the machine; undefined when it is not there. */
   digests(image: string): readonly string[] | undefined
+  /** What Docker on the machine keeps of a task's output; undefined when there is no such task. */
+  taskLog(id: string, lines: number): string | undefined
   dump(): unknown
 }
 
@@ -184,6 +186,10 @@ export const createAppsControl = (context: Context): AppsControl => {
       const rows = platform.images.all().filter(row => row.digest === id)
       const here = rows.length > 0 || platform.localImages.all().some(row => row.digest === id)
       return here ? [...new Set(rows.map(row => `${row.name}@${row.digest}`))] : undefined
+    },
+    taskLog: (id, lines) => {
+      bringUp()
+      return taskLog(context, id, lines)
     },
     dump: () => {
       bringUp()

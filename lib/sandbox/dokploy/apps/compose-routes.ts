@@ -6,12 +6,10 @@ import { randomText } from '../state.ts'
 import { Refusal, refuse } from '../wire.ts'
 import { domainsOf } from './application-routes.ts'
 import { composeText } from './compose-file.ts'
-import { listedDeployments } from './deployment-routes.ts'
-import { logOf } from './images.ts'
+import { listedDeployments, stampedLog } from './deployment-routes.ts'
 import { enqueue } from './jobs.ts'
 import { APP_NAME, id, matching, maybeFlag, maybeText, namedOnly, queryNumber, words } from './readers.ts'
 import type { ServiceRow, WireRow } from './rows.ts'
-import { listeningPort, NEEDED_VARIABLE } from './runtime.ts'
 import { addService, patchService, serviceOf, toWireService } from './service-routes.ts'
 
 const NEW_COMPOSE: WireRow = {
@@ -153,7 +151,7 @@ export const composeRoutes = {
         .flatMap(run => [run.next, run.current, ...run.failed.map(each => each.release)])
         .find(release => release?.containerId.startsWith(containerId))
       return found
-        ? logOf(found.behaviour, listeningPort(found), NEEDED_VARIABLE)
+        ? stampedLog(found)
             .slice(-(tail ?? 100))
             .join('\n')
         : ''

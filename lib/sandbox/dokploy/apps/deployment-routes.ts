@@ -123,14 +123,27 @@ const inspect = (context: Context, containerId: string): unknown => {
 
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
+/** Of one container that runs; only when none does, of all tasks of the service (services/docker.ts of v0.30.2). */
 const lastLines = (context: Context, run: RunRow | undefined, tail: number, since: string): string => {
   const [, amount = '', unit = ''] = /^(\d+)([smhd])$/.exec(since) ?? []
   const fromMs = amount === '' ? 0 : context.clock.nowMs() - Number(amount) * (UNITS_MS[unit] ?? 0)
-  const lines = tasksOf(context, run)
-    .filter(task => task.release.startedAtMs >= fromMs)
-    .toSorted((a, b) => a.release.startedAtMs - b.release.startedAtMs)
-    .flatMap(task => logOf(task.release.behaviour, listeningPort(task.release), NEEDED_VARIABLE))
-  return lines.slice(-tail).join('\n')
+  const tasks = tasksOf(context, run).toSorted((a, b) => a.release.startedAtMs - b.release.startedAtMs)
+  const one = tasks.find(task => task.state === 'running')
+  const shown = (one ? [one] : tasks).map(each => each.release).filter(release => release.startedAtMs >= fromMs)
+  return shown.flatMap(stampedLog).slice(-tail).join('\n')
+}
+
+const plainLog = (release: Release): readonly string[] => logOf(release.behaviour, listeningPort(release), NEEDED_VARIABLE)
+
+/** Docker puts the time before each line. */
+export const stampedLog = (release: Release): readonly string[] =>
+  plainLog(release).map(line => `${isoOf(release.startedAtMs).replace('Z', '000000Z')} ${line}`)
+
+/** What `docker service logs` says of one task. */
+export const taskLog = (context: Context, id: string, tail: number): string | undefined => {
+  const tasks = context.platform.runs.all().flatMap(run => tasksOf(context, run))
+  const task = tasks.find(each => taskId(each.release) === id)
+  return task && plainLog(task.release).slice(-tail).join('\n')
 }
 
 export const deploymentRoutes = {

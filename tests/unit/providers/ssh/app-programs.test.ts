@@ -114,6 +114,27 @@ describe('what registries call an image', () => {
   })
 })
 
+describe('what one task wrote', () => {
+  const program = PROGRAM_TEXTS['task-log']
+
+  test('is the end of both its streams, and what Docker says when there is none', () => {
+    stage.command('docker', 'echo out; echo err >&2; exit 1')
+    expect(stage.run(program, { TASK: 'abc123', LINES: '20' })).toEqual({ exitCode: 0, stdout: 'out\nerr\n', stderr: '' })
+    expect(stage.calls('docker')).toEqual(['service logs --raw --tail 20 abc123'])
+  })
+
+  test.each([
+    ['web.1', '20'],
+    ['--help', '20'],
+    ['', '20'],
+    ['abc123', 'all'],
+  ])('task %p with %p lines is refused', (task, lines) => {
+    stage.command('docker', 'exit 0')
+    expect(stage.run(program, { TASK: task, LINES: lines }).exitCode).toBe(65)
+    expect(stage.calls('docker')).toEqual([])
+  })
+})
+
 describe('a restore drill', () => {
   const program = PROGRAM_TEXTS['drill-backup']
   const input = (more: Record<string, string> = {}) => ({
