@@ -137,7 +137,7 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
   }
   return [
     {
-      name: 'Hetzner token',
+      name: estate.cloud === 'digitalocean' ? 'DigitalOcean token' : 'Hetzner token',
       run: async () => {
         await deps.cloud.probeWrite()
         return ok('may read and write')

@@ -21,7 +21,7 @@ export function findForeignProject(
   const first = marks[0]
   if (!first || world.get('servers').some(server => isOurs(server.labels, estate))) return undefined
   return (
-    `This Hetzner token sees no server of estate ${estate}, yet ${first.name} points at its server ${first.server} ` +
+    `This token sees no server of estate ${estate}, yet ${first.name} points at its server ${first.server} ` +
     `(id ${first.serverId}, ${first.content}): it seems to be the token of another project.`
   )
 }

@@ -166,7 +166,7 @@ function recordsGone({ estate, dns }: DestroyDeps): EstateStep {
       const dangling = records.filter(each => !isOurMark(each.comment, estate.name) && addresses.includes(each.content))
       if (dangling.length > 0)
         return refused(
-          `${listNames(dangling)} would be left pointing at an address that Hetzner gives to somebody else.`,
+          `${listNames(dangling)} would be left pointing at an address that the vendor gives to somebody else.`,
           'Point these records elsewhere or delete them at Cloudflare, then run the same command again.',
         )
       const ours = records.filter(each => isOurMark(each.comment, estate.name))
