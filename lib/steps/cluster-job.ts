@@ -233,9 +233,11 @@ async function follow(
       return
     }
     if (state === 'failed' || deps.clock.monotonicMs() > deadlineMs) {
+      // Nomad waits without end for a place that an instance does not get.
+      if (state === 'running' && deployment) await nomad.failDeployment(deployment.id)
       const before = await takenBack(deps, nomad, app, revision, signal)
       world.touch('nomad')
-      throw await failure(nomad, app, revision, before)
+      throw await failure(nomad, app, { revision, deployment, before })
     }
     await deps.clock.sleep(POLL_MS, signal)
   }
@@ -261,7 +263,14 @@ async function takenBack(
   }
 }
 
-async function failure(nomad: Nomad, app: AppSpec, revision: number, before: Job | undefined): Promise<LandfallError> {
+interface Ended {
+  readonly revision: number
+  readonly deployment: Deployment | undefined
+  /** What runs instead. */
+  readonly before: Job | undefined
+}
+
+async function failure(nomad: Nomad, app: AppSpec, { revision, deployment, before }: Ended): Promise<LandfallError> {
   const all = await nomad.listAllocations(app.name)
   const bad = all.filter(each => each.jobRevision === revision && isBad(each)).slice(0, 2)
   const words = await Promise.all(
@@ -278,13 +287,19 @@ async function failure(nomad: Nomad, app: AppSpec, revision: number, before: Job
     'unhealthy',
     [
       `The new version of ${app.name} did not become healthy${before ? `, so Nomad took it back: ${before.image} runs` : ''}.`,
-      ...words,
+      ...(words.length > 0 ? words : [inTime(deployment, revision)]),
     ]
       .join('\n')
       .slice(0, 1_500),
     { hint: `What it printed: bun scripts/cluster.ts logs ${app.name}` },
   )
 }
+
+/** For a rollout of which no instance failed. */
+const inTime = (deployment: Deployment | undefined, revision: number): string =>
+  deployment?.jobRevision === revision
+    ? `${deployment.placed} of ${deployment.wanted} new instances found a machine, ${deployment.healthy} were healthy in time.`
+    : 'Nomad did not begin the rollout in time.'
 
 const isBad = (each: Allocation): boolean => each.healthy === false || each.state === 'failed' || each.state === 'pending'
 

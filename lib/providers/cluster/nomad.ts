@@ -96,6 +96,9 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
       const found = await exchange('GET', `/v1/job/${id(job)}/deployment`)
       return found === null || typeof found !== 'object' ? undefined : deploymentFrom(rowOf(found))
     },
+    async failDeployment(deployment) {
+      await exchange('POST', `/v1/deployment/fail/${id(deployment)}`)
+    },
     async listAllocations(job) {
       return rowsOf(await exchange('GET', `/v1/job/${id(job)}/allocations`)).map(allocationFrom)
     },

@@ -101,6 +101,8 @@ export interface Nomad {
   listJobs(): Promise<readonly { readonly id: string }[]>
   findJob(id: string): Promise<Job | undefined>
   findDeployment(job: string): Promise<Deployment | undefined>
+  /** Ends a rollout as a failed one, which takes the job back to the version before. */
+  failDeployment(id: string): Promise<void>
   listAllocations(job: string): Promise<readonly Allocation[]>
   /** Registers the job only when nobody changed it since `index` was read; `undefined`: only when there is none. */
   setJob(body: Readonly<Record<string, unknown>>, index: number | undefined): Promise<void>

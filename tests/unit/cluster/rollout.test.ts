@@ -66,21 +66,27 @@ interface Registered {
 }
 type Body = { readonly Meta: Registered['meta'] }
 
+const bad: Allocation = {
+  id: 'a',
+  job: 'web',
+  jobRevision: 1,
+  node: 'prod',
+  state: 'failed',
+  wanted: false,
+  healthy: false,
+  said: 'Exceeded allowed attempts',
+}
+
 /** The job's step against a Nomad that goes through `states`, one for each time it is asked for the deployment. */
-async function stepAfter(before: JobState | undefined, states: readonly Required<JobState>[] = []) {
+async function stepAfter(
+  before: JobState | undefined,
+  states: readonly Required<JobState>[] = [],
+  allocations: readonly Allocation[] = [bad],
+) {
   const registered: Registered[] = []
+  const ended: string[] = []
   let at = -1
   const now = () => states[Math.min(Math.max(at, 0), states.length - 1)]
-  const bad: Allocation = {
-    id: 'a',
-    job: 'web',
-    jobRevision: 1,
-    node: 'prod',
-    state: 'failed',
-    wanted: false,
-    healthy: false,
-    said: 'Exceeded allowed attempts',
-  }
   const nomad = {
     setJob: async ({ Meta: meta }: Body, index: number | undefined) => void registered.push({ index, meta }),
     findJob: async () => now()?.job,
@@ -88,7 +94,11 @@ async function stepAfter(before: JobState | undefined, states: readonly Required
       at += 1
       return now()?.deployment
     },
-    listAllocations: async () => [bad],
+    failDeployment: async (id: string) => {
+      ended.push(id)
+      at = states.findIndex(each => each.deployment.status === 'failed') - 1
+    },
+    listAllocations: async () => allocations,
     readLogs: async () => 'starting\nno such file\n',
   } as unknown as Nomad
   let ms = 0
@@ -129,19 +139,19 @@ async function stepAfter(before: JobState | undefined, states: readonly Required
     .find(each => each.id === 'job web')
     ?.look(world)
   if (!finding) throw new Error('the app has no step')
-  return { finding, world, registered, waitedMs: () => ms }
+  return { finding, world, registered, ended, waitedMs: () => ms }
 }
 
 /** Applies the job's change. */
-async function rollOut(before: JobState | undefined, states: readonly Required<JobState>[]) {
-  const { finding, world, registered, waitedMs } = await stepAfter(before, states)
+async function rollOut(before: JobState | undefined, states: readonly Required<JobState>[], allocations?: readonly Allocation[]) {
+  const { finding, world, registered, ended, waitedMs } = await stepAfter(before, states, allocations)
   if (finding.state !== 'todo') throw new Error(`nothing to do: ${JSON.stringify(finding)}`)
   const [change] = finding.changes
   const error = await change?.apply({ world, signal: new AbortController().signal, log: () => undefined }).then(
     () => undefined,
     (caught: unknown) => caught,
   )
-  return { summary: change?.summary, registered, said: error instanceof Error ? error.message : '', waitedMs: waitedMs() }
+  return { summary: change?.summary, registered, ended, said: error instanceof Error ? error.message : '', waitedMs: waitedMs() }
 }
 
 /** What the job of the app is registered with the first time. */
@@ -175,6 +185,24 @@ test('one that fails is said to be taken back when the version before stands aga
     'The new version of web did not become healthy, so Nomad took it back: web:1 runs.\nprod: Exceeded allowed attempts (no such file)',
   )
   expect(waitedMs).toBeLessThan(10_000)
+})
+
+test('one that does not end is ended, so that the version before stands again, and the next run tries anew', async () => {
+  const stuck = { job: jobAt(1, 'web:2'), deployment: { ...deploymentAt(1, 'running'), placed: 0 } }
+  const { said, ended, waitedMs } = await rollOut(
+    before,
+    [
+      ...Array.from({ length: 1_000 }, () => stuck),
+      { job: jobAt(1, 'web:2'), deployment: deploymentAt(1, 'failed') },
+      { job: jobAt(2, 'web:1'), deployment: deploymentAt(2, 'successful') },
+    ],
+    [],
+  )
+  expect(ended).toEqual(['d1'])
+  expect(said).toBe(
+    'The new version of web did not become healthy, so Nomad took it back: web:1 runs.\n0 of 1 new instances found a machine, 0 were healthy in time.',
+  )
+  expect(waitedMs).toBeLessThan(6 * 60_000)
 })
 
 test('the first version has nothing to go back to', async () => {
