@@ -58,7 +58,7 @@ export const parseJson = (text: string): { readonly value: unknown } | undefined
 
 type Action = (context: Context, body: { readonly value: unknown }) => StandInResponse
 
-const signUp: Action = (context, body) => {
+export const signUp: Action = (context, body) => {
   const input = parseInput(signUpBody, body.value)
   if (!input.ok) return invalid(input.issues)
   const { email, password, name, lastName = '' } = input.value

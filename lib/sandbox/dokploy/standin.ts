@@ -8,7 +8,7 @@ import type { SandboxClock, StandIn, StandInRequest, StandInResponse, Store } fr
 import { type AppsControl, appRoutes, createAppsControl, createPlatform } from './apps/apps.ts'
 import { clearPlatform } from './apps/rows.ts'
 import { answerWebhook } from './apps/webhook.ts'
-import { answerAuth, callerOfCookie, isJson, parseJson } from './auth.ts'
+import { answerAuth, callerOfCookie, isJson, parseJson, signUp } from './auth.ts'
 import { certificateRoutes, givenCertificateFor } from './certificate-routes.ts'
 import type { Caller, Context, Route, Routes } from './router.ts'
 import { readSettings, readTraefik, settingsRoutes, writeDynamic } from './settings-routes.ts'
@@ -29,6 +29,8 @@ export interface DokployControl {
   givenCertificate(host: string): { readonly cert: string; readonly key: string } | undefined
   /** Postgres gone: the process answers, everything that needs the database does not. */
   setDatabase(state: 'up' | 'down'): void
+  /** Somebody becomes its owner in the browser. */
+  register(email: string, password: string): void
   /** Forgets every row, as a rebuilt server does. */
   reset(): void
   /** Who and what, without any secret. */
@@ -80,6 +82,10 @@ export function createDokployStandIn(options: DokployOptions): StandIn & { reado
       writeTraefikFile: context.writeDynamic,
       givenCertificate: host => givenCertificateFor(state, host),
       setDatabase: database => state.conditions.put(ONLY, { database }),
+      register(email, password) {
+        const { status } = signUp(context, { value: { email, password, name: 'Somebody' } })
+        if (status !== 200) throw new Error(`the panel does not take ${email} as its owner: ${status}`)
+      },
       reset() {
         clearState(state)
         clearPlatform(options.store, options.serverId)

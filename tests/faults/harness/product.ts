@@ -29,6 +29,12 @@ export interface Running {
   readonly ended: Promise<Ended>
 }
 
+/** What is typed when a question shows. */
+export interface Answer {
+  readonly to: string
+  readonly say: string
+}
+
 export interface Start {
   /** `setup`, or `provision apply`. */
   readonly command: readonly string[]
@@ -37,15 +43,43 @@ export interface Start {
   /** Variables of `inside.ts`, without their prefix. */
   readonly inside?: Readonly<Record<string, string>>
   readonly limitMs?: number
+  /** In their order, at a terminal of its own; without them there is none. */
+  readonly answers?: readonly Answer[]
+}
+
+/** A terminal with somebody at it. */
+const terminalFor = (answers: readonly Answer[]) => {
+  const left = [...answers]
+  const decoder = new TextDecoder()
+  let said = ''
+  let unanswered = ''
+  return {
+    said: () => said,
+    options: {
+      cols: 80,
+      rows: 24,
+      data(terminal: Bun.Terminal, data: Uint8Array) {
+        const text = decoder.decode(data, { stream: true })
+        said += text
+        unanswered += text
+        const [next] = left
+        if (next === undefined || !unanswered.includes(next.to)) return
+        left.shift()
+        unanswered = ''
+        terminal.write(`${next.say}\r`)
+      },
+    },
+  }
 }
 
 /** Only these of our own variables reach the product. */
 const own = (names: readonly string[]): Record<string, string> =>
   Object.fromEntries(names.flatMap(name => (process.env[name] === undefined ? [] : [[name, process.env[name]]])))
 
-export function start({ command, cwd, env, inside = {}, limitMs = RUN_LIMIT_MS }: Start): Running {
+export function start({ command, cwd, env, inside = {}, limitMs = RUN_LIMIT_MS, answers }: Start): Running {
   const [script = '', ...words] = command
   const startedMs = performance.now()
+  const terminal = answers && terminalFor(answers)
   const child = Bun.spawn(
     [process.execPath, '--no-env-file', '--preload', INSIDE, join(ROOT, 'scripts', `${script}.ts`), ...words],
     {
@@ -56,10 +90,9 @@ export function start({ command, cwd, env, inside = {}, limitMs = RUN_LIMIT_MS }
         HARNESS_SHORTEN: String(SHORTEN),
         ...Object.fromEntries(Object.entries(inside).map(([name, value]) => [`HARNESS_${name}`, value])),
         ...env,
+        ...(terminal ? { TERM: 'xterm-256color' } : {}),
       },
-      stdin: 'ignore',
-      stdout: 'pipe',
-      stderr: 'pipe',
+      ...(terminal ? { terminal: terminal.options } : { stdin: 'ignore', stdout: 'pipe', stderr: 'pipe' }),
     },
   )
   let late = false
@@ -72,7 +105,8 @@ export function start({ command, cwd, env, inside = {}, limitMs = RUN_LIMIT_MS }
     clearTimeout(timer)
     // Shared ssh connections keep the pipes of a killed run open; what it wrote is there by now.
     const [stdout, stderr] = await Promise.all([settled(out, code), settled(err, code)])
-    return { exitCode: code, stdout, stderr, late, ms: performance.now() - startedMs }
+    child.terminal?.close()
+    return { exitCode: code, stdout: terminal ? terminal.said() : stdout, stderr, late, ms: performance.now() - startedMs }
   }
   const out = new Response(child.stdout).text()
   const err = new Response(child.stderr).text()

@@ -74,7 +74,7 @@ export async function runCampaign(options: CampaignOptions): Promise<Campaign> {
       const before = known.get(title)
       const expected = prepared.undisturbed.get(point.scenario.name)
       if (!expected) throw new Error(`${point.scenario.name} was not prepared`)
-      const finding = before ?? { point: title, ...(await tryKill(point.scenario, point.boundary, expected.truth, worlds)) }
+      const finding = before ?? { point: title, ...(await tryKill(point.scenario, point.boundary, expected, worlds)) }
       findings.push(finding)
       if (!before && progressFile) appendFileSync(progressFile, `${JSON.stringify(finding)}\n`)
       options.onVerdict?.(finding, findings.length)

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ROOT, readImageSource } from '../../../lib/image/source.ts'
 import { SANDBOX_TOKENS } from '../../../lib/sandbox/sandbox.ts'
-import { lastError, run } from '../harness/product.ts'
+import { type Answer, lastError, run } from '../harness/product.ts'
 import { ZONE } from '../harness/strangers.ts'
 import {
   BACKEND,
@@ -25,6 +25,7 @@ export type WorldName =
   | 'empty'
   | 'provisioned'
   | 'named'
+  | 'registered'
   | 'half'
   | 'full'
   | 'drifted'
@@ -62,8 +63,11 @@ export interface Scenario {
   readonly name: string
   readonly command: readonly string[]
   readonly world: WorldName
+  /** Typed at a terminal, which the command is started in when there are some. */
+  readonly answers?: readonly Answer[]
 }
 
+const SOMEBODY = { email: 'somebody@example.com', password: 'a-password-of-theirs' } as const
 /** A simulated container is stable at once. */
 const QUICKLY = ['--stable', '0.1']
 const FLAGS = ['--yes', '--json', '--config', CONFIG]
@@ -95,6 +99,15 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('full', 'firewall', 'allow-me'),
   scenario('named', 'dokploy', 'apply'),
   scenario('full', 'dokploy', 'apply'),
+  {
+    name: 'dokploy adopt in the registered world',
+    command: ['dokploy', 'adopt', 'prod-dokploy', '--config', CONFIG],
+    world: 'registered',
+    answers: [
+      { to: 'The e-mail of its admin', say: SOMEBODY.email },
+      { to: 'Its password', say: SOMEBODY.password },
+    ],
+  },
   scenario('provisioned', 'dns'),
   scenario('drifted', 'dns'),
   scenario('full', 'dns'),
@@ -200,6 +213,11 @@ const RECIPES = {
   empty: { from: undefined, change: async () => undefined },
   provisioned: { from: 'empty', change: apply('provision', 'apply') },
   named: { from: 'provisioned', change: apply('dns') },
+  registered: {
+    from: 'named',
+    change: async ({ sandbox }: Theatre) =>
+      sandbox.controls.machines.dokploy('prod-dokploy').register(SOMEBODY.email, SOMEBODY.password),
+  },
   half: {
     from: 'provisioned',
     change: (theatre: Theatre) => call(theatre, 'DELETE', `/servers/${idOf(theatre, 'servers', 'prod-dokploy')}`),

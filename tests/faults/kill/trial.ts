@@ -26,6 +26,7 @@ export const nameOf = ({ kind, event, phase }: Boundary): string => `${kind} ${e
 
 export interface Undisturbed {
   readonly truth: Truth
+  readonly files: Files
   readonly boundaries: readonly Boundary[]
   readonly ms: number
 }
@@ -74,24 +75,30 @@ export const gate = (at: (kind: 'api' | 'program', event: string, phase: Phase) 
 }
 
 const startIn = (theatre: Theatre, scenario: Scenario, inside: Record<string, string> = {}): Running =>
-  start({ command: scenario.command, cwd: theatre.cwd, env: theatre.environment, inside })
+  start({
+    command: scenario.command,
+    cwd: theatre.cwd,
+    env: theatre.environment,
+    inside,
+    ...(scenario.answers ? { answers: scenario.answers } : {}),
+  })
 
 const FILE_LOG = 'files.log'
 
-/** The world, and what lies in the operator's directory. */
-const lookAt = ({ sandbox, cwd }: Theatre): Truth => {
-  const truth = lookAtWorld(sandbox)
+type Files = Readonly<Record<string, string>>
+
+/** What lies in the operator's directory, beside the state. */
+const filesIn = ({ cwd }: Theatre): Files => {
   const names = readdirSync(cwd, { withFileTypes: true }).flatMap(each =>
     each.isFile() && each.name !== FILE_LOG ? each.name : [],
   )
-  const files = Object.fromEntries(names.sort().map(name => [name, readFileSync(join(cwd, name), 'utf8')]))
-  return { ...truth, estate: { world: truth.estate, files } }
+  return Object.fromEntries(names.sort().map(name => [name, readFileSync(join(cwd, name), 'utf8')]))
 }
 
 export async function runUndisturbed(scenario: Scenario, worlds: Worlds): Promise<Undisturbed> {
   const theatre = await openTheatre({ from: await worlds.folder(scenario.world) })
   try {
-    const before = lookAt(theatre)
+    const before = lookAtWorld(theatre.sandbox)
     const events: Boundary[] = []
     theatre.hooks = gate((kind, event, phase) => {
       events.push({ kind, event, phase })
@@ -100,12 +107,12 @@ export async function runUndisturbed(scenario: Scenario, worlds: Worlds): Promis
     const ended = await startIn(theatre, scenario, { FILE_LOG: log }).ended
     theatre.hooks = {}
     if (ended.exitCode !== 0) throw new Error(`${scenario.name} fails undisturbed: ${lastError(ended)}`)
-    const truth = lookAt(theatre)
+    const truth = lookAtWorld(theatre.sandbox)
     if (truth.problems.length > 0) throw new Error(`${scenario.name}, undisturbed: ${truth.problems.join('; ')}`)
     const strange = differences(JSON.parse(before.strangers), JSON.parse(truth.strangers))
     if (strange.length > 0) throw new Error(`${scenario.name}, undisturbed, changed a stranger's object: ${strange.join('; ')}`)
     const files = existsSync(log) ? readFileSync(log, 'utf8').split('\n').filter(Boolean).flatMap(fileBoundaries) : []
-    return { truth, boundaries: [...events, ...files], ms: ended.ms }
+    return { truth, files: filesIn(theatre), boundaries: [...events, ...files], ms: ended.ms }
   } finally {
     await theatre.close()
   }
@@ -128,11 +135,16 @@ export interface Verdict {
   readonly ms: number
 }
 
-export async function tryKill(scenario: Scenario, boundary: Boundary, expected: Truth, worlds: Worlds): Promise<Verdict> {
+export async function tryKill(
+  scenario: Scenario,
+  boundary: Boundary,
+  expected: Pick<Undisturbed, 'truth' | 'files'>,
+  worlds: Worlds,
+): Promise<Verdict> {
   const startedMs = performance.now()
   const theatre = await openTheatre({ from: await worlds.folder(scenario.world) })
   try {
-    const before = lookAt(theatre)
+    const before = lookAtWorld(theatre.sandbox)
     const file = boundary.kind === 'file' ? { FILE_KILL: `${boundary.event}:${boundary.phase}` } : undefined
     let running: Running | undefined
     theatre.hooks = gate(async (kind, event, phase) => {
@@ -155,14 +167,20 @@ export async function tryKill(scenario: Scenario, boundary: Boundary, expected: 
   }
 }
 
-const judge = (theatre: Theatre, before: Truth, expected: Truth, runs: readonly Ended[]): string[] => {
+const judge = (
+  theatre: Theatre,
+  before: Truth,
+  expected: Pick<Undisturbed, 'truth' | 'files'>,
+  runs: readonly Ended[],
+): string[] => {
   const last = runs.at(-1)
-  const truth = lookAt(theatre)
+  const truth = lookAtWorld(theatre.sandbox)
   return [
     ...(last?.late ? ['the rerun did not end'] : []),
     ...(last && last.exitCode !== 0 && !last.late ? [`the rerun ended with ${last.exitCode}: ${lastError(last)}`] : []),
     ...truth.problems,
-    ...differences(expected.estate, truth.estate),
+    ...differences(expected.truth.estate, truth.estate),
+    ...differences(expected.files, filesIn(theatre)),
     ...differences(JSON.parse(before.strangers), JSON.parse(truth.strangers)).map(line => `stranger: ${line}`),
   ]
 }
