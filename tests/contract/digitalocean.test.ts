@@ -72,6 +72,7 @@ const rehearse = async (): Promise<readonly LoggedRequest[]> => {
   await cloud.setServerLabels(made.id, { ...LABELS, 'landfall/role': 'web' })
   await cloud.setFirewallRules(firewall.id, [{ protocol: 'udp', port: '8000-8100', from: ['0.0.0.0/0'], why: 'game' }])
   await cloud.attachFirewall(late.id, [made.id])
+  await cloud.detachFirewall(late.id, [made.id])
   await cloud.setServerType(made.id, 's-2vcpu-4gb', signal)
   await Promise.all([cloud.listServers(), cloud.listFirewalls(), cloud.listSshKeys(), cloud.listNetworks()])
 

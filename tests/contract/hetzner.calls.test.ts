@@ -126,6 +126,16 @@ async function rehearse(): Promise<{ requests: readonly TransportRequest[]; left
   const [firewall = ''] = made.firewalls
   await hetzner.setFirewallRules(firewall, [{ protocol: 'udp', port: '8000-8100', from: ['0.0.0.0/0'], why: 'game' }])
   await hetzner.attachFirewall(firewall, [server, other])
+  await hetzner.detachFirewall(firewall, [server, other])
+  // An answer that is lost is asked for again, by when it is so.
+  await hetzner.detachFirewall(firewall, [other])
+  const range = { range: '10.8.0.0/16', subnet: '10.8.1.0/24', zone: 'eu-central' }
+  const late = await hetzner.createNetwork({ name: 'late', ...range, labels })
+  for (let n = 0; n < 2; n++) {
+    const { privateIps } = await hetzner.attachNetwork(server, late.id)
+    expect(privateIps.filter(each => each.networkId === late.id).map(each => each.ip)).toEqual(['10.8.1.1'])
+  }
+  removals.push(() => hetzner.deleteNetwork(late.id))
   await hetzner.setServerLabels(server, { ...labels, 'landfall/role': 'prod' })
   await hetzner.powerOn(server)
   await Promise.all([
@@ -200,6 +210,7 @@ describe('calls to Hetzner', () => {
       'GET /ssh_keys',
       'POST /firewalls',
       'POST /firewalls/{id}/actions/apply_to_resources',
+      'POST /firewalls/{id}/actions/remove_from_resources',
       'POST /firewalls/{id}/actions/set_rules',
       'POST /load_balancers',
       'POST /load_balancers/{id}/actions/update_service',
@@ -207,6 +218,7 @@ describe('calls to Hetzner', () => {
       'POST /placement_groups',
       'POST /primary_ips',
       'POST /servers',
+      'POST /servers/{id}/actions/attach_to_network',
       'POST /servers/{id}/actions/poweron',
       'POST /ssh_keys',
       'PUT /firewalls/{id}',

@@ -10,7 +10,14 @@ import { guardTag, labelChanges, labelsFromTags, tagsFromLabels } from './tags.t
 
 type Droplets = Pick<
   Cloud,
-  'listServers' | 'createServer' | 'setServerLabels' | 'powerOn' | 'setServerType' | 'waitServerRunning' | 'deleteServer'
+  | 'listServers'
+  | 'createServer'
+  | 'setServerLabels'
+  | 'attachNetwork'
+  | 'powerOn'
+  | 'setServerType'
+  | 'waitServerRunning'
+  | 'deleteServer'
 >
 
 const RUNNING_WITHIN_MS = 15 * 60_000
@@ -163,6 +170,16 @@ export function createDroplets(client: Client, shared: Shared): Droplets {
         for (const change of changes) await tag(change.what, change.tag, id)
       })
       await shared.dropTags(named('take'))
+    },
+
+    async attachNetwork(id, network) {
+      throw new LandfallError(
+        'refused',
+        `Droplet ${id} cannot be put into network ${network}: DigitalOcean does that in a create only.`,
+        {
+          hint: 'Make it anew: bun scripts/provision.ts rebuild',
+        },
+      )
     },
 
     powerOn: id => powerOn(id),

@@ -10,7 +10,10 @@ import { isLock } from './locks.ts'
 import { type Shared, tagsOf, type WireDroplet, type WireFirewall, type WireRule } from './shared.ts'
 import { firewallLabels, firewallTags, guardTag, isGuardTag, whyFromTags, whyTag } from './tags.ts'
 
-type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'>
+type Firewalls = Pick<
+  Cloud,
+  'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'detachFirewall' | 'deleteFirewall'
+>
 
 const APPLIED_WITHIN_MS = 120_000
 
@@ -66,11 +69,14 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
     }
   }
 
-  const put = async (firewall: WireFirewall, change: { rules?: readonly FirewallRule[]; tags?: readonly string[] }) => {
+  const put = async (
+    firewall: WireFirewall,
+    change: { rules?: readonly FirewallRule[]; tags?: readonly string[]; dropletIds?: readonly number[] },
+  ) => {
     const body = {
       id: firewall.id,
       name: firewall.name ?? '',
-      droplet_ids: [...(firewall.droplet_ids ?? [])],
+      droplet_ids: [...(change.dropletIds ?? firewall.droplet_ids ?? [])],
       tags: [...(change.tags ?? firewall.tags ?? [])],
       inbound_rules: change.rules ? change.rules.map(ruleToWire) : rawRules(firewall),
       outbound_rules: ALLOW_ALL_OUT,
@@ -145,6 +151,23 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
           () => undefined,
         )
       })
+      await waitApplied(id)
+    },
+
+    async detachFirewall(id, serverIds) {
+      if (serverIds.length === 0) return
+      const firewall = await read(id)
+      // By id it comes only through somebody's hand in the control panel.
+      const dropletIds = firewall.droplet_ids ?? []
+      const left = dropletIds.filter(each => !serverIds.includes(String(each)))
+      if (left.length < dropletIds.length) await put(firewall, { dropletIds: left })
+      const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
+      for (const tag of (firewall.tags ?? []).filter(isGuardTag))
+        await client.call(
+          { what: `detach firewall ${firewall.name}`, method: 'DELETE', path: `/tags/${tag}/resources` },
+          dots => dots.tag.untagResources({ tag_name: tag, resources }),
+          () => undefined,
+        )
       await waitApplied(id)
     },
 

@@ -6,7 +6,10 @@ import { act, createNamed, type Deps, findOwn, track } from './deps.ts'
 import { isLock } from './locks.ts'
 import { idToWire, labelsFromWire, objectIn, type WireAction, type WireId, type WireNamed } from './wire.ts'
 
-type Firewalls = Pick<Cloud, 'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'deleteFirewall'> & {
+type Firewalls = Pick<
+  Cloud,
+  'listFirewalls' | 'createFirewall' | 'setFirewallRules' | 'attachFirewall' | 'detachFirewall' | 'deleteFirewall'
+> & {
   /** The names of the locks in the newest list. */
   listedLocks(): ReadonlySet<string> | undefined
 }
@@ -29,6 +32,13 @@ export function createFirewalls(deps: Deps): Firewalls {
     )
     return (value.public_net?.firewalls ?? []).some(each => String(each.id) === id && each.status === 'pending')
   }
+
+  const change = (verb: 'apply_to' | 'remove_from', id: string, ids: readonly string[]): Promise<void> =>
+    act(deps, {
+      what: `${verb === 'apply_to' ? 'attach' : 'detach'} firewall ${id} ${verb === 'apply_to' ? 'to' : 'from'} server ${ids.join(', ')}`,
+      path: `/firewalls/${encodeURIComponent(id)}/actions/${verb}_resources`,
+      body: { [verb]: ids.map(server => ({ type: 'server', server: { id: idToWire(server) } })) },
+    })
 
   return {
     async listFirewalls() {
@@ -58,26 +68,42 @@ export function createFirewalls(deps: Deps): Firewalls {
     },
 
     async attachFirewall(id, serverIds) {
-      const change = (verb: 'apply_to' | 'remove_from', ids: readonly string[]): Promise<void> =>
-        act(deps, {
-          what: `${verb === 'apply_to' ? 'attach' : 'detach'} firewall ${id} ${verb === 'apply_to' ? 'to' : 'from'} server ${ids.join(', ')}`,
-          path: `/firewalls/${encodeURIComponent(id)}/actions/${verb}_resources`,
-          body: { [verb]: ids.map(server => ({ type: 'server', server: { id: idToWire(server) } })) },
-        })
       const attach = async (ids: readonly string[]): Promise<void> => {
         try {
-          await change('apply_to', ids)
+          await change('apply_to', id, ids)
         } catch (error) {
           if (!(error instanceof LandfallError) || error.vendorCode !== 'firewall_already_applied') throw error
           // One that has it makes the vendor refuse all of them; alone, it is what was wanted.
           if (ids.length > 1) for (const one of ids) await attach([one])
           else if (await isStuck(id, ids[0] ?? '')) {
-            await change('remove_from', ids)
-            await change('apply_to', ids)
+            await change('remove_from', id, ids)
+            await change('apply_to', id, ids)
           }
         }
       }
       if (serverIds.length > 0) await attach(serverIds)
+    },
+
+    async detachFirewall(id, serverIds) {
+      // One by one: a server that is free of it already makes the vendor refuse all.
+      for (const server of serverIds)
+        try {
+          await change('remove_from', id, [server])
+        } catch (error) {
+          if (!(error instanceof LandfallError)) throw error
+          if (error.vendorCode === 'firewall_resource_not_found') continue
+          if (error.vendorCode !== 'firewall_managed_by_label_selector') throw error
+          throw new LandfallError(
+            'refused',
+            `Could not detach firewall ${id} from server ${server}: a label selector holds it there.`,
+            {
+              hint: 'Take the selector off it (Hetzner Console → Firewalls → Applied to), then run the same command again.',
+              ...(error.correlationId === undefined ? {} : { correlationId: error.correlationId }),
+              ...(error.status === undefined ? {} : { status: error.status }),
+              vendorCode: error.vendorCode,
+            },
+          )
+        }
     },
 
     async deleteFirewall(id) {

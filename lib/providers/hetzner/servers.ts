@@ -16,7 +16,14 @@ import {
 
 type Servers = Pick<
   Cloud,
-  'listServers' | 'createServer' | 'setServerLabels' | 'powerOn' | 'setServerType' | 'waitServerRunning' | 'deleteServer'
+  | 'listServers'
+  | 'createServer'
+  | 'setServerLabels'
+  | 'attachNetwork'
+  | 'powerOn'
+  | 'setServerType'
+  | 'waitServerRunning'
+  | 'deleteServer'
 >
 
 /** How long a server may take until it runs, after its actions have ended. */
@@ -173,6 +180,16 @@ export function createServers(deps: Deps): Servers {
 
     async setServerLabels(id, labels) {
       await calls.call({ what: `label server ${id}`, method: 'PUT', path: pathOf(id), body: { labels } }, () => undefined)
+    },
+
+    async attachNetwork(id, network) {
+      const what = `put server ${id} into network ${network}`
+      try {
+        await act(deps, { what, path: `${pathOf(id)}/actions/attach_to_network`, body: { network: idToWire(network) } })
+      } catch (error) {
+        if (!(error instanceof LandfallError) || error.vendorCode !== 'server_already_attached') throw error
+      }
+      return readServer(id)
     },
 
     powerOn: id => powerOn(id),

@@ -260,7 +260,11 @@ export interface Cloud {
   /** Replaces all rules and waits until every attached server has them. */
   setFirewallRules(id: string, rules: readonly FirewallRule[]): Promise<void>
   attachFirewall(id: string, serverIds: readonly string[]): Promise<void>
+  /** Resolves when it filters nothing there any more. @throws LandfallError refused when a label selector of somebody else's holds it there */
+  detachFirewall(id: string, serverIds: readonly string[]): Promise<void>
   setServerLabels(id: string, labels: Labels): Promise<void>
+  /** Gives a server, running or not, an address in the network. @throws LandfallError refused where only a create can */
+  attachNetwork(serverId: string, networkId: string): Promise<Server>
   /** Replaces what it does on the service's port. */
   setLoadBalancerService(id: string, service: BalancerService): Promise<void>
   powerOn(id: string): Promise<void>

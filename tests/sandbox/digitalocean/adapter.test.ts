@@ -167,6 +167,27 @@ describe('firewalls', () => {
     await cloud.attachFirewall(firewall.id, [made.id])
     expect((await cloud.listServers())[0]?.firewallIds).toEqual([firewall.id])
   })
+
+  test('are taken off a server, whichever way they came onto it, and off no other', async () => {
+    const { cloud, send } = await openRig()
+    const firewall = await cloud.createFirewall({ name: 'legacy', rules: [], labels: LABELS })
+    const [one, two] = [
+      await cloud.createServer(droplet({ name: 'one', firewallIds: [firewall.id] })),
+      await cloud.createServer(droplet({ name: 'two', firewallIds: [firewall.id] })),
+    ]
+    const tags = ['landfall-guard:legacy']
+    const rule = { protocol: 'tcp', ports: '22', sources: { addresses: ['0.0.0.0/0'] } }
+    const both = [one, two].map(each => Number(each.id))
+    await send('PUT', `/firewalls/${firewall.id}`, { name: 'legacy', tags, droplet_ids: both, inbound_rules: [rule] })
+    await cloud.detachFirewall(firewall.id, [one.id])
+    await cloud.detachFirewall(firewall.id, [one.id])
+    const servers = await cloud.listServers()
+    expect(servers.map(each => [each.name, each.firewallIds])).toEqual([
+      ['one', []],
+      ['two', [firewall.id]],
+    ])
+    expect((await cloud.listFirewalls())[0]?.serverIds).toEqual([two.id])
+  })
 })
 
 describe('the lock', () => {

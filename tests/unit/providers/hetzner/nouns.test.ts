@@ -336,6 +336,29 @@ describe('firewalls', () => {
     ])
   })
 
+  test('taking one off a server that is free of it is done, and one that a label selector holds is told', async () => {
+    const on = rig(({ body }) => {
+      const { remove_from: from } = body as { remove_from: { server: { id: number } }[] }
+      const id = from[0]?.server.id
+      if (id === 1) return refusal(404, 'firewall_resource_not_found')
+      return id === 3 ? refusal(422, 'firewall_managed_by_label_selector') : { status: 201, json: { actions: [] } }
+    })
+    await on.hetzner.detachFirewall('9', ['1', '2'])
+    await on.hetzner.detachFirewall('9', [])
+    expect(on.requests.map(({ method, path, body }) => [method, path, body])).toEqual(
+      [1, 2].map(id => [
+        'POST',
+        '/firewalls/9/actions/remove_from_resources',
+        { remove_from: [{ type: 'server', server: { id } }] },
+      ]),
+    )
+    const error = await failureOf(on.hetzner.detachFirewall('9', ['3']))
+    expect([error.code, error.message]).toEqual([
+      'refused',
+      'Could not detach firewall 9 from server 3: a label selector holds it there.',
+    ])
+  })
+
   test('one that stays in use is refused after two minutes, saying where to look', async () => {
     const on = rig(() => refusal(422, 'resource_in_use'))
     const error = await failureOf(on.hetzner.deleteFirewall('9'))
