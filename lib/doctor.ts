@@ -8,8 +8,9 @@ import { PANEL_PORT } from './estate/derive.ts'
 import type { Estate } from './estate/estate.ts'
 import { wouldCutOff } from './estate/firewall.ts'
 import { isOurs } from './estate/labels.ts'
-import { CONSOLES, type FirewallRule } from './providers/ports/cloud.ts'
+import { CONSOLES, type Firewall, type FirewallRule, type Server } from './providers/ports/cloud.ts'
 import type { Opened, Session } from './script.ts'
+import { judgeGuards } from './steps/guard.ts'
 import { chooseImage } from './steps/image.ts'
 import { NEVER_OPEN } from './steps/outside.ts'
 import { judgeSwarms } from './swarm-check.ts'
@@ -87,6 +88,19 @@ export function openToEverybody(rules: readonly FirewallRule[]): string[] {
     const open = families.filter(({ anybody }) => !wouldCutOff(rules, anybody, port))
     return open.length === 0 ? [] : [`port ${port} over ${open.map(family => family.name).join(' and ')}`]
   })
+}
+
+/** How the firewalls of a server differ from what config.json gives it, as sentence parts. Pure. */
+function guardTroubles(estate: Estate, server: Server, walls: readonly Firewall[]): string[] {
+  const spec = estate.servers.find(each => each.name === server.name)
+  if (!spec) return []
+  const { missing, surplus } = judgeGuards(estate, spec, server, walls)
+  return [
+    ...(missing.length > 0 && server.firewallIds.length === 0
+      ? [`${server.name} has no cloud firewall`]
+      : missing.map(name => `${server.name} is not behind firewall ${name}`)),
+    ...surplus.map(each => `${server.name} has firewall ${each.name}, which config.json does not give it`),
+  ]
 }
 
 const localChecks = ({ sshClient, tlsChecksOff, estate }: DoctorInput): Check[] => [
@@ -182,13 +196,19 @@ const cloudChecks = ({ estate, composition: { deps, readers } }: DoctorInput): C
       name: 'exposure',
       run: async () => {
         const have = (await servers()).filter(each => isOurs(each.labels, estate.name) && each.status === 'running')
-        const unguarded = have.filter(each => each.firewallIds.length === 0)
-        if (unguarded.length > 0)
+        const walls = await deps.cloud.listFirewalls()
+        const wrong = have.flatMap(server => guardTroubles(estate, server, walls))
+        if (wrong.length > 0)
           return fail(
-            `${unguarded.map(each => each.name).join(', ')} has no cloud firewall: a firewall on the machine does not stop what Docker publishes`,
+            `${wrong.join('; ')}; a firewall on the machine does not stop what Docker publishes`,
             'bun scripts/firewall.ts',
           )
-        const walls = await deps.cloud.listFirewalls()
+        const bare = have.filter(each => each.firewallIds.length === 0 && (each.ipv4 ?? each.ipv6) !== undefined)
+        if (bare.length > 0)
+          return fail(
+            `${bare.map(each => each.name).join(', ')} has no cloud firewall, and config.json names none for it`,
+            `Attach one in ${CONSOLES[deps.cloud.vendor]}, or delete it there.`,
+          )
         const leaks = have.flatMap(server => {
           const rules = walls.filter(wall => server.firewallIds.includes(wall.id)).flatMap(wall => wall.rules)
           return openToEverybody(rules).map(leak => `${server.name} on ${leak}`)

@@ -6,6 +6,8 @@ import type { Estate, ServerSpec } from './estate/estate.ts'
 import { isOurs } from './estate/labels.ts'
 import type { Server } from './providers/ports/cloud.ts'
 import type { Session } from './script.ts'
+import { type Drift, driftOf } from './steps/drift.ts'
+import { findServer } from './steps/server.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { ParsedArgs, Summary } from './ui/types.ts'
 import { commandLine } from './view.ts'
@@ -59,6 +61,19 @@ export function costLine(estate: Estate, world: World<EstateWorld>): string | un
   return `${renderAmount(monthly.net)} ${currency} a month net (${renderAmount(monthly.gross)} gross), ${hourly.net.toFixed(4)} an hour`
 }
 
+/** What was found to differ from config.json and no run changes by itself. */
+function driftIn(estate: Estate, world: World<EstateWorld>): (Drift & { readonly server: string })[] {
+  if (!world.has('servers')) return []
+  const seen = {
+    ...(world.has('networks') ? { networks: world.get('networks') } : {}),
+    ...(world.has('placementGroups') ? { placementGroups: world.get('placementGroups') } : {}),
+  }
+  return estate.servers.flatMap(spec => {
+    const have = findServer(estate.name, spec.name, world.get('servers'))
+    return have ? driftOf(estate, spec, have, seen).map(each => ({ ...each, server: spec.name })) : []
+  })
+}
+
 /** The arguments that hold for another script too. */
 const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], plan: false, flags: {} })
 
@@ -90,6 +105,10 @@ export function endingOf(
               { label: 'SSH', text: `${as('status')} --ssh\nhost keys are pinned` },
             ]
           : []),
+        ...driftIn(estate, world).map(({ server, wants, command }) => ({
+          label: 'differs',
+          text: `${server}: config.json wants ${wants}\n${command}`,
+        })),
         ...(cost ? [{ label: 'costs', text: `${cost}\n${as('cost')}` }] : []),
         { label: 'undo', text: as('destroy') },
       ],

@@ -5,6 +5,7 @@ import { converge } from './converge.ts'
 import { World } from './engine/world.ts'
 import { hasCode, LandfallError } from './errors.ts'
 import type { Estate } from './estate/estate.ts'
+import { previewFirewallName } from './estate/naming.ts'
 import { type PreviewSpec, previewHost, previewServerSpec } from './estate/previews.ts'
 import type { Command, Words } from './preview/desired.ts'
 import type { PullRequests } from './providers/ports/github.ts'
@@ -13,6 +14,7 @@ import { Secret } from './secret.ts'
 import type { Deps, EstateStep } from './steps/deps.ts'
 import { recordStep, zoneStep } from './steps/dns.ts'
 import { estateSteps } from './steps/estate.ts'
+import { guardStep } from './steps/guard.ts'
 import { createMachineReader, machineStep } from './steps/machine.ts'
 import { previewHostStep, previewStep, removalStep } from './steps/preview.ts'
 import { type PreviewCertificateDeps, previewCertificateStep } from './steps/preview-certificate.ts'
@@ -150,7 +152,7 @@ const WALL_RULES = [
 function scopeOf(estate: Estate, spec: PreviewSpec, numbers: readonly number[]): Estate {
   const host = estate.servers.find(each => each.name === spec.host)
   if (!host) throw new Error(`bug: no server ${spec.host}`)
-  const wall = `${estate.name}-previews`
+  const wall = previewFirewallName(estate.name)
   const own =
     spec.substrate === 'servers' ? numbers.map(number => ({ ...previewServerSpec(estate, spec, number), firewalls: [wall] })) : []
   return {
@@ -179,7 +181,13 @@ function previewSteps(deps: Deps & PreviewCertificateDeps, numbers: readonly num
       const step = serverStep(deps, server)
       // A place has to be free first.
       const needs = [...step.needs, 'previews gone', `preview host ${spec.host}`]
-      return [{ ...step, needs }, runningStep(deps, server), machineStep(deps, server), previewHostStep(deps, server.name)]
+      return [
+        { ...step, needs },
+        guardStep(deps, server),
+        runningStep(deps, server),
+        machineStep(deps, server),
+        previewHostStep(deps, server.name),
+      ]
     }),
     ...numbers.flatMap(number => [previewStep(deps, number), commentStep(deps, number)]),
   ]

@@ -38,6 +38,8 @@ export const baseFirewallName = (estate: string): string => `${estate}-base`
 export const serviceFirewallName = (estate: string): string => `${estate}-service`
 /** Of a cluster's servers. */
 export const clusterFirewallName = (estate: string): string => `${estate}-cluster`
+/** Of the servers that pull requests have to themselves. */
+export const previewFirewallName = (estate: string): string => `${estate}-previews`
 /** In front of a cluster. */
 export const balancerName = (estate: string): string => `${estate}-cluster`
 export const networkName = (estate: string): string => estate

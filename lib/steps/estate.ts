@@ -7,6 +7,7 @@ import { surplusAddressesStep } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { recordStep, zoneStep } from './dns.ts'
 import { adminAccessStep, adminFirewallStep, firewallStep } from './firewall.ts'
+import { guardStep, surplusFirewallsStep } from './guard.ts'
 import { imageStep } from './image.ts'
 import { keyStep } from './key.ts'
 import { machineStep } from './machine.ts'
@@ -56,8 +57,12 @@ export const ALL_STAGES = [
 
 const stageSteps = {
   image: deps => (deps.estate.servers.some(spec => spec.image.kind === 'golden') ? [imageStep(deps)] : []),
-  firewall: deps =>
-    deps.estate.firewalls.map(spec => (spec.attach === 'when_owned' ? adminFirewallStep(deps, spec) : firewallStep(deps, spec))),
+  firewall: (deps, servers) => [
+    ...deps.estate.firewalls.map(spec =>
+      spec.attach === 'when_owned' ? adminFirewallStep(deps, spec) : firewallStep(deps, spec),
+    ),
+    ...servers.map(spec => guardStep(deps, spec)),
+  ],
   servers: (deps, servers) => [
     ...deps.estate.keys.map(spec => keyStep(deps, spec)),
     ...(deps.estate.network ? [networkStep(deps, deps.estate.network)] : []),
@@ -117,9 +122,18 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
   const shrinks = names === undefined && stages.includes('servers')
   const members = names === undefined && stages.includes('workers') ? swarmMembers(servers) : []
+  const leaving = shrinks ? shrinkSteps(deps, servers.some(hasDokploy)) : []
   const steps = [
     ...stages.flatMap(stage => stageSteps[stage](deps, servers)),
-    ...(shrinks ? shrinkSteps(deps, servers.some(hasDokploy)) : []),
+    ...leaving,
+    ...(names === undefined && stages.includes('firewall')
+      ? [
+          surplusFirewallsStep(
+            deps,
+            leaving.map(step => step.id),
+          ),
+        ]
+      : []),
     ...(members.length > 0 ? [swarmShutStep(deps, members, shrinks)] : []),
   ]
   // Firewalls and servers carry tags; whatever takes one off or puts one on comes first.

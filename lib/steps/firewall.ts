@@ -7,7 +7,7 @@ import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { Estate, FirewallSpec, ServerSpec } from '../estate/estate.ts'
 import { desiredRules, diffRules, exposureLines, wouldCutOff } from '../estate/firewall.ts'
 import { isOurs, labelsFor } from '../estate/labels.ts'
-import { type Cloud, CONSOLES, type Firewall, type FirewallRule } from '../providers/ports/cloud.ts'
+import { type Cloud, CONSOLES, type Firewall, type FirewallRule, type Server } from '../providers/ports/cloud.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -111,25 +111,31 @@ const isShutForSsh = (rule: FirewallRule): boolean => rule.from.every(range => w
 const portsOf = (spec: FirewallSpec): string =>
   spec.rules.map(rule => (rule.port === undefined ? rule.protocol : `${rule.port}/${rule.protocol}`)).join(', ')
 
-/** Every firewall that `spec` names from its creation is attached to the existing server. */
-export const attachMissing = (
+/** What `guardStep` is called; a server is not powered on before it. */
+export const guardStepId = (server: string): string => `server ${server} guarded`
+
+export const attachSummary = (firewall: string, server: string): string => `attach firewall ${firewall} to ${server}`
+
+/** The firewall is on the existing server, and in force. */
+export const attachChange = (
   cloud: Pick<Cloud, 'attachFirewall'>,
-  server: { readonly id: string; readonly name: string; readonly firewallIds: readonly string[] },
-  wanted: readonly Firewall[],
-): Change<EstateWorld>[] =>
-  wanted
-    .filter(firewall => !server.firewallIds.includes(firewall.id))
-    .map(firewall => ({
-      kind: 'change',
-      summary: `attach firewall ${firewall.name} to ${server.name}`,
-      details: [exposureLines(firewall.rules).join(', ')],
-      async apply({ world }) {
-        await cloud.attachFirewall(firewall.id, [server.id])
-        world.update('servers', all =>
-          all.map(each => (each.id === server.id ? { ...each, firewallIds: [...each.firewallIds, firewall.id] } : each)),
-        )
-      },
-    }))
+  server: Pick<Server, 'id' | 'name'>,
+  firewall: Firewall,
+): Change<EstateWorld> => ({
+  kind: 'change',
+  summary: attachSummary(firewall.name, server.name),
+  details: [exposureLines(firewall.rules).join(', ')],
+  async apply({ world }) {
+    await cloud.attachFirewall(firewall.id, [server.id])
+    world.update('servers', all => all.map(each => (each.id === server.id ? withFirewall(each, firewall.id) : each)))
+  },
+})
+
+const withFirewall = (server: Server, id: string): Server => ({
+  ...server,
+  firewallIds: [...new Set([...server.firewallIds, id])],
+  pendingFirewallIds: (server.pendingFirewallIds ?? []).filter(each => each !== id),
+})
 
 /** Rules that `allow-me` made begin with it, followed by whose they are; they belong to people, not to config.json. */
 const ALLOW_ME = 'allow-me '
@@ -175,7 +181,7 @@ export function adminAccessStep(
   server: ServerSpec,
   firewall: FirewallSpec,
 ): EstateStep {
-  const summary = `attach firewall ${firewall.name} to ${server.name}`
+  const summary = attachSummary(firewall.name, server.name)
   return {
     id: `admin access ${server.name}`,
     noun: 'firewall',
@@ -191,7 +197,7 @@ export function adminAccessStep(
       const panel = world.get('panels')[server.name]
       if (panel?.state !== 'up' || panel.admin !== 'ours')
         return blocked(`the first admin of Dokploy on ${server.name}`, { kind: 'change', summary })
-      return todo(...attachMissing(deps.cloud, have, [wall]))
+      return todo(attachChange(deps.cloud, have, wall))
     },
   }
 }

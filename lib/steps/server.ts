@@ -1,16 +1,18 @@
 /** Servers: created behind their firewall with a host key that is known beforehand, then running. */
 
-import { blocked, done, refused, todo } from '../engine/step.ts'
+import { blocked, done, type Finding, refused, todo } from '../engine/step.ts'
 import { chooseOffer } from '../estate/choose.ts'
 import { renderUserData } from '../estate/cloud-init.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { encodeHostKey, isOurs, LABEL_KEYS, labelsFor } from '../estate/labels.ts'
-import { CONSOLES, type PrimaryIp, type Server } from '../providers/ports/cloud.ts'
+import { type Cloud, CONSOLES, type PrimaryIp, type Server } from '../providers/ports/cloud.ts'
 import { keptAddress } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { attachMissing } from './firewall.ts'
+import { driftOf, isSettled, strayedFrom } from './drift.ts'
+import { guardStepId } from './firewall.ts'
 import { chooseImage } from './image.ts'
 import { findKey } from './key.ts'
+import type { EstateWorld } from './world.ts'
 
 type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId' | 'dropsAddresses'>
 
@@ -56,11 +58,16 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
           `Rename it in ${CONSOLES[cloud.vendor]}, or choose another "project" in config.json. Landfall never adopts a stranger.`,
         )
       if (have) {
-        const wanted = world.get('firewalls').filter(each => spec.firewalls.includes(each.name))
-        const missing = attachMissing(cloud, have, wanted)
-        if (missing.length > 0) return todo(...missing)
-        const drift = spec.types.includes(have.type) ? '' : `; config.json wants ${spec.types.join(' or ')}`
-        return done(`${have.type} in ${have.location}, ${have.ipv4 ?? have.ipv6 ?? 'no public address'}${drift}`)
+        // One that this run made was made in it, and its addresses may not be known yet.
+        const isJudged = isSettled(have) && have.labels[LABEL_KEYS.run] !== deps.runId
+        const networks = spec.network ? world.get('networks') : []
+        const outside = isJudged && estate.cloud === 'hetzner' ? strayedFrom(estate, spec, have, networks) : undefined
+        if (outside !== undefined) return joinNetwork(cloud, have, outside, networks)
+        const placementGroups = spec.placementGroup ? world.get('placementGroups') : []
+        const drift = driftOf(estate, spec, have, { networks, placementGroups }).map(
+          each => `; config.json wants ${each.wants}: ${each.command}`,
+        )
+        return done(`${have.type} in ${have.location}, ${have.ipv4 ?? have.ipv6 ?? 'no public address'}${drift.join('')}`)
       }
 
       if (estate.keys.length === 0)
@@ -164,6 +171,26 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
   }
 }
 
+/** The existing server gets an address in the network `name`, as soon as there is one. */
+function joinNetwork(
+  cloud: Pick<Cloud, 'attachNetwork'>,
+  have: Server,
+  name: string,
+  networks: EstateWorld['networks'],
+): Finding<EstateWorld> {
+  const change = { kind: 'change', summary: `put ${have.name} into network ${name}` } as const
+  const network = networks.find(each => each.name === name)
+  if (!network) return blocked(`network ${name}`, change)
+  return todo({
+    ...change,
+    details: [`it gets an address in ${network.range}, where no cloud firewall stands`],
+    async apply({ world: live }) {
+      const server = await cloud.attachNetwork(have.id, network.id)
+      live.update('servers', all => all.map(each => (each.id === server.id ? server : each)))
+    },
+  })
+}
+
 /** The server has finished starting. */
 export function runningStep(deps: Pick<Deps, 'estate' | 'cloud'>, spec: ServerSpec): EstateStep {
   const { estate, cloud } = deps
@@ -171,14 +198,14 @@ export function runningStep(deps: Pick<Deps, 'estate' | 'cloud'>, spec: ServerSp
     id: `server ${spec.name} running`,
     noun: 'server',
     title: `server ${spec.name} runs`,
-    needs: [`server ${spec.name}`],
+    needs: [`server ${spec.name}`, guardStepId(spec.name)],
     reads: ['servers'],
     typicalMs: 10_000,
     look(world) {
       const have = findServer(estate.name, spec.name, world.get('servers'))
       if (!have) return blocked(`server ${spec.name}`, { kind: 'wait', summary: `wait until ${spec.name} runs` })
       const pending = have.pendingFirewallIds ?? []
-      if (pending.length > 0 && (have.status === 'running' || have.status === 'off'))
+      if (pending.length > 0 && isSettled(have))
         return todo({
           kind: 'change',
           // Before it is powered on: without it the server would be open.

@@ -43,17 +43,26 @@ export const platformConfig = (tag: string) => ({
   notifications: { ops: { kind: 'discord', url_env: 'DISCORD_URL' } },
 })
 
-export const dropletsConfig = (ports: readonly number[] = [22, 443]) => ({
+export const dropletsConfig = (ports: readonly number[] = [22, 443], wall = 'web') => ({
   project: 'example',
   digitalocean: { region: 'fra1', size: 's-1vcpu-2gb' },
   servers: { backend: { count: 2 } },
-  firewalls: { web: ports.map(port => ({ port, from: ['anywhere'], why: `port ${port}` })) },
+  firewalls: { [wall]: ports.map(port => ({ port, from: ['anywhere'], why: `port ${port}` })) },
 })
 
 /** Two servers with Dokploy, of the two types. */
 export const pairConfig = (dev: string, prod: string) => ({
   hetzner: { location: 'nbg1', server_types: { dev, prod, packer_build: 'cx23' } },
   dns: { domain: ZONE, admin_subdomain: 'admin', dev_admin_subdomain: 'dev.admin' },
+})
+
+/** One server behind firewalls of its own, in a network or not. */
+export const walledConfig = (ports: Readonly<Record<string, number>>, more: { readonly network?: object } = {}) => ({
+  project: 'example',
+  hetzner: { location: 'nbg1', image: 'debian-12' },
+  servers: { app: { type: 'cx23', firewalls: Object.keys(ports) } },
+  firewalls: Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, [{ port, from: ['anywhere'], why: name }]])),
+  ...more,
 })
 
 export const REPOSITORY = 'acme/web'
@@ -122,6 +131,11 @@ const ESTATES = {
   },
   droplets: {
     config: dropletsConfig(),
+    files: {},
+    environment: {},
+  },
+  walled: {
+    config: walledConfig({ ssh: 22, legacy: 8080 }),
     files: {},
     environment: {},
   },

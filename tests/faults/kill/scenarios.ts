@@ -19,6 +19,7 @@ import {
   platformConfig,
   REPOSITORY,
   type Theatre,
+  walledConfig,
 } from '../harness/theatre.ts'
 
 export type WorldName =
@@ -28,11 +29,14 @@ export type WorldName =
   | 'registered'
   | 'half'
   | 'full'
+  | 'unguarded'
+  | 'other walls'
   | 'drifted'
   | 'no droplets'
   | 'droplets'
   | 'one droplet'
   | 'other ports'
+  | 'other droplet walls'
   | 'no apps'
   | 'panel'
   | 'apps'
@@ -95,6 +99,9 @@ export const SCENARIOS: readonly Scenario[] = [
   scenario('empty', 'firewall', 'apply'),
   scenario('drifted', 'firewall', 'apply'),
   scenario('full', 'firewall', 'apply'),
+  scenario('unguarded', 'firewall', 'apply'),
+  scenario('other walls', 'provision', 'apply'),
+  scenario('other droplet walls', 'provision', 'apply'),
   scenario('drifted', 'firewall', 'allow-me'),
   scenario('full', 'firewall', 'allow-me'),
   scenario('named', 'dokploy', 'apply'),
@@ -256,6 +263,27 @@ const RECIPES = {
       })
       await moveRecord(theatre)
     },
+  },
+  /** Somebody took a server's firewall off it. */
+  unguarded: {
+    from: 'provisioned',
+    change: (theatre: Theatre) =>
+      call(theatre, 'POST', `/firewalls/${idOf(theatre, 'firewalls', 'example-dokploy')}/actions/remove_from_resources`, {
+        remove_from: [{ type: 'server', server: { id: idOf(theatre, 'servers', 'prod-dokploy') } }],
+      }),
+  },
+  /** One firewall is to go, another takes its place, and there shall be a network. */
+  'other walls': {
+    from: undefined,
+    estate: 'walled',
+    async change(theatre: Theatre) {
+      await apply('provision', 'apply')(theatre)
+      writeConfig(theatre, walledConfig({ ssh: 22, web: 443 }, { network: {} }))
+    },
+  },
+  'other droplet walls': {
+    from: 'droplets',
+    change: async (theatre: Theatre) => writeConfig(theatre, dropletsConfig([22, 443], 'edge')),
   },
   'no droplets': { from: undefined, estate: 'droplets', change: async () => undefined },
   droplets: { from: 'no droplets', change: apply('setup') },

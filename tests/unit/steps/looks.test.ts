@@ -226,6 +226,7 @@ describe('server', () => {
     ...serverType('cx33'),
     offers: serverType('cx33').offers.map(each => ({ ...each, stock: 'sold_out' as const })),
   }
+  const { ipv6: _, ...unnumbered } = prod
   table(
     () => stepOf('server prod-dokploy'),
     [
@@ -234,12 +235,12 @@ describe('server', () => {
       [
         'of another type',
         { ...both, servers: [{ ...prod, type: 'cx43' }] },
-        'done cx43 in nbg1, 203.0.113.2; config.json wants cx33',
+        'done cx43 in nbg1, 203.0.113.2; config.json wants cx33: bun scripts/provision.ts scale',
       ],
       [
-        'its firewall taken off by hand',
-        { ...both, servers: [{ ...prod, firewallIds: ['f2'] }] },
-        'todo change attach firewall nextnode-dokploy to prod-dokploy',
+        'without the IPv6 address that the file wants',
+        { ...both, servers: [unnumbered] },
+        'done cx33 in nbg1, 203.0.113.2; config.json wants it with IPv6: bun scripts/provision.ts rebuild',
       ],
       [
         'somebody else’s',
