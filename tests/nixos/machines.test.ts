@@ -118,13 +118,17 @@ describe.skipIf(!CAN_EVALUATE)(`evaluated machines (${WHY_NOT})`, () => {
       test('holds what Docker publishes to the same ports, for both families', () => {
         const commands = textOf(option(name, 'networking.firewall.extraCommands')).split('\n')
         for (const family of ['iptables', 'ip6tables']) {
-          const rules = commands.filter(line => line.startsWith(`${family} -w -A landfall-docker`))
-          expect(rules[0]).toEndWith('--ctstate ESTABLISHED,RELATED -j RETURN')
-          expect(rules.at(-1)).toBe(`${family} -w -A landfall-docker -m conntrack --ctdir ORIGINAL -j DROP`)
+          const restored = commands.find(line => line.endsWith(` | ${family}-restore -w --noflush`)) ?? ''
+          const rules = [...restored.matchAll(/'(-A landfall-docker [^']*)'/g)].map(([, rule]) => rule ?? '')
+          expect(restored).toMatch(/^printf '%s\\n' '\*filter' ':landfall-docker - \[0:0\]' .* 'COMMIT' \|/)
+          expect(rules[0]).toBe('-A landfall-docker -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN')
+          expect(rules.at(-1)).toBe('-A landfall-docker -m conntrack --ctdir ORIGINAL -j DROP')
           const open = rules.flatMap(rule => /-p tcp .*--ctorigdstport (\d+) /.exec(rule)?.[1] ?? []).map(Number)
           expect([22, ...open]).toEqual(list(option(name, 'networking.firewall.allowedTCPPorts')).map(Number))
-          for (const outside of ['en+', 'eth+'])
-            expect(commands).toContain(`${family} -w -I DOCKER-USER -i ${outside} -j landfall-docker`)
+          for (const outside of ['en+', 'eth+']) {
+            const way = `DOCKER-USER -i ${outside} -j landfall-docker`
+            expect(commands).toContain(`${family} -w -C ${way} 2>/dev/null || ${family} -w -I ${way}`)
+          }
         }
       })
 
