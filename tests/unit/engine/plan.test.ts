@@ -40,7 +40,7 @@ describe('a plan', () => {
       ),
       step('key', done('is there')),
       step('server', todo(change('create', 'create server prod', 5.5), change('wait', 'wait for it')), 'key'),
-      step('old', todo(change('destroy', 'delete server old', -3))),
+      step('old', todo({ ...change('destroy', 'delete server old', -3), confirm: 'old' })),
     ],
     world,
   )
@@ -68,9 +68,9 @@ describe('a plan', () => {
     expect(plan.monthlyNet).toBeCloseTo(3.5)
   })
 
-  test('names every destruction, also the announced ones', () => {
+  test('names every destruction, also the announced ones, and what has to be said for it', () => {
     expect(plan.destructive).toEqual([
-      { stepId: 'old', summary: 'delete server old' },
+      { stepId: 'old', summary: 'delete server old', confirm: 'old' },
       { stepId: 'dns', summary: 'delete AAAA' },
     ])
   })
