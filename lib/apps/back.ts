@@ -14,6 +14,7 @@ import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import { type ProgramDeps, parseFactLines, runProgram } from '../steps/machine.ts'
 import type { Release } from './history.ts'
+import { type WatchContext, waitBuilt } from './watch.ts'
 
 export type Way =
   /** Dokploy's registry keeps the image, under this name and tag. */
@@ -30,7 +31,7 @@ interface ComposeFile {
 }
 
 /** The file with every image named by what ran, so that no tag can have moved on. Pure. @throws LandfallError config */
-export function pinImages(file: string, services: Readonly<Record<string, string>>): string {
+export function pinImages(file: string, services: Readonly<Record<string, string>>, type: Compose['type']): string {
   let parsed: ComposeFile
   try {
     parsed = (Bun.YAML.parse(file) as ComposeFile | null) ?? {}
@@ -42,8 +43,8 @@ export function pinImages(file: string, services: Readonly<Record<string, string
     if (!service) continue
     delete service.build
     service.image = image
-    // An image without a registry behind it can only be the one that lies here.
-    if (image.startsWith('sha256:')) service.pull_policy = 'never'
+    // An image without a registry behind it can only be the one that lies here. A stack's format has no word for it: Swarm takes it as well.
+    if (type === 'docker-compose' && image.startsWith('sha256:')) service.pull_policy = 'never'
   }
   return `${Bun.YAML.stringify(parsed, null, 2)}\n`
 }
@@ -78,7 +79,7 @@ export function wayBack(service: Service, release: Release, deployments: readonl
     if (Object.keys(release.services).length === 0) return { kind: 'none', why: 'its images were not kept' }
     return {
       kind: 'compose',
-      file: new Secret('pinned compose file', pinImages(release.file.reveal(), release.services), 'unlisted'),
+      file: new Secret('pinned compose file', pinImages(release.file.reveal(), release.services, service.type), 'unlisted'),
     }
   }
   const kept = deployments.find(each => each.id === release.deploymentId)?.rollback
@@ -89,11 +90,9 @@ export function wayBack(service: Service, release: Release, deployments: readonl
   return { kind: 'none', why: isNamedHere(service) ? 'its image was not kept' : "its image's digest is not known" }
 }
 
-export interface BackContext {
-  readonly api: DokployApps
+export interface BackContext extends WatchContext {
   readonly deps: ProgramDeps
   readonly target: Target
-  readonly signal: AbortSignal
   readonly title: string
 }
 
@@ -123,7 +122,7 @@ export async function readDigests(
   return (parseFactLines(text).digests ?? '').split(' ').filter(each => each !== '')
 }
 
-/** Starts the way back; whether it arrives is watched by the caller. @throws LandfallError refused when there is none */
+/** Goes the way back until Dokploy has handed it over; whether it arrives is watched by the caller. @throws LandfallError refused when there is none */
 export async function goBack(context: BackContext, app: AppSpec, service: Service, release: Release): Promise<Way> {
   const { api } = context
   const way = wayBack(service, release, await listKept(api, service))
@@ -133,6 +132,11 @@ export async function goBack(context: BackContext, app: AppSpec, service: Servic
     })
   if (way.kind === 'none') throw none(way.why)
   const ref = { kind: service.kind, id: service.id }
+  const deployAgain = async () => {
+    const started = await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
+    // What ran until now is well all the while.
+    await waitBuilt(context, ref, started)
+  }
   await api.setEnv(ref, release.env)
   switch (way.kind) {
     case 'registry':
@@ -143,7 +147,7 @@ export async function goBack(context: BackContext, app: AppSpec, service: Servic
       // A deploy would push a copy under this name, and Docker tags nothing with a digest. A reload keeps the login that the service has.
       if (service.kind === 'application' && service.settings.registryId !== undefined)
         await api.reload({ id: service.id, appName: service.appName })
-      else await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
+      else await deployAgain()
       break
     case 'machine':
       if ((await setImage(context, 'restore', service.appName, way.imageId)) === 'absent')
@@ -152,20 +156,24 @@ export async function goBack(context: BackContext, app: AppSpec, service: Servic
       break
     case 'compose':
       await api.setCompose(service.id, { source: { kind: 'raw' }, file: way.file })
-      await api.startDeploy(ref, { title: context.title, description: `back to ${release.version}` })
+      await deployAgain()
   }
   return way
 }
 
 /** Whether these tasks or containers run what was to come back, and not whatever else a panel started. */
 export async function runsAgain(api: DokployApps, ids: readonly string[], way: Way, release: Release): Promise<boolean> {
-  const reports = (await Promise.all(ids.map(id => api.inspectContainer(id)))).filter(each => each.running)
+  const reports = (await Promise.all(ids.map(id => api.inspectContainer(id)))).flatMap(each => (each?.running ? [each] : []))
   return reports.length > 0 && reports.every(report => isOf(report, way, release))
 }
 
 const isOf = ({ image, imageId, service }: ContainerReport, way: Way, release: Release): boolean => {
-  const wanted = service === undefined ? undefined : release.services[service]
-  if (way.kind === 'compose') return wanted === undefined || wanted === image || wanted === imageId
+  if (way.kind === 'compose') {
+    // Of another node's container only the image is told.
+    if (service === undefined) return Object.values(release.services).includes(image)
+    const wanted = release.services[service]
+    return wanted === undefined || wanted === image || wanted === imageId
+  }
   if (way.kind === 'digest' && image === way.image) return true
   if (way.kind === 'registry' && image.endsWith(`/${way.image}`)) return true
   return imageId !== '' && imageId === release.imageId

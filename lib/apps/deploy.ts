@@ -13,9 +13,9 @@ import { type BackContext, fileOf, goBack, isKeptHere, readDigests, runsAgain, s
 import { type Cause, diagnose } from './diagnose.ts'
 import { appendHistory, type Release } from './history.ts'
 import { type Unseen, waitPublic } from './public.ts'
-import { idsNow, type Rollout, staysUp, type WatchContext, waitRolledOut } from './watch.ts'
+import { idsNow, type Rollout, staysUp, waitBuilt, waitRolledOut } from './watch.ts'
 
-export interface DeployContext extends WatchContext, BackContext {
+export interface DeployContext extends BackContext {
   readonly outside: Pick<Outside, 'fetchPage'>
   readonly server: Pick<Server, 'ipv4' | 'ipv6'>
   /** Marks what this run does. */
@@ -54,7 +54,6 @@ export type DeployResult =
       readonly before: Before
     }
 
-const BUILD_TIMEOUT_MS = 60 * 60_000
 const COMMIT_TIMEOUT_MS = 30_000
 const LINES = 20
 
@@ -88,8 +87,28 @@ export function setUpOf(service: Service): string {
   return new Bun.CryptoHasher('sha256').update(JSON.stringify([service.source, env, own])).digest('hex')
 }
 
-const runningTasks = async (api: DeployContext['api'], appName: string): Promise<string[]> =>
-  (await api.listTasks(appName)).flatMap(task => (task.wanted === 'running' ? [task.id] : []))
+interface Part {
+  readonly id: string
+  /** Of a stack. */
+  readonly service?: string
+}
+
+/** The tasks or containers that make up a service now. */
+async function partsNow(api: DeployContext['api'], service: Service): Promise<readonly Part[]> {
+  const { appName } = service
+  if (service.kind === 'compose' && service.type === 'stack')
+    return (await api.listStackTasks(appName)).filter(task => task.wanted === 'running')
+  const here = await api.listContainers(appName, service.kind)
+  // Containers on a swarm's workers are not in the panel's own Docker; their tasks are.
+  return here.length > 0 || service.kind === 'compose'
+    ? here
+    : (await api.listTasks(appName)).filter(task => task.wanted === 'running')
+}
+
+async function inspectPart(api: DeployContext['api'], { id, service }: Part): Promise<readonly ContainerReport[]> {
+  const report = await api.inspectContainer(id)
+  return report?.running ? [{ ...report, ...(service === undefined ? {} : { service }) }] : []
+}
 
 /** A container's image as it can be pulled again, whatever becomes of its tag. */
 async function lastingImage(
@@ -109,11 +128,8 @@ export async function releaseNow(
   about: Pick<Release, 'version' | 'event' | 'deploymentId'>,
 ): Promise<Release | undefined> {
   const { api } = context
-  const kind = service.kind === 'application' ? 'application' : service.type === 'stack' ? 'stack' : 'compose'
-  const here = (await api.listContainers(service.appName, kind)).map(each => each.id)
-  // Containers on a swarm's workers are not in the panel's own Docker; their tasks are.
-  const anywhere = here.length > 0 || kind !== 'application' ? here : await runningTasks(api, service.appName)
-  const reports = (await Promise.all(anywhere.map(id => api.inspectContainer(id)))).filter(each => each.running)
+  const parts = await partsNow(api, service)
+  const reports = (await Promise.all(parts.map(each => inspectPart(api, each)))).flat()
   const [first] = reports
   if (!first) return undefined
   const file = service.kind === 'compose' ? await fileOf(api, service) : undefined
@@ -131,21 +147,6 @@ export async function releaseNow(
     env: service.env,
     setUp: setUpOf(service),
     ...(file ? { file } : {}),
-  }
-}
-
-async function waitBuilt(context: DeployContext, ref: ServiceRef, started: Deployment): Promise<Deployment> {
-  const { api, clock, signal, timing } = context
-  const endsAtMs = clock.monotonicMs() + BUILD_TIMEOUT_MS
-  for (let current: Deployment | undefined = started; ; ) {
-    if (current && current.status !== 'running') return current
-    if (clock.monotonicMs() > endsAtMs)
-      throw new LandfallError('timeout', `The build did not end within ${BUILD_TIMEOUT_MS / 60_000} minutes.`, {
-        hint: 'It goes on in the panel: look at the deployment’s log there.',
-      })
-    context.log('building')
-    await clock.sleep(timing.pollMs, signal)
-    current = (await api.listDeployments(ref)).find(each => each.id === started.id)
   }
 }
 
@@ -274,9 +275,9 @@ async function failed(failure: Failure): Promise<DeployResult> {
       ? await api.readDeploymentLog(deployment.id, LINES)
       : containerId === undefined
         ? ''
-        : service.kind === 'application'
-          ? await readTaskLog(context, containerId)
-          : await api.readComposeLog(service.id, containerId, LINES)
+        : service.kind === 'compose' && service.type === 'docker-compose'
+          ? await api.readComposeLog(service.id, containerId, LINES)
+          : await readTaskLog(context, containerId)
   const lines = hideValues(text, service.env)
     .trimEnd()
     .split('\n')

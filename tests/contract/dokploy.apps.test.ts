@@ -113,6 +113,7 @@ async function rehearse(): Promise<{ rig: Rig; seen: Record<string, unknown> }> 
   await api.setCompose(gitStack.id, {
     source: { kind: 'github', githubId: githubApp?.id ?? '', owner: 'a', repository: 'b', ...at },
   })
+  await api.listStackTasks((await api.readService(gitStack)).appName)
 
   await api.setBucket({
     name: 's3',

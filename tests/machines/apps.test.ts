@@ -247,7 +247,7 @@ describe('an application from an image, under a hundred requests per second', ()
       return { deployed, back: await backTo(subject, 'good') }
     })
     const tasks = result.back.state === 'up' ? result.back.ids : []
-    const images = tasks.map(id => swarm.rig.api.inspectContainer(id).then(report => report.imageId))
+    const images = tasks.map(id => swarm.rig.api.inspectContainer(id).then(report => report?.imageId))
     expect(await Promise.all(images)).toEqual([good])
     expect(result).toMatchObject({ deployed: { state: 'deployed', version: 'better' }, back: { state: 'up' } })
     expect({ failures: load.failures, versions: load.versions }).toEqual({ failures: [], versions: ['better', 'good'] })

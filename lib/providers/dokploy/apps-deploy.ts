@@ -3,7 +3,7 @@
  * the deployment is found by being new, and what runs is asked of Swarm itself.
  */
 
-import { hasCode, LandfallError } from '../../errors.ts'
+import { LandfallError } from '../../errors.ts'
 import type { ContainerReport, Deployment, DokployApps, ListedDeployment, ServiceRef, Task } from '../ports/dokploy-apps.ts'
 import { fromWireDeployment } from './apps-wire.ts'
 import type { DokployContext } from './client.ts'
@@ -23,6 +23,7 @@ type Calls = Pick<
   | 'rollBack'
   | 'readReplicas'
   | 'listTasks'
+  | 'listStackTasks'
   | 'listContainers'
   | 'inspectContainer'
 >
@@ -31,8 +32,11 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
   const listDeployments = async ({ kind, id }: ServiceRef): Promise<readonly ListedDeployment[]> =>
     rowsOf(await requests.get('deployment.allByType', { id, type: kind }), '/api/deployment.allByType').map(fromWireDeployment)
 
-  const inspect = async (containerId: string): Promise<Row> =>
-    rowOf(await requests.get('docker.getConfig', { containerId }), '/api/docker.getConfig')
+  // What the panel's own Docker does not know, because it is gone or another node's, is answered with nothing.
+  const inspect = async (containerId: string): Promise<Row | undefined> => {
+    const answer = (await requests.get('docker.getConfig', { containerId })) ?? undefined
+    return answer === undefined ? undefined : rowOf(answer, '/api/docker.getConfig')
+  }
 
   return {
     listDeployments,
@@ -89,14 +93,16 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
         (await requests.get('docker.getServiceContainersByAppName', { appName })) ?? [],
         '/api/docker.getServiceContainersByAppName',
       ).map(fromWireTask),
+    listStackTasks: async appName =>
+      rowsOf(
+        (await requests.get('docker.getStackContainersByAppName', { appName })) ?? [],
+        '/api/docker.getStackContainersByAppName',
+      ).map(row => ({ ...fromWireTask(row), service: serviceIn(appName, textIn(row, 'name').replace(/\.[^.]*$/, '')) })),
     async listContainers(appName, kind) {
       const rows =
         kind === 'application'
           ? await requests.get('docker.getContainersByAppLabel', { appName, type: 'swarm' })
-          : await requests.get('docker.getContainersByAppNameMatch', {
-              appName,
-              appType: kind === 'stack' ? 'stack' : 'docker-compose',
-            })
+          : await requests.get('docker.getContainersByAppNameMatch', { appName, appType: 'docker-compose' })
       // Nothing running is answered with nothing at all.
       return rowsOf(rows ?? [], '/api/docker.getContainers').map(row => ({
         id: textIn(row, 'containerId'),
@@ -106,16 +112,13 @@ export const deployCalls = (requests: Requests, context: DokployContext, pollMs:
     },
     async inspectContainer(id) {
       const row = await inspect(id)
+      if (!row) return undefined
       // A task's id leads to the task, which names its container; that may be removed by now.
       const ofTask = objectIn(objectIn(row, 'Status'), 'ContainerStatus')
       const containerId = textIn(ofTask, 'ContainerID')
-      if (containerId === '') return fromWireContainer(row)
-      try {
-        return fromWireContainer(await inspect(containerId))
-      } catch (error) {
-        if (!hasCode(error, 'vendor', 'not_found', 'network')) throw error
-        return fromWireTaskStatus(row, ofTask)
-      }
+      const container = containerId === '' ? undefined : await inspect(containerId)
+      if (container) return fromWireContainer(container)
+      return 'Spec' in row && 'Status' in row ? fromWireTaskStatus(row, ofTask) : fromWireContainer(row)
     },
   }
 }
@@ -133,6 +136,9 @@ const fromWireTask = (row: Row): Task => ({
   error: textIn(row, 'error'),
 })
 
+/** Swarm puts the stack's name before its services'. */
+const serviceIn = (stack: string, name: string): string => (name.startsWith(`${stack}_`) ? name.slice(stack.length + 1) : name)
+
 const HEALTH_OUTPUT_LIMIT = 4096
 const HEALTHS = ['starting', 'healthy', 'unhealthy'] as const
 
@@ -142,7 +148,12 @@ function fromWireContainer(row: Row): ContainerReport {
   const healthFailures = numberIn(objectIn(state, 'Health'), 'FailingStreak')
   const lastCheck = listIn(objectIn(state, 'Health'), 'Log').at(-1)
   // The same answer holds the container's variables: nothing else is taken out of it.
-  const service = textIn(objectIn(objectIn(row, 'Config'), 'Labels'), 'com.docker.compose.service')
+  const labels = objectIn(objectIn(row, 'Config'), 'Labels')
+  const stack = textIn(labels, 'com.docker.stack.namespace')
+  const service =
+    stack === ''
+      ? textIn(labels, 'com.docker.compose.service')
+      : serviceIn(stack, textIn(labels, 'com.docker.swarm.service.name'))
   return {
     image: textIn(objectIn(row, 'Config'), 'Image'),
     imageId: textIn(row, 'Image'),
@@ -158,7 +169,7 @@ function fromWireContainer(row: Row): ContainerReport {
   }
 }
 
-/** A task whose container is gone: only how it ended is known. */
+/** A task whose container is gone, another node's or not there yet: only what Swarm says is known. */
 const fromWireTaskStatus = (task: Row, status: Row): ContainerReport => ({
   image: textIn(objectIn(objectIn(task, 'Spec'), 'ContainerSpec'), 'Image'),
   imageId: '',

@@ -179,11 +179,16 @@ export interface ComposeChange {
 export interface Task {
   readonly id: string
   readonly name: string
-  /** What Swarm wants: "running", "shutdown". */
+  /** What Swarm wants: "running", "shutdown"; "ready" before it is tried again. */
   readonly wanted: string
   /** What it is: "running 5 seconds ago", "failed 2 seconds ago"; for compose the status with its health. */
   readonly state: string
   readonly error: string
+}
+
+export interface StackTask extends Task {
+  /** As the compose file names it. */
+  readonly service: string
 }
 
 export interface Container {
@@ -371,8 +376,11 @@ export interface DokployApps {
   /** Replicas as Swarm counts them: "1/1"; undefined when there is no such service. */
   readReplicas(appName: string): Promise<{ readonly running: number; readonly wanted: number } | undefined>
   listTasks(appName: string): Promise<readonly Task[]>
-  listContainers(appName: string, kind: ServiceKind | 'stack'): Promise<readonly Container[]>
-  inspectContainer(id: string): Promise<ContainerReport>
+  /** Of a compose stack that Swarm runs, on every node. */
+  listStackTasks(appName: string): Promise<readonly StackTask[]>
+  listContainers(appName: string, kind: ServiceKind): Promise<readonly Container[]>
+  /** @param id of a container or a task. Undefined when it is gone. */
+  inspectContainer(id: string): Promise<ContainerReport | undefined>
 
   listSchedules(ref: ServiceRef): Promise<readonly Schedule[]>
   setSchedule(ref: ServiceRef, schedule: Omit<Schedule, 'id'> & { id?: string; description: string }): Promise<void>

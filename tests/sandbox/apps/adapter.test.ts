@@ -223,6 +223,40 @@ describe('the stand-in has the traps of the real one', () => {
     expect(tasks.filter(task => task.error.includes('non-zero exit (1)')).length).toBeGreaterThanOrEqual(3)
   })
 
+  test('a stack’s task is listed before it has a container, and what Docker does not know is answered with nothing', async () => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    const file = new Secret('f', 'services:\n  web.api:\n    image: web:1\n', 'unlisted')
+    const compose = { type: 'stack', file } as const
+    const stack = await rig.api.createService({ kind: 'compose', environmentId, name: 's', description: 'm', compose })
+    rig.control.apps.setTiming({ startMs: 10_000 })
+    const { id } = await rig.api.startDeploy(stack, { title: 't', description: '' })
+    while ((await rig.api.listDeployments(stack)).find(each => each.id === id)?.status === 'running') rig.sleep(50)
+    const { appName } = await rig.api.readService(stack)
+    const query = `appName=${appName}&appType=stack`
+    const listed = async () => (await rig.raw('GET', `/api/docker.getContainersByAppNameMatch?${query}`)).json
+    expect(await listed()).toMatchObject([{ containerId: '', state: 'preparing' }])
+    expect(await rig.raw('GET', '/api/docker.getConfig?containerId=')).toMatchObject({ status: 400 })
+    expect(await rig.raw('GET', '/api/docker.getConfig?containerId=abc')).toEqual({ status: 200, json: undefined })
+    const [task] = await rig.api.listStackTasks(appName)
+    expect(task).toMatchObject({ service: 'web.api', wanted: 'running', state: expect.stringMatching(/^preparing/) })
+    rig.sleep(12_000)
+    expect(await listed()).toMatchObject([{ containerId: expect.stringMatching(/^[0-9a-f]{12}$/), state: 'running' }])
+    expect(await rig.api.inspectContainer(task?.id ?? '')).toMatchObject({ running: true, service: 'web.api' })
+    expect(await rig.api.inspectContainer('abc')).toBeUndefined()
+  })
+
+  test('a stack’s file says nothing of pulling', async () => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    const file = new Secret('f', 'services:\n  web:\n    image: web:1\n    pull_policy: never\n', 'unlisted')
+    const compose = { type: 'stack', file } as const
+    const stack = await rig.api.createService({ kind: 'compose', environmentId, name: 's', description: 'm', compose })
+    const { id } = await rig.api.startDeploy(stack, { title: 't', description: '' })
+    rig.sleep(1_000)
+    expect(await rig.api.readDeploymentLog(id, 1)).toContain('pull_policy is not allowed')
+  })
+
   test('an application’s route is there at once, a stack’s with its next deploy; one without a service fails the deploy', async () => {
     const rig = await openRig()
     const { ref, environmentId } = await withApplication(rig)

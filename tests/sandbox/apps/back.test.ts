@@ -1,7 +1,7 @@
 /** Deploys and the way back as functions, against the stand-in in memory: what runs afterwards, not what was asked for. */
 
 import { describe, expect, test } from 'bun:test'
-import { goBack } from '../../../lib/apps/back.ts'
+import { goBack, runsAgain } from '../../../lib/apps/back.ts'
 import { type DeployContext, deploy } from '../../../lib/apps/deploy.ts'
 import { readHistory } from '../../../lib/apps/history.ts'
 import { idsNow, waitRolledOut } from '../../../lib/apps/watch.ts'
@@ -44,9 +44,39 @@ function machinesOf(rig: Rig): Pick<Machines, 'run'> {
   }
 }
 
+/** @param upstream what the public address leads to */
+function openContext(rig: Rig, upstream: string) {
+  const ask = (path: string): Response => {
+    const answer = rig.control.apps.answer(upstream, path)
+    return answer instanceof Response ? answer : new Response('bad gateway', { status: 502 })
+  }
+  const context: DeployContext = {
+    api: rig.api,
+    deps: { machines: machinesOf(rig), programs: PROGRAM_TEXTS },
+    target: { name: 'prod', address: '', port: 22, user: 'root', hostKeyAlias: '', hostKey: '' },
+    server: { ipv4: '203.0.113.10' },
+    movingNames: [],
+    outside: {
+      async fetchPage(url) {
+        const answer = ask(new URL(url).pathname)
+        return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() }
+      },
+    },
+    clock: rig.clock,
+    signal: new AbortController().signal,
+    runId: 'run-1',
+    who: 'tests',
+    title: 'landfall run-1',
+    look: 'outside',
+    log: () => undefined,
+    timing: { pollMs: 50, stableMs: 500, startTimeoutMs: 20_000, outsideTimeoutMs: 2_000 },
+  }
+  return { ask, context }
+}
+
 async function openApp(source: Source, more: { registry?: 'shared' | 'keeps versions'; deployOn?: 'push' } & RigOptions = {}) {
   const rig = await openRig(more)
-  const { api, control } = rig
+  const { api } = rig
   const { environmentId } = await api.createProject({ name: 'shop', description: 'n' })
   const ref: ServiceRef = await api.createService({ kind: 'application', environmentId, name: 'web', description: 'm' })
   await api.setSource(ref.id, source)
@@ -84,32 +114,7 @@ async function openApp(source: Source, more: { registry?: 'shared' | 'keeps vers
     ...(more.deployOn ? { version: { in: 'header', name: 'x-version' } as const } : {}),
     postDeploy: { action: 'none' },
   }
-  const ask = (path: string): Response => {
-    const answer = control.apps.answer(`${appName}:3000`, path)
-    return answer instanceof Response ? answer : new Response('bad gateway', { status: 502 })
-  }
-  const clock = rig.clock
-  const context: DeployContext = {
-    api,
-    deps: { machines: machinesOf(rig), programs: PROGRAM_TEXTS },
-    target: { name: 'prod', address: '', port: 22, user: 'root', hostKeyAlias: '', hostKey: '' },
-    server: { ipv4: '203.0.113.10' },
-    movingNames: [],
-    outside: {
-      async fetchPage(url) {
-        const answer = ask(new URL(url).pathname)
-        return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.text() }
-      },
-    },
-    clock,
-    signal: new AbortController().signal,
-    runId: 'run-1',
-    who: 'tests',
-    title: 'landfall run-1',
-    look: 'outside',
-    log: () => undefined,
-    timing: { pollMs: 50, stableMs: 500, startTimeoutMs: 20_000, outsideTimeoutMs: 2_000 },
-  }
+  const { ask, context } = openContext(rig, `${appName}:3000`)
   const history = () => readHistory(context.deps, context.target, 'web')
   return {
     rig,
@@ -248,3 +253,124 @@ test('a version that crashes beside the old one is told by its own lines, not by
     '  |     at main (/app/server.js:12:7)',
   ])
 })
+
+const stackFile = (tag: string, more = ''): string =>
+  `services:\n  web:\n    image: ghcr.io/acme/web:${tag}\n${more}  cache:\n    image: redis:8\n`
+const START_FIRST = '    healthcheck: {test: [CMD, "true"]}\n    deploy: {update_config: {order: start-first}}\n'
+
+/** A compose stack of two services. */
+async function openStack({ type = 'stack', ...options }: { type?: 'stack' | 'docker-compose' } & RigOptions = {}) {
+  const rig = await openRig(options)
+  const { api } = rig
+  const { environmentId } = await api.createProject({ name: 'shop', description: 'n' })
+  const setFile = (text: string) => api.setCompose(ref.id, { file: new Secret('f', text, 'unlisted') })
+  const ref = await api.createService({
+    kind: 'compose',
+    environmentId,
+    name: 'web',
+    description: 'm',
+    compose: { type, file: new Secret('f', stackFile('1'), 'unlisted') },
+  })
+  const { appName } = await api.readService(ref)
+  const { ask, context } = openContext(rig, `${appName}.web:3000`)
+  const spec: AppSpec = {
+    name: 'web',
+    server: 'prod',
+    project: 'shop',
+    environment: 'production',
+    source: { kind: 'compose', type, file: 'compose.yml' },
+    port: 3000,
+    domains: [
+      { host: 'www.example.com', path: '/', port: 3000, service: 'web', https: false, certificate: 'none', stripPath: false },
+    ],
+    replicas: 1,
+    volumes: [],
+    isShared: false,
+    deployOn: 'command',
+    postDeploy: { action: 'none' },
+  }
+  const history = () => readHistory(context.deps, context.target, 'web')
+  return {
+    rig,
+    appName,
+    setFile,
+    history,
+    served: async () => (await ask('/version').text()).trim(),
+    deploy: async (said: string) =>
+      deploy({ ...context, runId: said }, spec, await api.readService(ref), (await history()).at(-1), said),
+    async back(version: string) {
+      const release = (await history()).find(each => each.version === version)
+      if (!release) throw new Error(`no release ${version}`)
+      const service = await api.readService(ref)
+      const before = await idsNow(api, service)
+      const way = await goBack(context, spec, service, release)
+      const rollout = await waitRolledOut(context, service, before)
+      return rollout.state === 'up' && (await runsAgain(api, rollout.ids, way, release))
+    },
+  }
+}
+
+describe('a stack for Swarm', () => {
+  test('is waited for while its tasks have no containers, and goes back to the images that ran', async () => {
+    const stack = await openStack()
+    expect(await stack.deploy('1')).toMatchObject({ state: 'deployed' })
+    expect((await stack.history())[0]?.services).toEqual({
+      web: expect.stringMatching(/^ghcr\.io\/acme\/web:1@sha256:/),
+      cache: expect.stringMatching(/^redis:8@sha256:/),
+    })
+    await stack.setFile(stackFile('2'))
+    expect(await stack.deploy('2')).toMatchObject({ state: 'deployed' })
+    expect(await stack.served()).toBe('2')
+    stack.rig.control.apps.setImage('ghcr.io/acme/web:1', { version: 'moved' })
+    expect(await stack.back('1')).toBe(true)
+    expect(await stack.served()).toBe('1')
+  })
+
+  test('that crashes is told by the lines of the task that failed, and the images before come back', async () => {
+    const stack = await openStack()
+    await stack.deploy('1')
+    await stack.setFile(stackFile('2-crash-loop'))
+    const result = await stack.deploy('2')
+    expect(result).toMatchObject({ state: 'failed', cause: 'crash', before: 'brought_back' })
+    const lines = result.state === 'failed' ? result.error.message.split('\n').filter(line => line.startsWith('  | ')) : []
+    expect(lines[0]).toBe('  | starting')
+    expect(await stack.served()).toBe('1')
+  })
+
+  test('that starts the new beside the old goes on serving when the new one fails', async () => {
+    const stack = await openStack()
+    await stack.setFile(stackFile('1', START_FIRST))
+    await stack.deploy('1')
+    await stack.setFile(stackFile('2-crash-loop', START_FIRST))
+    expect(await stack.deploy('2')).toMatchObject({ state: 'failed', before: 'kept_serving' })
+    expect(await stack.served()).toBe('1')
+  })
+
+  test('whose containers are another node’s is deployed and brought back by the names of its images', async () => {
+    const stack = await openStack({
+      intercept: async ({ path, query }, ask) =>
+        path === '/api/docker.getConfig' && (query.get('containerId')?.length ?? 0) > 25 ? { status: 200 } : ask(),
+    })
+    expect(await stack.deploy('1')).toMatchObject({ state: 'deployed' })
+    await stack.setFile(stackFile('2'))
+    await stack.deploy('2')
+    stack.rig.control.apps.setImage('ghcr.io/acme/web:1', { version: 'moved' })
+    expect(await stack.back('1')).toBe(true)
+    expect(await stack.served()).toBe('1')
+  })
+})
+
+test.each(['stack', 'docker-compose'] as const)(
+  'a %s whose images are pulled for long is back when they run, not before',
+  async type => {
+    const stack = await openStack({ type })
+    await stack.deploy('1')
+    await stack.setFile(stackFile('2'))
+    await stack.deploy('2')
+    stack.rig.control.apps.setTiming({ buildMs: 120_000 })
+    expect(await stack.back('1')).toBe(true)
+    // Without a health check a container counts from its start on.
+    stack.rig.sleep(1_000)
+    expect(await stack.served()).toBe('1')
+  },
+)

@@ -118,7 +118,7 @@ describe('a pinned compose file', () => {
   const file =
     'services:\n  web:\n    build: .\n    environment:\n      A: $$x\n  cache:\n    image: redis:8\nvolumes:\n  data: {}\n'
   test('names what ran, builds nothing, pulls only what a registry has, and keeps the rest', () => {
-    const pinned = Bun.YAML.parse(pinImages(file, { web: ID, cache: `redis:8@${ID}` }))
+    const pinned = Bun.YAML.parse(pinImages(file, { web: ID, cache: `redis:8@${ID}` }, 'docker-compose'))
     expect(pinned).toEqual({
       services: {
         web: { environment: { A: '$$x' }, image: ID, pull_policy: 'never' },
@@ -126,6 +126,10 @@ describe('a pinned compose file', () => {
       },
       volumes: { data: {} },
     })
+  })
+  test('of a stack says nothing of pulling, which its format does not know', () => {
+    const { services } = Bun.YAML.parse(pinImages(file, { web: ID }, 'stack')) as { services: { web: object } }
+    expect(services.web).toEqual({ environment: { A: '$$x' }, image: ID })
   })
 })
 

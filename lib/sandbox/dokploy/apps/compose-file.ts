@@ -15,7 +15,7 @@ export interface ComposeService {
 
 interface File {
   readonly services?: Readonly<
-    Record<string, { image?: string; build?: unknown; healthcheck?: unknown; deploy?: unknown } | null>
+    Record<string, { image?: string; build?: unknown; pull_policy?: unknown; healthcheck?: unknown; deploy?: unknown } | null>
   >
   readonly volumes?: Readonly<Record<string, { name?: string; external?: boolean } | null>>
 }
@@ -62,7 +62,10 @@ export const composeServices = (
   const entries = Object.entries(file.services ?? {})
   if (entries.length === 0) return 'no service selected'
   const services: ComposeService[] = []
+  const isStack = service.columns.composeType === 'stack'
   for (const [name, spec] of entries) {
+    // The file format of stacks is an older one.
+    if (isStack && spec?.pull_policy !== undefined) return `services.${name} Additional property pull_policy is not allowed`
     const common = {
       name,
       checked: spec?.healthcheck !== undefined,
@@ -75,10 +78,12 @@ export const composeServices = (
       const image = local ? localImage(state, ref) : pull(state, ref)
       if (!image)
         return local ? `Error response from daemon: No such image: ${ref}` : `manifest for ${ref} not found: manifest unknown`
-      services.push({ ...common, image: ref, digest: image.digest, version: image.version, behaviour: image.behaviour })
+      // A stack's images are asked for their digests when it is deployed.
+      const named = isStack && !local && !ref.includes('@') ? `${ref}@${image.digest}` : ref
+      services.push({ ...common, image: named, digest: image.digest, version: image.version, behaviour: image.behaviour })
       continue
     }
-    if (service.columns.composeType === 'stack') return `service ${name}: a stack cannot build`
+    if (isStack) return `service ${name}: a stack cannot build`
     const behaviour = head?.behaviour ?? 'healthy'
     const commit = head?.commit ?? sha256(text).slice(0, 40)
     const digest = `sha256:${sha256(`${service.appName} ${name} ${commit}`)}`

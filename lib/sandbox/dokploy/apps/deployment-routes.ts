@@ -8,7 +8,7 @@ import { logOf, sha256 } from './images.ts'
 import { deploymentsOf, runOf } from './jobs.ts'
 import { APP_NAME, id, matching, queryNumber } from './readers.ts'
 import type { DeploymentRow, Release, RunRow } from './rows.ts'
-import { handOver, listeningPort, NEEDED_VARIABLE, newContainerId } from './runtime.ts'
+import { handOver, listeningPort, NEEDED_VARIABLE, newContainerId, timingOf } from './runtime.ts'
 
 const toWireDeployment = ({ platform, clock }: Context, row: DeploymentRow) => {
   const commit = row.commit !== undefined && row.commit.shownAtMs <= clock.nowMs() ? row.commit : undefined
@@ -38,15 +38,24 @@ const seconds = (fromMs: number, nowMs: number): string => `${Math.max(0, Math.f
 
 interface TaskView {
   readonly release: Release
-  readonly wanted: 'running' | 'shutdown'
+  readonly wanted: 'running' | 'ready' | 'shutdown'
   readonly currentState: string
   readonly error: string
   readonly state: 'running' | 'exited'
 }
 
-const tasksOf = ({ clock }: Context, run: RunRow | undefined): TaskView[] => {
+const isOfStack = ({ platform }: Context, run: RunRow): boolean =>
+  platform.services.get(run.serviceId)?.columns.composeType === 'stack' && run.service !== undefined
+
+/** Of a stack: its image is being pulled, or it waits for its next try, and it has no container yet. */
+const isBeforeItsContainer = (context: Context, run: RunRow, release: Release): boolean =>
+  release === run.next &&
+  isOfStack(context, run) &&
+  context.clock.nowMs() < release.startedAtMs + timingOf(context.platform).startMs / 2
+
+const tasksOf = (context: Context, run: RunRow | undefined): TaskView[] => {
   if (!run) return []
-  const nowMs = clock.nowMs()
+  const nowMs = context.clock.nowMs()
   const view = (release: Release, wanted: TaskView['wanted'], word: string, error = ''): TaskView => ({
     release,
     wanted,
@@ -56,7 +65,12 @@ const tasksOf = ({ clock }: Context, run: RunRow | undefined): TaskView[] => {
   })
   // A container that is being checked runs, and Swarm calls it "Starting" until it is healthy.
   return [
-    ...(run.next ? [view(run.next, 'running', run.checked ? 'Starting' : 'Running')] : []),
+    ...(run.next && isBeforeItsContainer(context, run, run.next)
+      ? [run.failed.length > 0 ? view(run.next, 'ready', 'Ready') : view(run.next, 'running', 'Preparing')]
+      : []),
+    ...(run.next && !isBeforeItsContainer(context, run, run.next)
+      ? [view(run.next, 'running', run.checked ? 'Starting' : 'Running')]
+      : []),
     ...(run.current ? [view(run.current, 'running', 'Running')] : []),
     ...run.failed.map(each => view(each.release, 'shutdown', 'Failed', each.error)),
   ]
@@ -68,6 +82,11 @@ const taskId = (release: Release): string => sha256(`task ${release.containerId}
 const runsNamed = ({ platform }: Context, appName: string): RunRow[] =>
   platform.runs.all().filter(run => run.id === appName || run.id.startsWith(`${appName}.`))
 
+const stackTasks = (context: Context, appName: string) =>
+  runsNamed(context, appName)
+    .filter(run => isOfStack(context, run))
+    .flatMap(run => tasksOf(context, run).map(task => ({ run, task })))
+
 /** What stopped is "unhealthy" whatever its checks said; how many failed in a row is told apart. */
 const healthOf = (status: string, isDead: boolean, error: string) => {
   const failing = isDead && error.includes('unhealthy')
@@ -78,7 +97,17 @@ const healthOf = (status: string, isDead: boolean, error: string) => {
   }
 }
 
-/** `docker inspect`, with everything that a container was given, as the real one answers. */
+const labelsOf = (context: Context, run: RunRow): Readonly<Record<string, string>> => {
+  if (run.service === undefined) return { 'com.docker.swarm.service.name': run.id }
+  if (!isOfStack(context, run)) return { 'com.docker.compose.service': run.service }
+  const stack = run.id.slice(0, -run.service.length - 1)
+  return { 'com.docker.stack.namespace': stack, 'com.docker.swarm.service.name': `${stack}_${run.service}` }
+}
+
+/**
+ * `docker inspect`, with everything that a container was given, as the real one answers. Nothing about what Docker does not know: an error
+ * is swallowed (services/docker.ts of v0.30.2).
+ */
 const inspect = (context: Context, containerId: string): unknown => {
   for (const run of context.platform.runs.all())
     for (const task of tasksOf(context, run))
@@ -90,10 +119,12 @@ const inspect = (context: Context, containerId: string): unknown => {
           Status: {
             State: task.state === 'exited' ? 'failed' : 'running',
             Err: task.error,
-            ContainerStatus: { ContainerID: task.release.containerId, PID: 0, ExitCode: exitCode },
+            ...(!isBeforeItsContainer(context, run, task.release) && {
+              ContainerStatus: { ContainerID: task.release.containerId, PID: 0, ExitCode: exitCode },
+            }),
           },
         }
-      } else if (task.release.containerId.startsWith(containerId)) {
+      } else if (task.release.containerId.startsWith(containerId) && !isBeforeItsContainer(context, run, task.release)) {
         const { release } = task
         const isDead = task.state === 'exited'
         const exitCode = isDead ? (task.error.includes('137') ? 137 : 1) : 0
@@ -107,7 +138,7 @@ const inspect = (context: Context, containerId: string): unknown => {
           Config: {
             Image: release.image,
             Env: Object.entries(release.env).map(([name, value]) => `${name}=${value}`),
-            Labels: run.service === undefined ? {} : { 'com.docker.compose.service': run.service },
+            Labels: labelsOf(context, run),
           },
           State: {
             Running: !isDead,
@@ -118,7 +149,7 @@ const inspect = (context: Context, containerId: string): unknown => {
           },
         }
       }
-  return refuse('BAD_REQUEST', `No such object: ${containerId}`)
+  return undefined
 }
 
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
@@ -220,6 +251,18 @@ export const deploymentRoutes = {
         error: task.error,
       })),
   ),
+  'docker.getStackContainersByAppName': query(
+    object({ appName: matching(APP_NAME), serverId: optional(text()) }),
+    (context, { appName }) =>
+      stackTasks(context, appName).map(({ run, task }) => ({
+        containerId: taskId(task.release),
+        name: `${appName}_${run.service}.1`,
+        state: task.wanted,
+        node: 'prod',
+        currentState: task.currentState,
+        error: task.error,
+      })),
+  ),
   'docker.getContainersByAppLabel': query(
     object({ appName: matching(APP_NAME), type: choice(['standalone', 'swarm']), serverId: optional(text()) }),
     (context, { appName }) => {
@@ -229,9 +272,20 @@ export const deploymentRoutes = {
   ),
   'docker.getContainersByAppNameMatch': query(
     object({ appName: matching(APP_NAME), appType: optional(choice(['stack', 'docker-compose'])), serverId: optional(text()) }),
-    (context, { appName }) =>
-      runsNamed(context, appName)
-        .filter(run => run.service !== undefined)
+    (context, { appName, appType }) => {
+      if (appType === 'stack')
+        return stackTasks(context, appName)
+          .filter(({ task }) => task.wanted === 'running')
+          .map(({ run, task }) => ({
+            // A task that has no container yet is listed all the same.
+            containerId: isBeforeItsContainer(context, run, task.release) ? '' : task.release.containerId.slice(0, 12),
+            name: `${appName}_${run.service}.1.${taskId(task.release)}`,
+            node: 'prod',
+            state: task.currentState.split(' ')[0]?.toLowerCase(),
+            status: task.currentState,
+          }))
+      return runsNamed(context, appName)
+        .filter(run => run.service !== undefined && !isOfStack(context, run))
         .flatMap(run => {
           const task = tasksOf(context, run)[0]
           if (!task) return []
@@ -248,7 +302,8 @@ export const deploymentRoutes = {
                 : 'Up 2 seconds',
             },
           ]
-        }),
+        })
+    },
   ),
   'docker.getConfig': query(object({ containerId: matching(APP_NAME), serverId: optional(text()) }), (context, { containerId }) =>
     inspect(context, containerId),

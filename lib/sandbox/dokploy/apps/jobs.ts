@@ -248,6 +248,9 @@ export const imageNow = (
   return { digest: '', version: '', behaviour: 'no-image', ...found, image: ref }
 }
 
+const isAlike = (one: Release, other: Release): boolean =>
+  one.image === other.image && one.digest === other.digest && JSON.stringify(one.env) === JSON.stringify(other.env)
+
 const deployCompose = (state: PlatformState, service: ServiceRow, atMs: number, effects: Effects): Result => {
   const env = resolved(state, service)
   if (typeof env === 'string') return { log: [], error: env }
@@ -269,31 +272,36 @@ const deployCompose = (state: PlatformState, service: ServiceRow, atMs: number, 
       error: `target ${broken.name}: failed to solve: exit code: 1`,
       ...(commit ? { commit } : {}),
     }
-  for (const each of services)
+  const isStack = service.columns.composeType === 'stack'
+  for (const each of services) {
+    const id = `${service.appName}.${each.name}`
+    const port = domains.find(row => row.serviceName === each.name)?.port
+    const release: Release = {
+      image: each.image,
+      digest: each.digest,
+      version: env.DEPLOY_VERSION ?? each.version,
+      behaviour: each.behaviour,
+      env,
+      port: typeof port === 'number' ? port : 3000,
+      startedAtMs: atMs,
+      containerId: newContainerId(),
+    }
+    const now = state.runs.get(id)
+    // Swarm leaves the tasks of a service alone that is told what it knows.
+    if (isStack && now?.current && !now.next && isAlike(now.current, release)) continue
     handOver(
       state,
       {
-        id: `${service.appName}.${each.name}`,
+        id,
         serviceId: service.id,
         service: each.name,
-        rolling: service.columns.composeType === 'stack' && each.startFirst,
+        rolling: isStack && each.startFirst,
         checked: each.checked,
         replicas: 1,
       },
-      {
-        image: each.image,
-        digest: each.digest,
-        version: env.DEPLOY_VERSION ?? each.version,
-        behaviour: each.behaviour,
-        env,
-        port:
-          typeof domains.find(row => row.serviceName === each.name)?.port === 'number'
-            ? Number(domains.find(row => row.serviceName === each.name)?.port)
-            : 3000,
-        startedAtMs: atMs,
-        containerId: newContainerId(),
-      },
+      release,
     )
+  }
   effects.setLabels(service.appName, domainLabels(service.appName, domains))
   const copied = new Map<string, string>()
   for (const part of text(service, 'command').split(' && ').slice(1)) {
