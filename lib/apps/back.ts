@@ -13,6 +13,7 @@ import type {
 import type { Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
 import { type ProgramDeps, parseFactLines, runProgram } from '../steps/machine.ts'
+import { commandBack, filesBeside, OWN_PATH, pinImages } from './compose-back.ts'
 import type { Release } from './history.ts'
 import { type WatchContext, waitBuilt } from './watch.ts'
 
@@ -23,31 +24,8 @@ export type Way =
   | { readonly kind: 'digest'; readonly image: string }
   /** It lies on the machine still. */
   | { readonly kind: 'machine'; readonly imageId: string }
-  | { readonly kind: 'compose'; readonly file: Secret }
+  | { readonly kind: 'compose'; readonly file: Secret; readonly command: string }
   | { readonly kind: 'none'; readonly why: string }
-
-interface ComposeFile {
-  services?: Record<string, Record<string, unknown> | null>
-}
-
-/** The file with every image named by what ran, so that no tag can have moved on. Pure. @throws LandfallError config */
-export function pinImages(file: string, services: Readonly<Record<string, string>>, type: Compose['type']): string {
-  let parsed: ComposeFile
-  try {
-    parsed = (Bun.YAML.parse(file) as ComposeFile | null) ?? {}
-  } catch (error) {
-    throw new LandfallError('config', 'The kept compose file cannot be read.', { cause: error })
-  }
-  for (const [name, image] of Object.entries(services)) {
-    const service = parsed.services?.[name]
-    if (!service) continue
-    delete service.build
-    service.image = image
-    // An image without a registry behind it can only be the one that lies here. A stack's format has no word for it: Swarm takes it as well.
-    if (type === 'docker-compose' && image.startsWith('sha256:')) service.pull_policy = 'never'
-  }
-  return `${Bun.YAML.stringify(parsed, null, 2)}\n`
-}
 
 const repositoryOf = (reference: string): string =>
   (reference.split('@')[0] ?? '').replace(/:[^:/]*$/, '').replace(/^(?:index\.)?docker\.io\/(?:library\/)?/, '')
@@ -72,16 +50,21 @@ export const listKept = async (api: DokployApps, service: Service): Promise<read
     ? api.listDeployments({ kind: service.kind, id: service.id })
     : []
 
+function composeBack(stack: Compose, { file, services }: Release): Way {
+  if (!file) return { kind: 'none', why: 'its compose file was not kept' }
+  if (Object.keys(services).length === 0) return { kind: 'none', why: 'its images were not kept' }
+  const pinned = pinImages(file.reveal(), services, stack.type)
+  // Dokploy empties the folder before it writes a text of its own.
+  const [beside] = stack.source.kind === 'raw' ? [] : filesBeside(pinned, stack.path)
+  if (beside !== undefined) return { kind: 'none', why: `its compose file needs ${beside}, which only its repository has` }
+  const command = commandBack(stack)
+  if (command === undefined) return { kind: 'none', why: 'its deploys run a command that is made for files of its repository' }
+  return { kind: 'compose', file: new Secret('pinned compose file', pinned, 'unlisted'), command }
+}
+
 /** How a release can be had again. Pure. */
 export function wayBack(service: Service, release: Release, deployments: readonly ListedDeployment[]): Way {
-  if (service.kind === 'compose') {
-    if (!release.file) return { kind: 'none', why: 'its compose file was not kept' }
-    if (Object.keys(release.services).length === 0) return { kind: 'none', why: 'its images were not kept' }
-    return {
-      kind: 'compose',
-      file: new Secret('pinned compose file', pinImages(release.file.reveal(), release.services, service.type), 'unlisted'),
-    }
-  }
+  if (service.kind === 'compose') return composeBack(service, release)
   const kept = deployments.find(each => each.id === release.deploymentId)?.rollback
   if (kept && service.settings.rollbackRegistryId !== undefined)
     return { kind: 'registry', rollbackId: kept.id, image: kept.image }
@@ -128,7 +111,10 @@ export async function goBack(context: BackContext, app: AppSpec, service: Servic
   const way = wayBack(service, release, await listKept(api, service))
   const none = (why: string) =>
     new LandfallError('refused', `${app.name} cannot go back to ${release.version}: ${why}.`, {
-      hint: 'Give the app a registry in config.json: then every version is kept. What runs now goes on running.',
+      hint:
+        service.kind === 'compose'
+          ? `Bring the former commit or file back, then: bun scripts/app.ts ${app.name}, bun scripts/deploy.ts ${app.name}`
+          : 'Give the app a registry in config.json: then every version is kept. What runs now goes on running.',
     })
   if (way.kind === 'none') throw none(way.why)
   const ref = { kind: service.kind, id: service.id }
@@ -155,7 +141,8 @@ export async function goBack(context: BackContext, app: AppSpec, service: Servic
       await api.reload({ id: service.id, appName: service.appName })
       break
     case 'compose':
-      await api.setCompose(service.id, { source: { kind: 'raw' }, file: way.file })
+      // The variables lie beside the path, and are read beside the file.
+      await api.setCompose(service.id, { source: { kind: 'raw' }, file: way.file, path: OWN_PATH, command: way.command })
       await deployAgain()
   }
   return way

@@ -1,6 +1,6 @@
 /** One deploy, from the queue to the public address; and, when the new version does not come up, the reason and the way back. */
 
-import { LandfallError } from '../errors.ts'
+import { hasCode, LandfallError } from '../errors.ts'
 import type { AppSpec } from '../estate/apps.ts'
 import { envValue } from '../providers/dokploy/dotenv.ts'
 import type { Server } from '../providers/ports/cloud.ts'
@@ -9,7 +9,7 @@ import type { Outside } from '../providers/ports/outside.ts'
 import { HOOK_SCHEDULE, VERSION_VARIABLE } from '../steps/app-diff.ts'
 import { runProgram } from '../steps/machine.ts'
 import type { Summary } from '../ui/types.ts'
-import { type BackContext, fileOf, goBack, isKeptHere, readDigests, runsAgain, setImage, withDigest } from './back.ts'
+import { type BackContext, fileOf, goBack, isKeptHere, readDigests, runsAgain, setImage, type Way, withDigest } from './back.ts'
 import { type Cause, diagnose } from './diagnose.ts'
 import { appendHistory, type Release } from './history.ts'
 import { type Unseen, waitPublic } from './public.ts'
@@ -334,7 +334,15 @@ async function comeBack({ context, app, service, before, stage, rollout, seen }:
   }
   context.log(`going back to ${before.version}`)
   const ids = await idsNow(api, service)
-  const way = await goBack(context, app, await api.readService(ref), before)
+  let way: Way
+  try {
+    way = await goBack(context, app, await api.readService(ref), before)
+  } catch (error) {
+    // What failed is to be told, and not only that there is no way back from it.
+    if (!hasCode(error, 'refused')) throw error
+    context.log(error.message)
+    return 'lost'
+  }
   const back = await waitRolledOut(context, service, rollout?.state === 'up' ? ids : new Set(ids))
   return back.state === 'up' && (await runsAgain(api, back.ids, way, before)) ? 'brought_back' : 'lost'
 }

@@ -257,6 +257,28 @@ describe('the stand-in has the traps of the real one', () => {
     expect(await rig.api.readDeploymentLog(id, 1)).toContain('pull_policy is not allowed')
   })
 
+  test.each([
+    ['without a command', {}, 'done', 'set'],
+    ['its variables beside another folder', { composePath: 'infra/compose.yml' }, 'done', 'unset'],
+    ['a command for another file', { command: 'compose -f infra/compose.yml up -d' }, 'error', 'unset'],
+    ['a file of a repository', { composeFile: 'services:\n  web:\n    image: web:1\n    env_file: web.env\n' }, 'error', 'unset'],
+  ] as const)('a stack’s own text is alone in its folder: %s', async (_name, columns, status, variable) => {
+    const rig = await openRig()
+    const { environmentId } = await withApplication(rig)
+    const file = new Secret('f', 'services:\n  web:\n    image: web:1\n', 'unlisted')
+    const compose = { type: 'docker-compose', file } as const
+    const stack = await rig.api.createService({ kind: 'compose', environmentId, name: 's', description: 'm', compose })
+    await rig.api.setEnv(stack, [['A', new Secret('A', 'x')]])
+    expect((await rig.raw('POST', '/api/compose.update', { composeId: stack.id, env: 'A=x', ...columns })).status).toBe(200)
+    const { id } = await rig.api.startDeploy(stack, { title: 't', description: '' })
+    rig.sleep(1_000)
+    expect((await rig.api.listDeployments(stack)).find(each => each.id === id)?.status).toBe(status)
+    const { appName } = await rig.api.readService(stack)
+    const [container] = await rig.api.listContainers(appName, 'compose')
+    const { json } = await rig.raw('GET', `/api/docker.getConfig?containerId=${container?.id ?? 'none'}`)
+    expect(JSON.stringify(json ?? '').includes('"A=x"') ? 'set' : 'unset').toBe(variable)
+  })
+
   test('an application’s route is there at once, a stack’s with its next deploy; one without a service fails the deploy', async () => {
     const rig = await openRig()
     const { ref, environmentId } = await withApplication(rig)

@@ -292,6 +292,7 @@ async function openStack({ type = 'stack', ...options }: { type?: 'stack' | 'doc
   const history = () => readHistory(context.deps, context.target, 'web')
   return {
     rig,
+    ref,
     appName,
     setFile,
     history,
@@ -374,3 +375,51 @@ test.each(['stack', 'docker-compose'] as const)(
     expect(await stack.served()).toBe('1')
   },
 )
+
+describe('a compose app whose file lies in its repository, in a folder', () => {
+  const PATH = 'infra/compose.yml'
+  async function openRepository(more = '') {
+    const stack = await openStack({ type: 'docker-compose' })
+    const { api, control } = stack.rig
+    const push = (tag: string) => control.apps.push(REPOSITORY, 'main', { files: { [PATH]: stackFile(tag, more) } })
+    const project = `compose -p ${stack.appName} -f ${PATH}`
+    push('1-needs-env')
+    await api.setCompose(stack.ref.id, {
+      source: GIT,
+      path: PATH,
+      command: `${project} up -d --build --remove-orphans && docker ${project} exec -T cache redis-cli FLUSHALL`,
+    })
+    await api.setEnv(stack.ref, [['DATABASE_URL', new Secret('d', 'postgres://db')]])
+    return { ...stack, push }
+  }
+
+  test('goes back with its variables and its action', async () => {
+    const stack = await openRepository()
+    expect(await stack.deploy('1')).toMatchObject({ state: 'deployed' })
+    const first = (await stack.history())[0]?.version ?? ''
+    stack.push('2')
+    expect(await stack.deploy('2')).toMatchObject({ state: 'deployed' })
+    const done = stack.rig.control.apps.execs().length
+    expect(await stack.back(first)).toBe(true)
+    stack.rig.sleep(1_000)
+    expect(await stack.served()).toBe('1-needs-env')
+    expect(stack.rig.control.apps.execs().slice(done)).toMatchObject([{ service: 'cache', command: 'redis-cli FLUSHALL' }])
+    // And once more, from the file that it has now.
+    expect(await stack.back((await stack.history())[1]?.version ?? '')).toBe(true)
+    stack.rig.sleep(1_000)
+    expect(await stack.served()).toBe('2')
+  })
+
+  test('that needs another file of it has no way back: nothing is written, and a failure is still told', async () => {
+    const stack = await openRepository('    env_file: [.env, web.env]\n')
+    expect(await stack.deploy('1')).toMatchObject({ state: 'deployed' })
+    const first = (await stack.history())[0]?.version ?? ''
+    stack.push('2-crash-loop')
+    expect(await stack.deploy('2')).toMatchObject({ state: 'failed', cause: 'crash', before: 'lost' })
+    const sent = stack.rig.calls.length
+    const error = await stack.back(first).catch((caught: unknown) => caught)
+    expect(hasCode(error, 'refused')).toBe(true)
+    expect(String(error)).toContain('web.env')
+    expect(stack.rig.calls.slice(sent).filter(call => call.method !== 'GET')).toEqual([])
+  })
+})

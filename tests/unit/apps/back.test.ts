@@ -1,7 +1,8 @@
 /** Which way leads back, and what a compose file looks like once its images are pinned. */
 
 import { describe, expect, test } from 'bun:test'
-import { pinImages, wayBack, withDigest } from '../../../lib/apps/back.ts'
+import { wayBack, withDigest } from '../../../lib/apps/back.ts'
+import { commandBack, filesBeside, pinImages } from '../../../lib/apps/compose-back.ts'
 import { renderEnvFile, unfilledIn } from '../../../lib/apps/env-file.ts'
 import { type Release, releaseBefore } from '../../../lib/apps/history.ts'
 import { findUnfilled } from '../../../lib/apps/unfilled.ts'
@@ -130,6 +131,48 @@ describe('a pinned compose file', () => {
   test('of a stack says nothing of pulling, which its format does not know', () => {
     const { services } = Bun.YAML.parse(pinImages(file, { web: ID }, 'stack')) as { services: { web: object } }
     expect(services.web).toEqual({ environment: { A: '$$x' }, image: ID })
+  })
+})
+
+describe('a compose file that comes out of its repository', () => {
+  const web = (text: string) => `services:\n  web:\n    image: web:1\n    ${text}\n`
+  test.each([
+    ['a bind', web('volumes: ["./conf:/etc/conf", "data:/data", "/srv:/srv"]'), ['./conf']],
+    ['the folder itself', web('volumes: [".:/app"]'), ['.']],
+    ['a long bind', web('volumes: [{type: bind, source: conf, target: /c}, {type: volume, source: data, target: /d}]'), ['conf']],
+    ['variables', web('env_file: [.env, ./.env, {path: web.env, required: false}]'), ['web.env']],
+    ['variables by one name', web('env_file: web.env'), ['web.env']],
+    ['another file', web('extends: {file: base.yml, service: web}'), ['base.yml']],
+    ['files to include', `include: [a.yml, {path: [b.yml]}]\n${web('tty: true')}`, ['a.yml', 'b.yml']],
+    ['a secret', `${web('tty: true')}secrets: {key: {file: ./key}, other: {external: true}}\n`, ['./key']],
+    ['a config', `${web('tty: true')}configs: {conf: {file: nginx.conf}}\n`, ['nginx.conf']],
+    ['a build', web('build: {target: x}'), ['.']],
+    ['a build from elsewhere', web('build: https://git.example.com/a.git'), []],
+    ['Dokploy’s own files', web('volumes: ["../files/a:/a"]'), []],
+    ['variables of the machine', web('volumes: ["$DIR:/a", "~/b:/b"]'), []],
+    ['nothing', web('tty: true'), []],
+  ])('needs of it: %s', (_name, text, beside) => {
+    expect(filesBeside(text, './compose.yml')).toEqual(beside)
+  })
+  test('has another way to Dokploy’s files than one in a folder had', () => {
+    expect(filesBeside(web('volumes: ["../files/a:/a"]'), 'infra/compose.yml')).toEqual(['../files/a'])
+  })
+  const at = (command: string, source: Compose['source'] = { kind: 'git', url: '', branch: '', path: '/', watch: [] }) =>
+    commandBack({ appName: 'web-abc123', path: './infra/c.yml', command, source })
+  test.each([
+    ['', ''],
+    ['compose -p web-abc123 -f ./infra/c.yml up -d', 'compose -p web-abc123 -f docker-compose.yml up -d'],
+    [
+      'compose -p web-abc123 -f infra/c.yml up -d && docker compose -p web-abc123 -f infra/c.yml exec -T a tail -f infra/c.yml',
+      'compose -p web-abc123 -f docker-compose.yml up -d && docker compose -p web-abc123 -f docker-compose.yml exec -T a tail -f infra/c.yml',
+    ],
+    ['compose -p web-abc123 -f infra/c.yml -f infra/d.yml up -d', undefined],
+    ['compose up -d', undefined],
+  ])('is started by %p as by %p', (command, wanted) => {
+    expect(at(command)).toBe(wanted)
+  })
+  test('keeps a command of somebody’s own when there is no repository', () => {
+    expect(at('compose up -d', { kind: 'raw' })).toBe('compose up -d')
   })
 })
 

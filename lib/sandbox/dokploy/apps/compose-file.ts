@@ -15,7 +15,17 @@ export interface ComposeService {
 
 interface File {
   readonly services?: Readonly<
-    Record<string, { image?: string; build?: unknown; pull_policy?: unknown; healthcheck?: unknown; deploy?: unknown } | null>
+    Record<
+      string,
+      {
+        image?: string
+        build?: unknown
+        pull_policy?: unknown
+        env_file?: unknown
+        healthcheck?: unknown
+        deploy?: unknown
+      } | null
+    >
   >
   readonly volumes?: Readonly<Record<string, { name?: string; external?: boolean } | null>>
 }
@@ -29,10 +39,40 @@ const ordinaryFile = (state: PlatformState, service: ServiceRow): string => {
   return Bun.YAML.stringify({ services: Object.fromEntries([...names].map(name => [name, { build: '.' }])) }, null, 2)
 }
 
+/** The only file that a stack's own text leaves beside its code. */
+const OWN_FILE = 'docker-compose.yml'
+
+const barePath = (path: string): string => path.replace(/^\.?\//, '')
+
 /** The text of a stack's file: its own, or the one in its repository. */
 export const composeText = (state: PlatformState, service: ServiceRow, head = headFor(state, service)): string => {
-  const path = String(service.columns.composePath ?? '').replace(/^\.?\//, '')
+  const path = barePath(String(service.columns.composePath ?? ''))
   return head ? (head.files[path] ?? ordinaryFile(state, service)) : String(service.columns.composeFile ?? '')
+}
+
+/** The file that the deploy's command names, wherever Dokploy has written one. */
+const fileRun = ({ columns }: ServiceRow): string => {
+  const [, named] = / (?:-f|--file) (\S+)/.exec(String(columns.command ?? '').split(' && ')[0] ?? '') ?? []
+  return barePath(named ?? (columns.sourceType === 'raw' ? OWN_FILE : String(columns.composePath ?? '')))
+}
+
+/** Why the command finds no file; undefined when it does. */
+const missingFile = (service: ServiceRow, head: HeadRow | undefined): string | undefined => {
+  const file = fileRun(service)
+  const isThere = head
+    ? head.files[file] !== undefined || file === barePath(String(service.columns.composePath ?? ''))
+    : file === OWN_FILE
+  return isThere ? undefined : `open /etc/dokploy/compose/${service.appName}/code/${file}: no such file or directory`
+}
+
+const folderOf = (file: string): string => file.slice(0, Math.max(0, file.lastIndexOf('/')))
+
+/** Whether compose finds the variables: they lie beside the stored path, where there is such a folder, and it looks beside the file that it runs. */
+export const findsVariables = (service: ServiceRow): boolean => {
+  const { columns } = service
+  if (columns.composeType === 'stack') return true
+  const written = folderOf(barePath(String(columns.composePath ?? '')))
+  return columns.createEnvFile !== false && written === folderOf(fileRun(service))
 }
 
 /** The commit that a stack from a repository is at. */
@@ -51,7 +91,9 @@ export const composeServices = (
   service: ServiceRow,
   head: HeadRow | undefined,
 ): ComposeService[] | string => {
-  const text = composeText(state, service, head)
+  const missing = missingFile(service, head)
+  if (missing !== undefined) return missing
+  const text = head?.files[fileRun(service)] ?? composeText(state, service, head)
   let file: File
   try {
     file = (Bun.YAML.parse(text) as File | null) ?? {}
@@ -66,6 +108,8 @@ export const composeServices = (
   for (const [name, spec] of entries) {
     // The file format of stacks is an older one.
     if (isStack && spec?.pull_policy !== undefined) return `services.${name} Additional property pull_policy is not allowed`
+    const [lost] = head ? [] : [spec?.env_file ?? []].flat().filter(each => barePath(String(each)) !== '.env')
+    if (lost !== undefined) return `env file /etc/dokploy/compose/${service.appName}/code/${String(lost)} not found`
     const common = {
       name,
       checked: spec?.healthcheck !== undefined,

@@ -5,7 +5,7 @@
 
 import { parse } from 'dotenv'
 import { isoOf, randomText } from '../state.ts'
-import { composeServices, domainLabels, firstFaultOf, headFor } from './compose-file.ts'
+import { composeServices, domainLabels, findsVariables, firstFaultOf, headFor } from './compose-file.ts'
 import { headOf, pull, push, sha256 } from './images.ts'
 import type { DeploymentRow, JobRow, PlatformState, Release, ServiceRow, WireRow } from './rows.ts'
 import { handOver, newContainerId, settleRun, timingOf } from './runtime.ts'
@@ -252,8 +252,9 @@ const isAlike = (one: Release, other: Release): boolean =>
   one.image === other.image && one.digest === other.digest && JSON.stringify(one.env) === JSON.stringify(other.env)
 
 const deployCompose = (state: PlatformState, service: ServiceRow, atMs: number, effects: Effects): Result => {
-  const env = resolved(state, service)
-  if (typeof env === 'string') return { log: [], error: env }
+  const given = resolved(state, service)
+  if (typeof given === 'string') return { log: [], error: given }
+  const env = findsVariables(service) ? given : {}
   const domains = state.domains.all().filter(row => row.composeId === service.id)
   const head = headFor(state, service)
   const commit = head && { hash: head.commit, message: head.message }
