@@ -18,9 +18,11 @@ import {
   serverOf,
   targetIn,
   updateReady,
+  type View,
   waysIn,
 } from './preview-kit.ts'
-import type { PreviewRun } from './preview-world.ts'
+import type { PreviewRun, PreviewsState } from './preview-world.ts'
+import type { EstateWorld } from './world.ts'
 
 const DEPLOY_LIMIT_S = 600
 export const EDGE_IMAGE = 'caddy:2.10.2'
@@ -88,13 +90,12 @@ export async function deploy(
     sinceMs: deps.clock.nowMs(),
     why: composed.state === 'ready' ? '' : composed.why.join('\n'),
   }
-  updateReady(live, name, before => ({ ...before, runs: [...before.runs.filter(each => each.number !== number), run] }))
+  await writeEdge(deps, live, signal, { server: name, run })
   // What the machine wrote down about a failure is told in the comment.
   if (state === 'failed') {
     live.touch('previews')
     await live.look(['previews'])
   }
-  await writeEdge(deps, live, signal)
 }
 
 const privateAddress = ({ estate }: PreviewDeps, live: Live, name: string): string | undefined => {
@@ -132,14 +133,50 @@ function compose(deps: PreviewDeps, { number, fork }: Verdict, live: Live, fetch
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 
-/** Leads visitors to what runs now. */
-function writeEdge(deps: PreviewDeps, live: Live, signal: AbortSignal): Promise<void> {
+type Ready = Extract<PreviewsState, { state: 'ready' }>
+
+interface Fresh {
+  readonly server: string
+  readonly run: PreviewRun
+}
+
+const withRun =
+  (run: PreviewRun) =>
+  (state: Ready): Ready => ({ ...state, runs: [...state.runs.filter(each => each.number !== run.number), run] })
+
+/** The world in which `fresh` is known to run. */
+const seenWith = (live: Live, { server, run }: Fresh): View => {
+  const state = readyOn(live, server)
+  const previews = state ? { ...live.get('previews'), [server]: withRun(run)(state) } : live.get('previews')
+  return { get: slice => (slice === 'previews' ? (previews as EstateWorld[typeof slice]) : live.get(slice)) }
+}
+
+/**
+ * Leads visitors to what runs now, and to `fresh`, which the world learns of together with the edge's file: nobody sees one without the
+ * other and takes the edge for wrong.
+ */
+function writeEdge(deps: PreviewDeps, live: Live, signal: AbortSignal, fresh?: Fresh): Promise<void> {
   const { spec } = deps
   return deps.alone(async () => {
-    const file = renderCaddyfile(spec.domain, waysIn(deps, live))
-    if (readyOn(live, spec.host)?.caddyfile === digest(file) || !readyOn(live, spec.host)?.certificate) return
-    await runProgram(deps, targetIn(deps, live, spec.host).target, 'preview-edge', { CADDYFILE: file, IMAGE: EDGE_IMAGE }, signal)
-    updateReady(live, spec.host, state => ({ ...state, caddyfile: digest(file) }))
+    const file = renderCaddyfile(spec.domain, waysIn(deps, fresh ? seenWith(live, fresh) : live))
+    const edge = readyOn(live, spec.host)
+    const isDue = edge?.certificate !== undefined && edge.caddyfile !== digest(file)
+    let caddyfile = edge?.caddyfile ?? 'none'
+    try {
+      if (isDue) {
+        await runProgram(
+          deps,
+          targetIn(deps, live, spec.host).target,
+          'preview-edge',
+          { CADDYFILE: file, IMAGE: EDGE_IMAGE },
+          signal,
+        )
+        caddyfile = digest(file)
+      }
+    } finally {
+      if (fresh) updateReady(live, fresh.server, withRun(fresh.run))
+      updateReady(live, spec.host, state => ({ ...state, caddyfile }))
+    }
   })
 }
 
