@@ -19,6 +19,9 @@ const REGRESSIONS: readonly (readonly [seed: number, once: string])[] = [
   [13, 'a create that failed after its answer left a server that was then powered on without its firewall in force'],
   [5, 'no capacity: refused in the plan, with what can be had instead'],
 ]
+const PROCESS_REGRESSIONS: readonly (readonly [seed: number, once: string])[] = [
+  [92, 'a server that had ended off, and that no list showed yet, was taken for one that runs, and waited for'],
+]
 
 let stage: Stage
 let expected: readonly Truth[]
@@ -39,6 +42,10 @@ describe('as processes, with SSH, machines and Dokploy', () => {
       expect(findings).toEqual([])
       expect(reruns).toBeLessThanOrEqual(2)
     })
+
+  for (const [seed, once] of PROCESS_REGRESSIONS)
+    test(`seed ${seed}: not again what it once found (${once})`, async () =>
+      expect((await playProcessSeed(seed, worlds)).findings).toEqual([]))
 })
 
 describe('in this process, on virtual time', () => {

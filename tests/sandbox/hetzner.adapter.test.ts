@@ -21,6 +21,7 @@ const patient = new AbortController().signal
 
 let faults: FaultRule[]
 let latencyMs: number
+let actionMs: { create_server: number; other: number }
 let front: Front
 let control: HetznerControl
 let meter: Meter
@@ -39,11 +40,11 @@ function fastClock(): Clock {
 beforeEach(async () => {
   faults = []
   latencyMs = 0
+  actionMs = { other: 1_000, create_server: 5_000 }
   clock = fastClock()
   meter = createMeter()
   const store = openStore(':memory:')
-  const settings = { actionMs: { other: 1_000, create_server: 5_000 }, rateLimits: true }
-  const standIn = createHetznerStandIn({ store, clock, settings: () => settings })
+  const standIn = createHetznerStandIn({ store, clock, settings: () => ({ actionMs, rateLimits: true }) })
   control = standIn.control
   control.addToken(TOKEN, { project: 'one', access: 'read_write' })
   control.addToken(READ_TOKEN, { project: 'one', access: 'read_only' })
@@ -217,6 +218,16 @@ describe('what the vendor does', () => {
     control.endNextServerOff()
     const { id } = await hetzner.createServer(server('prod'))
     expect((await hetzner.waitServerRunning(id, patient)).status).toBe('running')
+  })
+
+  test('a server that ends up off is powered on, also while no list shows it yet', async () => {
+    actionMs = { create_server: 200, other: 200 }
+    // The first teaches how soon a server is there, so that the second is looked at while it is young.
+    await hetzner.waitServerRunning((await hetzner.createServer(server('first'))).id, patient)
+    control.endNextServerOff()
+    control.setListLagMs(8_000)
+    await hetzner.waitServerRunning((await hetzner.createServer(server('prod'))).id, patient)
+    expect(control.dump().servers.map(({ status }) => status)).toEqual(['running', 'running'])
   })
 
   test('a create that fails after it was accepted is told', async () => {

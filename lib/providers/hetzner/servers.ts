@@ -28,6 +28,8 @@ type Servers = Pick<
 
 /** How long a server may take until it runs, after its actions have ended. */
 const RUNNING_WITHIN_MS = 15 * 60_000
+/** After this long every list knows a new server; one that its create and start take longer for is never read just for that. */
+const LISTED_WITHIN_MS = 3_000
 /** How long an accepted server may take until it has its addresses. */
 const ADDRESSES_WITHIN_MS = 60_000
 /** How long a guest gets before it is powered off. */
@@ -114,8 +116,10 @@ export function createServers(deps: Deps): Servers {
       // An action that failed has been told; the next wait looks at the server itself.
       creates.delete(id)
       await track(deps, create.actions, { what, order: 'chain', receivedAtMs: create.receivedAtMs, signal })
-      // A server may end off although its start succeeded; asking that once for many is cheaper than reading each.
-      if (!(await findOff()).has(id)) {
+      // A server may end off although its start succeeded; asking that once for many is cheaper than reading each. A list's silence says
+      // nothing about one that it may not know yet.
+      const isListed = clock.monotonicMs() - create.receivedAtMs >= LISTED_WITHIN_MS
+      if (isListed && !(await findOff()).has(id)) {
         // Its actions succeeded, and applying the firewalls is one of them.
         const { pendingFirewallIds: _, ...server } = create.server
         return { ...server, status: 'running', locked: false }

@@ -38,9 +38,6 @@ const truthOf = (scenario: Scenario, worlds: Worlds): Promise<Truth> => {
   return known
 }
 
-/** Above the product's longest wait for a machine that does not answer, five minutes, with the waits around it. */
-const RUN_LIMIT_MS = 420_000
-
 export function scenarioOf(seed: number): Scenario {
   const name = NAMES[Math.floor(randomOf(seed ^ 0x5eed)() * NAMES.length)]
   const scenario = SCENARIOS.find(each => each.name === name)
@@ -89,7 +86,6 @@ export async function playProcessSeed(seed: number, worlds: Worlds): Promise<Pro
       cwd: theatre.cwd,
       env: sandbox.environment,
       inside: { DEADLINE_CAP_MS: String(DEADLINE_CAP_MS) },
-      limitMs: RUN_LIMIT_MS,
     }
     const first = await run(start)
     for (const complaint of complaintsAbout(first, 'under faults')) note(complaint)
