@@ -5,6 +5,7 @@ import type { World } from './engine/world.ts'
 import { LandfallError } from './errors.ts'
 import type { Estate, FirewallSpec } from './estate/estate.ts'
 import { desiredRules, exposureLines } from './estate/firewall.ts'
+import { quoteForSh } from './providers/ssh/quote.ts'
 import type { Opened, Session } from './script.ts'
 import type { Deps } from './steps/deps.ts'
 import { desiredAdminRules } from './steps/firewall.ts'
@@ -93,7 +94,7 @@ function typicalTime(plan: Plan<EstateWorld>): { readonly typicalMs?: number } {
 }
 
 /** A word as a shell takes it for one. */
-const shellWord = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+const shellWord = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : quoteForSh(word))
 
 /** The flags that say which estate and which world is meant. A fresh sandbox is there by now, and would begin anew. */
 const placeFlags = ({ config, sandbox }: Pick<ParsedArgs, 'config' | 'sandbox'>): readonly string[] => [

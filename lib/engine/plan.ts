@@ -49,7 +49,7 @@ export function makePlan<W>(steps: readonly Step<W>[], world: WorldView<W>, opti
   const later = entries.flatMap(({ step, finding }) =>
     finding.state === 'blocked' ? [{ step, on: finding.on, changes: finding.later }] : [],
   )
-  const announced = later.flatMap(({ step, changes: coming }) => coming.map(change => ({ step, confirm: undefined, ...change })))
+  const announced = later.flatMap(({ step, changes: coming }) => coming.map(change => ({ step, ...change })))
   const waits = changes.filter(change => change.kind === 'wait').length
   return {
     entries,

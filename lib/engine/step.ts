@@ -47,7 +47,7 @@ export interface Change<W> {
 }
 
 /** A change that is known to come and cannot be made yet. */
-export type Announced = Pick<Change<never>, 'kind' | 'summary' | 'monthlyNet'>
+export type Announced = Omit<Change<never>, 'apply' | 'details'>
 
 export type Finding<W> =
   | { readonly state: 'done'; readonly detail: string }

@@ -15,7 +15,7 @@ type RecordSpec = DnsSpec['records'][number]
 
 /** Types that decide where a name's visitors go. */
 const ADDRESS_TYPES = ['A', 'AAAA', 'CNAME'] as const
-const isAddress = (record: DnsRecord): boolean => ADDRESS_TYPES.some(type => type === record.type)
+export const isAddress = (record: Pick<DnsRecord, 'type'>): boolean => ADDRESS_TYPES.some(type => type === record.type)
 
 /** What `spec` wants to exist for `server`. Pure. */
 export function desiredRecords(

@@ -7,6 +7,7 @@ import type { EstateStep } from './deps.ts'
 import { readFacts, runProgram } from './machine.ts'
 import { liveTarget } from './panel.ts'
 import { findServer } from './server.ts'
+import { SURPLUS_STEP } from './surplus.ts'
 import { addressesOf, type Live, membersOf, pinnedFacts, portsId, type SwarmDeps, setFacts, waitAddresses } from './swarm-kit.ts'
 import { leavingServers } from './swarm-world.ts'
 import type { EstateWorld } from './world.ts'
@@ -71,7 +72,7 @@ export function swarmShutStep(deps: SwarmDeps, specs: readonly ServerSpec[], shr
     id: 'swarm ports shut',
     noun: 'firewall',
     title: 'nobody but its members reaches a swarm',
-    needs: [...(shrinks ? ['surplus servers'] : []), ...opened.map(spec => portsId(spec.name))],
+    needs: [...(shrinks ? [SURPLUS_STEP] : []), ...opened.map(spec => portsId(spec.name))],
     reads: ['servers', 'machines'],
     look(world) {
       const servers = world.get('servers')

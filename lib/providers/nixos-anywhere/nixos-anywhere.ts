@@ -8,6 +8,7 @@ import { delimiter, dirname, join, resolve } from 'node:path'
 import { LandfallError } from '../../errors.ts'
 import type { Target } from '../ports/machine.ts'
 import type { InstallPhase, NixosAnywhere, PhaseRun, SeedFiles } from '../ports/nixos-anywhere.ts'
+import { quoteForSh } from '../ssh/quote.ts'
 import { runChild } from './processes.ts'
 
 export interface NixosAnywhereOptions {
@@ -157,8 +158,6 @@ function environmentOf({ target }: PhaseRun, { variables, command, agentKeys = [
   writeFileSync(join(shims, 'ssh'), `#!/bin/sh\nexec ${words} "$@"\n`, { mode: 0o700 })
   return { ...env, PATH: `${shims}${delimiter}${path}` }
 }
-
-const quoteForSh = (word: string): string => `'${word.replaceAll("'", "'\\''")}'`
 
 const findProgram = (name: string, path: string): string | undefined => Bun.which(name, { PATH: path }) ?? undefined
 
