@@ -131,6 +131,7 @@ export async function compose(options: ComposeOptions): Promise<Composition> {
     clock: systemClock,
     cloud,
     dns,
+    readsNames: estate.dns !== undefined && environment.cloudflareToken !== undefined,
     machines,
     get programs() {
       // At once, because a program is chosen without waiting, and only here, because most commands send none.

@@ -8,8 +8,8 @@ import { withEveryAddress } from './steps/world.ts'
 /** Servers and what they are made with. */
 export async function provisionServers(session: Session, opened: Opened): Promise<number> {
   const { estate, composition } = opened
-  const named = estate.dns !== undefined && composition.parts.environment.cloudflareToken !== undefined
-  const ahead = composition.lookAhead(aheadOfServers(estate, named))
+  const { readsNames } = composition.deps
+  const ahead = composition.lookAhead(aheadOfServers(estate, readsNames))
   const [{ converge }, { endingOf }, { provisionSteps }] = await Promise.all([
     import('./converge.ts'),
     import('./ending.ts'),
@@ -18,7 +18,7 @@ export async function provisionServers(session: Session, opened: Opened): Promis
   return converge(session, opened, {
     ahead,
     steps: deps => provisionSteps(deps),
-    alsoRead: named ? ['records'] : [],
+    alsoRead: readsNames ? ['records'] : [],
     partial: true,
     confirmName: estate.name,
     report: endingOf(session),

@@ -79,9 +79,9 @@ export const addressPrice = (ip: Pick<PrimaryIp, 'type' | 'location'>, pricing: 
   pricing.primaryIps.find(each => each.type === ip.type && each.location === ip.location)?.monthly.net || undefined
 
 /** What a deletion of the server says of the addresses that go with it. */
-export const goingAddresses = (estate: string, ips: readonly PrimaryIp[], server: Pick<Server, 'id'>) => {
+export const goingAddresses = (estate: string, ips: readonly PrimaryIp[], server: Pick<Server, 'id'>): string[] => {
   const addresses = addressesOf(estate, ips, server).map(ip => ip.ip)
-  return addresses.length === 0 ? {} : { details: [`${addresses.join(' and ')}, put aside for it, goes with it`] }
+  return addresses.length === 0 ? [] : [`${addresses.join(' and ')}, put aside for it, goes with it`]
 }
 
 /** Free addresses of ours that no server will take up. Pure. */

@@ -10,13 +10,14 @@ import { forgetMachine, takeOut } from './cluster-out.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
+import { deleteLeading, judgeLeading, type LeadingDeps, leadingDetails, leadingSlices } from './leading.ts'
 import { targetOf } from './machine.ts'
 import { confirmOf, isOfGroup, surplusServers } from './surplus.ts'
 import type { EstateWorld } from './world.ts'
 
 export const LEAVING_MACHINES_STEP = 'leaving machines'
 
-export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
+export function leavingMachinesStep(deps: ClusterDeps & LeadingDeps): EstateStep {
   const { estate } = deps
   return {
     id: LEAVING_MACHINES_STEP,
@@ -24,7 +25,7 @@ export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
     title: 'the cluster has no worker that is not wanted',
     // Those that stay come first, so that there is a place to go to.
     needs: [NOMAD_READY_STEP],
-    reads: ['servers', 'serverTypes', 'pricing', 'primaryIps', 'clusterNodes', 'nomad'],
+    reads: ['servers', 'serverTypes', 'pricing', 'primaryIps', 'clusterNodes', 'nomad', ...leadingSlices(deps)],
     typicalMs: 30_000,
     look(world) {
       const leaving = leavingServers(deps, world)
@@ -36,6 +37,9 @@ export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
           `${locked.join(', ')} is no longer wanted, and protected against deletion at the vendor.`,
           'Lift it in the Hetzner console (server → Protection), then run the same command again.',
         )
+      // Its own names lead to the load balancer, or to a voter, which never leaves.
+      const leading = judgeLeading(deps, world, leaving, [])
+      if (leaving.length > 0 && leading.state === 'refused') return leading
       return todo(
         ...leaving.map((server): Change<EstateWorld> => {
           const known = nodesNamed(world, server.name)
@@ -43,10 +47,11 @@ export function leavingMachinesStep(deps: ClusterDeps): EstateStep {
           return {
             kind: 'destroy',
             summary: `move the jobs away from ${server.name}, then delete it: config.json no longer wants it`,
+            details: [...leadingDetails(deps, world, server), ...goingAddresses(estate.name, world.get('primaryIps'), server)],
             ...confirmOf(estate, server),
-            ...goingAddresses(estate.name, world.get('primaryIps'), server),
             ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
             async apply({ world: live, signal, log }) {
+              await deleteLeading(deps, server, live)
               const target = targetOf(estate.name, server)
               const answers = target !== undefined && (await deps.machines.look(target)).state === 'ready'
               const drained = answers ? known.find(node => node.status === 'ready') : undefined

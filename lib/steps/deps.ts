@@ -19,6 +19,8 @@ export interface Deps {
   readonly clock: Clock
   readonly cloud: Cloud
   readonly dns: Dns
+  /** Whether `dns` can be asked: the estate has names, and there is a token for them. */
+  readonly readsNames: boolean
   readonly machines: Machines
   readonly programs: Readonly<Record<ProgramName, Program>>
   /** The panel on a machine, through an SSH tunnel that stays open until the process ends. */

@@ -12,9 +12,9 @@ import { standingRate } from '../estate/cost-months.ts'
 import { isOurs } from '../estate/labels.ts'
 import { isOurMark } from '../estate/naming.ts'
 import type { Labels } from '../providers/ports/cloud.ts'
-import type { DnsRecord } from '../providers/ports/dns.ts'
 import { addressPrice } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
+import { recordsLeadingTo, refusedForDangling } from './leading.ts'
 import { tagSteps } from './tags.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -160,15 +160,9 @@ function recordsGone({ estate, dns }: DestroyDeps): EstateStep {
       const records = world.get('records')
       const machines = [...world.get('servers'), ...world.get('loadBalancers')].filter(each => isOurs(each.labels, estate.name))
       const kept = world.get('primaryIps').filter(each => isOurs(each.labels, estate.name))
-      const addresses = [...machines.flatMap(each => [each.ipv4, each.ipv6]), ...kept.map(each => each.ip)].filter(
-        address => address !== undefined,
-      )
-      const dangling = records.filter(each => !isOurMark(each.comment, estate.name) && addresses.includes(each.content))
-      if (dangling.length > 0)
-        return refused(
-          `${listNames(dangling)} would be left pointing at an address that the vendor gives to somebody else.`,
-          'Point these records elsewhere or delete them at Cloudflare, then run the same command again.',
-        )
+      const addresses = [...machines.flatMap(each => [each.ipv4, each.ipv6]), ...kept.map(each => each.ip)]
+      const dangling = recordsLeadingTo(addresses, records).filter(each => !isOurMark(each.comment, estate.name))
+      if (dangling.length > 0) return refusedForDangling(dangling)
       const ours = records.filter(each => isOurMark(each.comment, estate.name))
       if (ours.length === 0) return done('none')
       return todo({
@@ -210,6 +204,3 @@ function movesClosed({ clock, store }: DestroyDeps): EstateStep {
     },
   }
 }
-
-const listNames = (records: readonly DnsRecord[]): string =>
-  records.map(each => `${each.name} (${each.type} ${each.content})`).join(', ')

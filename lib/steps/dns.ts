@@ -46,6 +46,8 @@ const sameRecord = (have: DnsRecord, want: WantedRecord): boolean =>
 const describe = (record: Pick<DnsRecord, 'type' | 'content' | 'proxied' | 'ttl'>): string =>
   `${record.type} ${record.content}${record.proxied ? ', proxied' : `, TTL ${record.ttl} s`}`
 
+export const dnsStepId = (name: string): string => `dns ${name}`
+
 /** The zone is there, ours to edit, and the world asks the vendor for it. */
 export function zoneStep(deps: Pick<Deps, 'estate'>): EstateStep {
   const zoneName = deps.estate.dns?.zone ?? ''
@@ -78,7 +80,7 @@ export function recordStep(deps: DnsDeps, spec: RecordSpec): EstateStep {
   const { estate } = deps
   const title = `${spec.name} points at ${spec.server}`
   return {
-    id: `dns ${spec.name}`,
+    id: dnsStepId(spec.name),
     noun: 'dns',
     title,
     needs: ['zone', spec.kind === 'balancer' ? balancerStepId(estate.name) : `server ${spec.server} running`],

@@ -122,7 +122,8 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
   const shrinks = names === undefined && stages.includes('servers')
   const members = names === undefined && stages.includes('workers') ? swarmMembers(servers) : []
-  const leaving = shrinks ? shrinkSteps(deps, servers.some(hasDokploy)) : []
+  const movers = stages.includes('dns') ? (deps.estate.dns?.records ?? []).map(each => each.name) : []
+  const leaving = shrinks ? shrinkSteps(deps, servers.some(hasDokploy), movers) : []
   const steps = [
     ...stages.flatMap(stage => stageSteps[stage](deps, servers)),
     ...leaving,
@@ -149,8 +150,9 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
 }
 
 /** What is too much goes; out of its swarm first, where there is one. */
-const shrinkSteps = (deps: Deps, hasSwarms: boolean): EstateStep[] => [
-  ...(hasSwarms ? [leavingWorkersStep(deps), surplusStep(deps, [LEAVING_STEP])] : [surplusStep(deps)]),
+const shrinkSteps = (deps: Deps, hasSwarms: boolean, movers: readonly string[]): EstateStep[] => [
+  ...(hasSwarms ? [leavingWorkersStep(deps)] : []),
+  surplusStep(deps, hasSwarms ? [LEAVING_STEP] : [], movers),
   surplusAddressesStep(deps, [SURPLUS_STEP]),
 ]
 

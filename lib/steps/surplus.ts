@@ -1,12 +1,14 @@
 /** Servers of what config.json has made smaller or given up: still ours, still billed, and no longer wanted. */
 
-import { type Change, done, refused, todo } from '../engine/step.ts'
+import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import { rateOf } from '../estate/cost-months.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import { deleteWithAddresses, goingAddresses } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
+import { dnsStepId } from './dns.ts'
+import { deleteLeading, judgeLeading, type LeadingDeps, leadingDetails, leadingSlices } from './leading.ts'
 import type { EstateWorld } from './world.ts'
 
 const baseOf = (name: string): string => name.replace(/-\d+$/, '')
@@ -47,16 +49,23 @@ export const confirmOf = ({ servers }: Pick<Estate, 'servers'>, server: Pick<Ser
 
 export const SURPLUS_STEP = 'surplus servers'
 
-/** No server of a group is left beyond the wanted ones, and none of previews where there are none any more. */
-export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonly string[] = []): EstateStep {
+/**
+ * No server of a group is left beyond the wanted ones, and none of previews where there are none any more; no name leads to one that goes.
+ * @param movers names whose records the same plan moves
+ */
+export function surplusStep(
+  deps: Pick<Deps, 'cloud'> & LeadingDeps,
+  after: readonly string[] = [],
+  movers: readonly string[] = [],
+): EstateStep {
   const { estate } = deps
   return {
     id: SURPLUS_STEP,
     noun: 'server',
     title: 'no group has more servers than wanted',
     // Those that stay come first, so that a group that is renumbered is never empty.
-    needs: [...estate.servers.map(spec => `server ${spec.name} running`), ...after],
-    reads: ['servers', 'serverTypes', 'pricing', 'primaryIps'],
+    needs: [...estate.servers.map(spec => `server ${spec.name} running`), ...movers.map(dnsStepId), ...after],
+    reads: ['servers', 'serverTypes', 'pricing', 'primaryIps', ...leadingSlices(deps)],
     order: 'parallel',
     look(world) {
       const servers = world.get('servers')
@@ -82,19 +91,23 @@ export function surplusStep(deps: Pick<Deps, 'estate' | 'cloud'>, after: readonl
           `${locked.map(server => server.name).join(', ')} is no longer wanted, and protected against deletion at the vendor.`,
           'Lift the protection in the vendor’s console, then run the same command again.',
         )
-      return todo(
-        ...surplus.map((server): Change<EstateWorld> => {
-          const rate = rateOf(server, { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') })
-          return {
-            kind: 'destroy',
-            summary: `delete server ${server.name}, which config.json no longer wants`,
-            ...confirmOf(estate, server),
-            ...goingAddresses(estate.name, world.get('primaryIps'), server),
-            ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
-            apply: ({ world: live }) => deleteWithAddresses(deps, server, live),
-          }
-        }),
-      )
+      const leading = judgeLeading(deps, world, surplus, movers)
+      if (leading.state === 'refused') return leading
+      const changes = surplus.map((server): Change<EstateWorld> => {
+        const rate = rateOf(server, { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') })
+        return {
+          kind: 'destroy',
+          summary: `delete server ${server.name}, which config.json no longer wants`,
+          details: [...leadingDetails(deps, world, server), ...goingAddresses(estate.name, world.get('primaryIps'), server)],
+          ...confirmOf(estate, server),
+          ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
+          async apply({ world: live }) {
+            await deleteLeading(deps, server, live)
+            await deleteWithAddresses(deps, server, live)
+          },
+        }
+      })
+      return leading.state === 'moves first' ? blocked(leading.names.map(dnsStepId).join(', '), ...changes) : todo(...changes)
     },
   }
 }

@@ -7,9 +7,10 @@ import type { Consul, Nomad } from '../../../lib/providers/ports/cluster.ts'
 import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { leavingMachinesStep } from '../../../lib/steps/cluster-leave.ts'
 import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
+import type { LeadingDeps } from '../../../lib/steps/leading.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { address, deps as base, pricing, say, server, serverType } from './worlds.ts'
+import { address, deps as base, pricing, say, server, serverType, zone } from './worlds.ts'
 
 const VOTERS = ['node-1', 'node-2', 'node-3'] as const
 
@@ -64,7 +65,7 @@ async function open(scene: Scene) {
     leaving: false,
     parts: { consul: part, nomad: part, caddy: part },
   }
-  const deps: ClusterDeps = {
+  const deps: ClusterDeps & LeadingDeps = {
     ...base,
     estate,
     cluster: estate.cluster,
@@ -93,6 +94,8 @@ async function open(scene: Scene) {
     serverTypes: [serverType('cx33')],
     pricing,
     primaryIps,
+    zone,
+    records: [],
     clusterNodes: Object.fromEntries(VOTERS.map(name => [name, node] as const)),
     consul: { state: 'up', leader: true, members: [], policies: [], tokens: [] },
     nomad: {

@@ -30,6 +30,7 @@ export const deps: Deps = {
   clock: untouched('clock'),
   cloud: untouched('cloud'),
   dns: untouched('dns'),
+  readsNames: true,
   machines: untouched('machines'),
   programs: untouched('programs'),
   panelOn: () => Promise.reject(new Error('a look opened a tunnel')),
