@@ -66,7 +66,7 @@ export async function converge(session: Session, opened: Opened, convergence: Co
   const looking = read(ahead?.world)
   if (!args.plan) composition.warmUp()
   let current = await looking
-  refuseForeignProject(session, opened, current.world)
+  await refuseForeignProject(session, opened, current.world)
   convergence.onLook?.(current.steps, current.world)
   const empty = isEmpty(current.plan)
   if (!empty || args.plan) reporter.plan(viewOf(opened, current.plan, current.world, deps.admin))
@@ -272,10 +272,14 @@ async function openJournalOf(session: Session, { composition, directory }: Opene
 /** Another word than an estate's name, which whoever destroys says anyway. */
 const NO_SERVERS = 'no-servers'
 
-function refuseForeignProject(session: Session, { estate }: Opened, world: World<EstateWorld>): void {
-  const why = findForeignProject(estate.name, world)
-  if (!why || session.args.confirm.includes(NO_SERVERS)) return
-  throw new LandfallError('refused', why, {
+async function refuseForeignProject(session: Session, opened: Opened, world: World<EstateWorld>): Promise<void> {
+  const { estate } = opened
+  const foreign = findForeignProject(estate.name, world)
+  if (!foreign || session.args.confirm.includes(NO_SERVERS)) return
+  // A rebuild that was left between the old servers and the new ones goes on.
+  const [{ latest }, { oldServerStepId }] = await Promise.all([openJournalOf(session, opened), import('./steps/server.ts')])
+  if (foreign.servers.every(name => latest([oldServerStepId(name), `server ${name}`])?.kind === 'destroy')) return
+  throw new LandfallError('refused', foreign.why, {
     hint:
       'Use the API token of the project that holds this estate. If it has no servers any more, because you removed them: ' +
       commandLine(session, `--confirm ${NO_SERVERS}`),

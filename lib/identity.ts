@@ -3,16 +3,24 @@
 import type { WorldView } from './engine/world.ts'
 import { isOurs } from './estate/labels.ts'
 import { parseRecordMark } from './estate/naming.ts'
+import { isKept } from './steps/address.ts'
 import type { EstateWorld } from './steps/world.ts'
 
+export interface ForeignProject {
+  /** A sentence. */
+  readonly why: string
+  /** Servers of the estate that names lead to. */
+  readonly servers: readonly string[]
+}
+
 /**
- * A sentence when DNS says that the estate stands, while the cloud shows nothing of it. Pure; undefined when there is no such sign,
- * or when DNS was not looked at.
+ * What DNS says of an estate that stands, while the cloud shows nothing of it. Pure; undefined when there is no such sign, when DNS was not
+ * looked at, or when an address that one of the names leads to waits in this project for its server.
  */
 export function findForeignProject(
   estate: string,
   world: WorldView<EstateWorld> & { has(slice: keyof EstateWorld): boolean },
-): string | undefined {
+): ForeignProject | undefined {
   if (!world.has('records') || !world.has('servers')) return undefined
   const marks = world.get('records').flatMap(record => {
     const mark = parseRecordMark(record.comment)
@@ -20,8 +28,12 @@ export function findForeignProject(
   })
   const first = marks[0]
   if (!first || world.get('servers').some(server => isOurs(server.labels, estate))) return undefined
-  return (
-    `This token sees no server of estate ${estate}, yet ${first.name} points at its server ${first.server} ` +
-    `(id ${first.serverId}, ${first.content}): it seems to be the token of another project.`
-  )
+  const kept = world.has('primaryIps') ? world.get('primaryIps').filter(ip => isKept(estate, ip)) : []
+  if (kept.some(ip => marks.some(({ content }) => content === ip.ip))) return undefined
+  return {
+    why:
+      `This token sees no server of estate ${estate}, yet ${first.name} points at its server ${first.server} ` +
+      `(id ${first.serverId}, ${first.content}): it seems to be the token of another project.`,
+    servers: [...new Set(marks.map(mark => mark.server))],
+  }
 }

@@ -37,6 +37,8 @@ export interface History {
   unfinished(): readonly UnfinishedIntent[]
   /** The latest earlier run. */
   lastRun(): LastRun | undefined
+  /** What was last done of these steps. A destruction counts from its beginning on, because it may have come to its end. */
+  latest(steps: readonly string[]): Pick<UnfinishedIntent, 'step' | 'kind'> | undefined
   /** Median of the latest durations of such changes: of this very step when it was seen before, otherwise of its noun. */
   typicalMs(like: { readonly step?: string; readonly noun?: string; readonly kind: string }): number | undefined
 }
@@ -51,6 +53,7 @@ export function parseHistory(ndjson: string, runId: string): History {
   const lines = ndjson.split('\n').flatMap(parseLine)
   const intents = new Map<string, UnfinishedIntent & { readonly noun: string }>()
   const durations = new Map<string, number[]>()
+  const doings: Pick<UnfinishedIntent, 'step' | 'kind'>[] = []
   let last: LastRun | undefined
 
   for (const line of lines) {
@@ -60,13 +63,17 @@ export function parseHistory(ndjson: string, runId: string): History {
       case 'start':
         if (run !== runId) last = startedRun(line)
         break
-      case 'intent':
-        intents.set(key, { ...parseIntent(line), noun: text(line, 'noun') })
+      case 'intent': {
+        const intent = parseIntent(line)
+        intents.set(key, { ...intent, noun: text(line, 'noun') })
+        if (intent.kind === 'destroy') doings.push(intent)
         break
+      }
       case 'outcome': {
         const intent = intents.get(key)
         intents.delete(key)
         if (!intent || line.state !== 'done') break
+        doings.push(intent)
         for (const name of [`step ${intent.step} ${intent.kind}`, `noun ${intent.noun} ${intent.kind}`]) {
           durations.set(name, [...(durations.get(name) ?? []).slice(1 - SAMPLES), number(line, 'elapsedMs')])
         }
@@ -87,6 +94,7 @@ export function parseHistory(ndjson: string, runId: string): History {
         .filter(intent => intent.runId !== runId && intent.kind !== 'wait')
         .map(({ noun: _, ...intent }) => intent),
     lastRun: () => last,
+    latest: steps => doings.findLast(({ step }) => steps.includes(step)),
     typicalMs: ({ step, noun, kind }) =>
       median(
         (step === undefined ? undefined : durations.get(`step ${step} ${kind}`)) ?? durations.get(`noun ${noun} ${kind}`) ?? [],

@@ -34,7 +34,7 @@ export interface JournalOptions {
 }
 
 /** Writing rejects with LandfallError `refused` when the disk does not take it; then nothing may be sent. */
-export interface Journal extends Pick<History, 'unfinished' | 'lastRun' | 'typicalMs'> {
+export interface Journal extends Pick<History, 'unfinished' | 'lastRun' | 'latest' | 'typicalMs'> {
   /** Once per run, before the first intent. */
   start(run: { readonly planDigest: string; readonly changes: number }): Promise<void>
   /** On disk when it resolves; the returned number goes to `outcome`. */

@@ -15,7 +15,7 @@ import { Secret } from '../secret.ts'
 import { fits, isKept, withoutServer } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { runProgram, targetOf } from './machine.ts'
-import { findServer } from './server.ts'
+import { findServer, oldServerStepId } from './server.ts'
 import type { EstateWorld } from './world.ts'
 
 /** Certificates between two lives of a server, in the estate's directory, for its owner only. */
@@ -97,7 +97,7 @@ function addressesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
 function oldServerStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
   const keepsCertificates = deps.keeps.has('certificates') && spec.dokploy !== undefined
   return {
-    id: `old server ${spec.name} gone`,
+    id: oldServerStepId(spec.name),
     noun: 'server',
     title: `the old ${spec.name} is gone`,
     needs: [...deps.after, ...(deps.keeps.has('addresses') ? [`addresses ${spec.name} kept`] : [])],
@@ -265,7 +265,7 @@ export function rebuildSteps(deps: RebuildDeps, all: readonly EstateStep[]): Est
   )
   const behind = all.map((step): EstateStep => {
     const owner = hosts.get(step.id)
-    const gone = servers.filter(spec => step.id === `server ${spec.name}`).map(spec => `old server ${spec.name} gone`)
+    const gone = servers.filter(spec => step.id === `server ${spec.name}`).map(spec => oldServerStepId(spec.name))
     return {
       ...step,
       needs: [...step.needs, ...gone, ...(owner === undefined ? [] : [`certificates ${owner}`])],

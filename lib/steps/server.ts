@@ -20,6 +20,9 @@ type ServerDeps = Pick<Deps, 'estate' | 'cloud' | 'machines' | 'runId' | 'dropsA
 export const findServer = (estate: string, name: string, servers: readonly Server[]): Server | undefined =>
   servers.find(each => each.name === name && isOurs(each.labels, estate))
 
+/** The step of a rebuild that takes away what `server NAME` then makes anew. */
+export const oldServerStepId = (name: string): string => `old server ${name} gone`
+
 const euros = (amount: number): string => amount.toFixed(2)
 
 /** The server exists, behind its firewalls. Its addresses are known; it may still be starting. */

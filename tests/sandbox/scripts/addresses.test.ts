@@ -1,7 +1,10 @@
 /** Addresses that a rebuild kept: the next server of that name gets them however it comes about, and none is billed that waits for nobody. */
 
 import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
-import { closePlaces, type Ended, mutationsIn, openPlace, type Place } from './run.ts'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { closePlaces, type Ended, mutationsIn, ONE_SERVER, openPlace, type Place } from './run.ts'
 
 afterAll(closePlaces)
 setDefaultTimeout(120_000)
@@ -128,4 +131,33 @@ test('destroy finds an address that is all that is left of an estate; a first ru
   expect(freeIn(place)).toHaveLength(5)
   await ran(place, `destroy ${NAMED}`)
   expect(freeIn(place)).toEqual(['stranger'])
+})
+
+test('a rebuild that keeps no address goes on where it failed between the old servers and the new ones', async () => {
+  const dns = { domain: 'example.com', admin_subdomain: 'admin' }
+  const hetzner = { ...ONE_SERVER.hetzner, image: 'debian-12' }
+  const place = await openPlace({ ...ONE_SERVER, hetzner, dns })
+  const named = '--yes --json --confirm solo'
+  await ran(place, `setup ${named}`)
+  const limit = { error: { code: 'resource_limit_exceeded', message: 'server limit exceeded' } }
+  place.sandbox.settings.faults = [
+    { vendor: 'hetzner', method: 'POST', path: '^/servers$', effect: { kind: 'status', status: 403, json: limit } },
+  ]
+  expect((await place.run(`provision rebuild ${named} --drop addresses`, { timeoutMs: 60_000 })).code).not.toBe(0)
+  expect(cloud(place)).toMatchObject({ servers: [], ips: [] })
+  place.sandbox.settings.faults = []
+  // Elsewhere nothing tells that the servers were taken away on purpose.
+  const elsewhere = mkdtempSync(join(tmpdir(), 'landfall-elsewhere-'))
+  cpSync(join(place.cwd, 'config.json'), join(elsewhere, 'config.json'))
+  const refused = await place.run(`provision rebuild ${named} --drop addresses`, { cwd: elsewhere })
+  rmSync(elsewhere, { recursive: true })
+  expect([refused.code, mutationsIn(refused.requests)]).toEqual([3, []])
+  expect(refused.output).toContain('it seems to be the token of another project')
+  await ran(place, `provision rebuild ${named} --drop addresses`)
+  expect(
+    cloud(place)
+      .servers.map(each => each.name)
+      .toSorted(),
+  ).toEqual(['prod-dokploy'])
+  expect(mutationsIn((await ran(place, `setup ${named}`)).requests)).toEqual([])
 })

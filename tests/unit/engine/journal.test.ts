@@ -233,6 +233,21 @@ describe('reading a journal', () => {
     expect(history.lastRun()).toMatchObject({ runId: 'a', command: '', outcome: 'unknown' })
   })
 
+  test('knows what was done last of some steps: a destruction from its beginning, whatever else when it is done', () => {
+    const begin = (id: number, step: string, kind: string) =>
+      JSON.stringify({ entry: 'intent', run: 'a', id, step, kind, noun: 'server' })
+    const end = (id: number, state: string) => JSON.stringify({ entry: 'outcome', run: 'a', id, state })
+    const latest = (...lines: string[]) =>
+      parseHistory(lines.join('\n'), 'me').latest(['old server web gone', 'server web'])?.kind
+    const destroyed = [begin(1, 'server web', 'create'), end(1, 'done'), begin(2, 'old server web gone', 'destroy')]
+    expect(latest()).toBeUndefined()
+    expect(latest(...destroyed)).toBe('destroy')
+    expect(latest(...destroyed, begin(3, 'server web', 'create'), end(3, 'failed'))).toBe('destroy')
+    expect(
+      latest(...destroyed, begin(3, 'server web', 'create'), end(3, 'done'), begin(4, 'old server db gone', 'destroy')),
+    ).toBe('create')
+  })
+
   test('makes control and direction characters visible', () => {
     const line = JSON.stringify({
       entry: 'intent',
