@@ -1,6 +1,6 @@
 /** Jobs of the cluster that nobody wants any more. */
 
-import { META } from '../cluster/job.ts'
+import { META, variablesPath } from '../cluster/job.ts'
 import { MONITORING_JOBS } from '../cluster/monitoring.ts'
 import { type Change, done, todo } from '../engine/step.ts'
 import { nomadAt } from './cluster-api.ts'
@@ -11,7 +11,7 @@ import type { EstateWorld } from './world.ts'
 
 export const SURPLUS_JOBS_STEP = 'surplus jobs'
 
-/** Jobs that we made and config.json no longer names. */
+/** Jobs that we made and config.json no longer names, with their variables. */
 export function surplusJobsStep(deps: ClusterDeps): EstateStep {
   return {
     id: SURPLUS_JOBS_STEP,
@@ -36,7 +36,10 @@ export function surplusJobsStep(deps: ClusterDeps): EstateStep {
             kind: 'destroy',
             summary: `stop ${job.id}, which config.json no longer names`,
             async apply({ world: live }) {
-              await (await nomadAt(deps, live)).deleteJob(job.id)
+              const nomad = await nomadAt(deps, live)
+              // Nothing would lead a later run to the variables of a job that is gone.
+              await nomad.deleteVariables(variablesPath({ name: job.id }))
+              await nomad.deleteJob(job.id)
               live.touch('nomad')
             },
           }),

@@ -29,6 +29,7 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
     }
   }
   const id = encodeURIComponent
+  const variableAt = (path: string): string => `/v1/var/${path.split('/').map(id).join('/')}`
   return {
     hasLeader,
     async bootstrapAcl(token) {
@@ -127,7 +128,7 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
       return rowsOf(await exchange('GET', `/v1/node/${id(node)}/allocations`)).map(allocationFrom)
     },
     async findVariables(path) {
-      const found = await orUndefined(exchange('GET', `/v1/var/${path.split('/').map(id).join('/')}`))
+      const found = await orUndefined(exchange('GET', variableAt(path)))
       if (found === undefined) return undefined
       const row = rowOf(found)
       return {
@@ -139,10 +140,13 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
     },
     async setVariables(path, items, index) {
       // Refused with 409 when somebody changed them since they were read.
-      await exchange('PUT', `/v1/var/${path.split('/').map(id).join('/')}?cas=${index}`, {
+      await exchange('PUT', `${variableAt(path)}?cas=${index}`, {
         Path: path,
         Items: Object.fromEntries(items.map(([name, value]) => [name, value.reveal()])),
       })
+    },
+    async deleteVariables(path) {
+      await orUndefined(exchange('DELETE', variableAt(path)))
     },
     async readLogs(allocation, task, stream, bytes) {
       const query = `task=${id(task)}&type=${stream}&plain=true&origin=end&offset=${bytes}`

@@ -118,6 +118,7 @@ export interface Nomad {
   /** Undefined when there are none. `index` for `setVariables`. */
   findVariables(path: string): Promise<{ readonly items: ReadonlyMap<string, Secret>; readonly index: number } | undefined>
   setVariables(path: string, items: readonly (readonly [string, Secret])[], index: number): Promise<void>
+  deleteVariables(path: string): Promise<void>
   /** The end of what a task has printed. */
   readLogs(allocation: string, task: string, stream: 'stdout' | 'stderr', bytes: number): Promise<string>
 }

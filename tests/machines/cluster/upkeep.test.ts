@@ -311,6 +311,9 @@ describe('a cluster in use', () => {
       const rights = await rig().inside('node-1', `${AS_MANAGER} consul acl token list; consul acl policy list`)
       expect(rights).toContain('landfall-agent')
       expect(rights).not.toContain('landfall-metrics')
+      const secrets = await rig().inside('node-1', `${AS_MANAGER} nomad var list -out terse`)
+      expect(secrets).toContain('nomad/jobs/')
+      expect(secrets).not.toContain('grafana')
     },
     2 * STEP_MS,
   )

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'bun:test'
 import { caddyFiles } from '../../../lib/cluster/caddy.ts'
+import { META } from '../../../lib/cluster/job.ts'
 import { renderMonitoring } from '../../../lib/cluster/monitoring.ts'
 import { createAuthority } from '../../../lib/cluster/pki.ts'
 import { consulFiles, hashOf, nomadFiles, type Part } from '../../../lib/cluster/render.ts'
@@ -19,6 +20,7 @@ import { sharedCertificateStep } from '../../../lib/steps/cluster-certificate.ts
 import { monitoringSteps } from '../../../lib/steps/cluster-monitoring.ts'
 import type { Keeps } from '../../../lib/steps/cluster-node.ts'
 import { clusterSteps } from '../../../lib/steps/cluster-quorum.ts'
+import { surplusJobsStep } from '../../../lib/steps/cluster-surplus.ts'
 import {
   type ClusterDeps,
   certificateHashOf,
@@ -270,6 +272,46 @@ test('monitoring that has given up, or waits for its next attempt, is started an
   expect(saidOf('running')).toEqual(jobs.map(({ image }) => `done ${image}`))
   for (const status of ['dead', 'pending'] as const)
     expect(saidOf(status)).toEqual(jobs.map(({ id }) => `todo change start ${id} again`))
+})
+
+test('a job that config.json no longer names goes with its variables, which go first; a stranger’s stays', async () => {
+  const estate = estateOf(1)
+  const world = worldOf(specOf(estate))
+  if (world.nomad?.state !== 'up') throw new Error('the test world has no Nomad')
+  const jobOf = (id: string, owner: string): { readonly job: Job } => ({
+    job: {
+      id,
+      status: 'running',
+      stopped: false,
+      index: 7,
+      revision: 0,
+      stable: true,
+      meta: { [META.estate]: owner },
+      image: 'old:1',
+      count: 1,
+    },
+  })
+  const asked: string[] = []
+  const nomad: Partial<Nomad> = {
+    deleteJob: async id => void asked.push(`job ${id}`),
+    deleteVariables: async path => void asked.push(`variables ${path}`),
+  }
+  const state = {
+    ...world,
+    servers: specOf(estate).servers.map(ownServer),
+    nomad: { ...world.nomad, jobs: { old: jobOf('old', 'acme'), other: jobOf('other', 'acme2'), web: jobOf('web', 'acme') } },
+  }
+  const readers = new Proxy({}, { get: (_, slice) => async () => Reflect.get(state, slice) }) as Readers<EstateWorld>
+  const live = new World<EstateWorld>(readers)
+  await live.look(['servers', 'clusterNodes', 'nomad'])
+  const finding = surplusJobsStep({ ...depsOf(estate), nomadOn: async () => nomad as Nomad }).look(live)
+  if (finding.state !== 'todo') throw new Error(say(finding))
+  for (const change of finding.changes)
+    await change.apply({ world: live, signal: new AbortController().signal, log: () => undefined })
+  expect([say(finding), asked]).toEqual([
+    'todo destroy stop old, which config.json no longer names',
+    ['variables nomad/jobs/old', 'job old'],
+  ])
 })
 
 test('servers with the secrets of two clusters are not joined', () => {
