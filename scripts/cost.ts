@@ -29,7 +29,8 @@ const cost = defineScript({
     session.reporter.page([renderCost(report), ...(path === undefined ? [] : ['', `Written to ${path}`])].join('\n'), {
       cost: report,
     })
-    return 0
+    // A bill that lacks something is no basis for a pipeline’s decision.
+    return report.unpriced.length > 0 ? 1 : 0
   },
 })
 

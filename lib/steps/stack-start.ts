@@ -58,6 +58,8 @@ export async function startAll(
   const healthy = new Map<string, Promise<void>>()
   for (const service of services) {
     const ids = idsMadeFor(service)
+    // Switched off, it has none.
+    if (ids.length === 0) continue
     const awaits = view.resolved.services[service]?.awaits ?? []
     const needed = othersOf(view, service).flatMap(other => (awaits.includes(other) ? healthy : started).get(other) ?? [])
     const starting = Promise.all(needed).then(() => startService(service, ids, its))

@@ -158,7 +158,7 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     const verdicts = verdictsOf(view, roles.rolled)
     const stale = verdicts.filter(({ state }) => state !== 'current')
     const id = idOf(view)
-    const obstacle = findObstacle(view, stale, confirmed)
+    const obstacle = findObstacle(view, stale, options)
     if (obstacle) return refused(obstacle, 'Find and correct all of it: bun scripts/stack.ts audit')
     if (view.state.rollout) return blocked('the rollout that was left', { kind: 'change', summary: `roll out ${id}` })
     const current = view.state.history.at(-1)
@@ -285,11 +285,14 @@ function findMissingImage(view: HostView): string | undefined {
   return `${whys.join('; ')}.`
 }
 
-function findObstacle(view: HostView, stale: readonly Verdict[], confirmed: readonly string[]): string | undefined {
+function findObstacle(view: HostView, stale: readonly Verdict[], { confirmed, tools }: StackStepsOptions): string | undefined {
   const { services, fixtures } = view.resolved
+  const { nginx } = tools.roles
   const whys = stale.flatMap(({ service }) => {
     const wanted = services[service]
     if (!wanted) return []
+    if (wanted.replicas === 0)
+      return servicesServed(view.wantedNginxFiles, [service]).size > 0 ? [`${service} is switched off, yet ${nginx} leads to it`] : []
     const obstacles = wanted.hasHealthCheck ? wanted.obstacles : ['has no health check', ...wanted.obstacles]
     return obstacles.map(why => `${service} ${why}`)
   })
@@ -311,6 +314,7 @@ function actionsOf(stale: readonly Verdict[], view: HostView, { tools }: StackSt
   return [
     ...stale.map(({ service, why }) => {
       const count = view.resolved.services[service]?.replicas ?? 1
+      if (count === 0) return `${service}: switch it off: ${why}`
       const needed = (view.resolved.services[service]?.awaits ?? []).filter(name => names.includes(name))
       const when = needed.length === 0 ? '' : ` once ${listed(needed)} ${needed.length === 1 ? 'is' : 'are'} healthy`
       return `${service}: start ${count} new beside the old, unseen${when}, and wait until healthy (at most ${limitS} s): ${why}`

@@ -307,6 +307,48 @@ for (const { version, configDirectory } of versions)
       expect([status.code, phaseLeft(), nginxFile()]).toEqual([0, 'nothing', original])
     }
 
+    test('a service that nginx does not lead to is switched off and on again; one that it leads to is not', async () => {
+      const [compose, config] = ['compose-rolling/compose.yml', 'compose-rolling.json'].map(path =>
+        join(tool.directory, path),
+      ) as [string, string]
+      const before = { compose: readFileSync(compose, 'utf8'), config: readFileSync(config, 'utf8') }
+      const service = (name: string) => before.compose.slice(before.compose.indexOf(`  ${name}:\n`)).split('\n\n')[0] ?? ''
+      const writeWorkers = (count: number) => {
+        const worker = service('python-api')
+          .replace('  python-api:', '  worker:')
+          .replace('deploy: {', `deploy: { replicas: ${count},`)
+        writeFileSync(compose, before.compose.replace('  postgres:\n', `${worker}\n\n  postgres:\n`))
+      }
+      writeFileSync(config, before.config.replace('"python-api", "nginx"]', '"python-api", "worker", "nginx"]'))
+      const wanted = { ...tags(tagNow()), ...fast }
+      const deploy = async () => {
+        const ended = await tool.run(['deploy'], wanted)
+        expect(`${ended.code} ${ended.code === 0 ? '' : ended.stdout.slice(-1500)}`).toBe('0 ')
+        return ended
+      }
+      const runs = async (count: number) => {
+        writeWorkers(count)
+        const ended = await deploy()
+        expect(containersOf('worker')).toHaveLength(count)
+        return ended
+      }
+      await runs(1)
+      const load = await tool.underLoad(() => runs(0))
+      expect(load.whys).toEqual([])
+      expect((await runs(0)).lines.at(-1)).toMatchObject({ applied: 0, requests: { docker: { writes: 0 } } })
+      await runs(2)
+      await runs(0)
+
+      writeFileSync(compose, before.compose.replace('  web:\n', '  web:\n    scale: 0\n'))
+      writeFileSync(config, before.config)
+      const refused = await tool.run(['deploy'], wanted)
+      expect([refused.code, containersOf('web').length]).toEqual([3, 1])
+      expect(refused.stdout).toContain('web is switched off, yet nginx leads to it')
+      writeFileSync(compose, before.compose)
+      await deploy()
+      await expectServed()
+    })
+
     test('a rollout that was left while the old release crashes ends with the new one', async () => {
       const [before = ''] = containersOf('api')
       docker.docker('exec', before, 'sh', '-c', 'rm /app/server.mjs && kill 1')

@@ -112,7 +112,7 @@ test('in CI, whose address is nobody’s, the panel’s port is opened to no one
 test('a type that the vendor does not know is no figure of the bill', async () => {
   nameless.writeConfig({ ...ONE_SERVER, hetzner: { location: 'nbg1', server_types: { prod: 'cx99' } } }, 'typo.json')
   const { code, stdout } = await nameless.run('cost --config typo.json')
-  expect(code).toBe(0)
+  expect(code).toBe(1)
   expect(stdout).toMatch(/\nprod +1 +unknown +unknown\ntotal +1 +unknown +unknown\n/)
   expect(stdout).toContain('prod-dokploy: There is no server type "cx99"')
 })

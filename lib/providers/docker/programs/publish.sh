@@ -49,7 +49,7 @@ for id in $IDS; do
   publishing="$publishing $!"
 done
 all_ended "$publishing"
-cat "$work"/*
+find "$work" -type f -exec cat {} +
 printf 'containers='
 inspect_ids "$IDS ${ALSO:-}" | packed
 printf '\n'
