@@ -109,7 +109,16 @@ export const checkPreviews = (config: Config, say: Say): void => {
   else if (group === undefined)
     say(at('host'), `names no server of this file (${groups.flatMap(each => each.names).join(', ')})`, ['servers'])
   else {
+    const { servers, workers } = config.cluster ?? {}
     if (group.dokploy) say(at('host'), 'must not be a server with Dokploy: ports 80 and 443 are taken there', group.path)
+    else if (group.name === servers || group.name === workers)
+      say(at('host'), 'must not be a machine of the cluster: ports 80 and 443 are taken there', group.path)
+    else if (group.joins !== undefined)
+      say(
+        at('host'),
+        `must not be a worker of ${group.joins}, whose containers the code of pull requests would run beside`,
+        group.path,
+      )
     else checkSystem(config, group, say)
     if (previews.substrate !== 'servers' && group.protected)
       say(at('host'), 'must not be a protected server: it runs the code of every pull request', [...group.path, 'protected'])

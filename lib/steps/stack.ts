@@ -292,7 +292,9 @@ function findObstacle(view: HostView, stale: readonly Verdict[], { confirmed, to
     const wanted = services[service]
     if (!wanted) return []
     if (wanted.replicas === 0)
-      return servicesServed(view.wantedNginxFiles, [service]).size > 0 ? [`${service} is switched off, yet ${nginx} leads to it`] : []
+      return servicesServed(view.wantedNginxFiles, [service]).size > 0
+        ? [`${service} is switched off, yet ${nginx} leads to it`]
+        : []
     const obstacles = wanted.hasHealthCheck ? wanted.obstacles : ['has no health check', ...wanted.obstacles]
     return obstacles.map(why => `${service} ${why}`)
   })

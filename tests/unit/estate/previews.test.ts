@@ -49,6 +49,28 @@ describe('previews stand on a stock system with Compose v2', () => {
     ['one that comes later', config({ image: 'debian-130' }), []],
   ] as const)('%s', (_, given, mistakes) => expect(mistakesIn(given)).toEqual([...mistakes]))
 
+  test.each([
+    [
+      'a machine of the cluster',
+      { ...config({ image: 'debian-13' }), network: {}, cluster: { servers: 'previews' } },
+      'previews.host: must not be a machine of the cluster: ports 80 and 443 are taken there',
+    ],
+    [
+      'a worker of a swarm',
+      {
+        ...config({}),
+        network: {},
+        dokploy: { admin_email: 'admin@example.com' },
+        previews: { repository: 'example/web', host: 'previews-1' },
+        servers: {
+          panel: { type: 'cx33', dokploy: true, image: 'debian-13' },
+          previews: { type: 'cx33', image: 'debian-13', joins: 'panel' },
+        },
+      },
+      'previews.host: must not be a worker of panel, whose containers the code of pull requests would run beside',
+    ],
+  ])('and not %s', (_, given, mistake) => expect(mistakesIn(given)).toContain(mistake))
+
   test.each(['previews.json', 'nomad-previews.json'])('%s does', name => {
     const text = readFileSync(new URL(`../../../examples/${name}`, import.meta.url), 'utf8')
     const estate = resolveEstate(parseConfig(text, name), { adminAddresses: [], publicKeys: [] })
