@@ -47,6 +47,14 @@ export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name
 export const confirmOf = ({ servers }: Pick<Estate, 'servers'>, server: Pick<Server, 'name'>): { readonly confirm?: string } =>
   servers.some(spec => spec.protected && isOfGroup([spec.name], server)) ? { confirm: server.name } : {}
 
+/** The only server of a group has no number, so a second one makes both new. */
+const numberedDetails = ({ servers }: Pick<Estate, 'servers'>, { name }: Pick<Server, 'name'>): string[] =>
+  servers.some(spec => spec.name === `${name}-1`)
+    ? [
+        `servers of a group are numbered: ${name}-1 is a new one, and what lies on ${name} is lost; an entry of its own in config.json keeps it`,
+      ]
+    : []
+
 export const SURPLUS_STEP = 'surplus servers'
 
 /**
@@ -98,7 +106,11 @@ export function surplusStep(
         return {
           kind: 'destroy',
           summary: `delete server ${server.name}, which config.json no longer wants`,
-          details: [...leadingDetails(deps, world, server), ...goingAddresses(estate.name, world.get('primaryIps'), server)],
+          details: [
+            ...numberedDetails(estate, server),
+            ...leadingDetails(deps, world, server),
+            ...goingAddresses(estate.name, world.get('primaryIps'), server),
+          ],
           ...confirmOf(estate, server),
           ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
           async apply({ world: live }) {

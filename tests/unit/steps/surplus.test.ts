@@ -33,6 +33,19 @@ test('a server too many goes, with the price of its address', () => {
   expect(finding.changes[0]?.monthlyNet).toBeCloseTo(-6.99)
 })
 
+test('a group that gets its second server says that its first is lost, and how to keep it', () => {
+  const estate = load({
+    project: 'acme',
+    hetzner: { location: 'nbg1', image: 'debian-12' },
+    servers: { extra: { type: 'cx33', count: 2 } },
+  })
+  const finding = look(estate, 'extra')
+  if (finding.state !== 'todo') throw new Error('nothing to do')
+  expect(finding.changes[0]?.details).toEqual([
+    'servers of a group are numbered: extra-1 is a new one, and what lies on extra is lost; an entry of its own in config.json keeps it',
+  ])
+})
+
 test('a worker of the cluster goes with the cluster’s own command, which moves its jobs', () => {
   const finding = look(estateOf(3, 2), 'node-1', 'node-2', 'node-3', 'extra-1', 'extra-2', 'extra-3')
   expect(finding).toEqual({
