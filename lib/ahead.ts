@@ -8,7 +8,7 @@ import type { EstateWorld } from './steps/world.ts'
 
 type Slices = readonly (keyof EstateWorld)[]
 
-/** For servers and what they are made with; `named` when names can be looked at, which tell a token of another project. */
+/** For servers and what they are made with; `named` when names can be read, which tell a token of another project. */
 export const aheadOfServers = (estate: Estate, named: boolean): Slices => [
   'servers',
   'serverTypes',
@@ -22,7 +22,7 @@ export const aheadOfServers = (estate: Estate, named: boolean): Slices => [
   ...(estate.placementGroups.length > 0 ? (['placementGroups'] as const) : []),
   ...(estate.servers.some(spec => spec.nixos) ? (['machines', 'installer'] as const) : []),
   ...(estate.cloud === 'digitalocean' ? (['idleTags'] as const) : []),
-  ...(named ? (['records'] as const) : []),
+  ...(named ? (['records', 'moves'] as const) : []),
 ]
 
 /** For everything that carries the estate's mark. */

@@ -9,6 +9,7 @@ import { World } from './engine/world.ts'
 import { exitCodeOfRun, hasCode, LandfallError } from './errors.ts'
 import { renderAmount } from './estate/cost.ts'
 import type { Estate } from './estate/estate.ts'
+import { isOurs } from './estate/labels.ts'
 import { clearDeadLock, takeLock } from './estate-lock.ts'
 import { findForeignProject } from './identity.ts'
 import type { Opened, Session } from './script.ts'
@@ -232,7 +233,9 @@ async function confirmPlan(
 /** The lock's creation proves the right to write at the cloud; the zone's has to be asked. */
 async function probeRights(deps: Deps, { world, plan }: Looked): Promise<void> {
   const zone = world.has('zone') ? world.get('zone') : undefined
-  const writesDns = plan.entries.some(({ step, finding }) => step.noun === 'dns' && finding.state !== 'done')
+  const writesDns = plan.entries.some(
+    ({ step, finding }) => (step.noun === 'dns' || step.reads.includes('zone')) && finding.state !== 'done',
+  )
   if (zone && writesDns) await deps.dns.probeWrite(zone.id)
 }
 
@@ -276,9 +279,10 @@ async function refuseForeignProject(session: Session, opened: Opened, world: Wor
   const { estate } = opened
   const foreign = findForeignProject(estate.name, world)
   if (!foreign || session.args.confirm.includes(NO_SERVERS)) return
-  // A rebuild that was left between the old servers and the new ones goes on.
+  // A rebuild that was left between the old servers and the new ones goes on, in the project that has what guards them.
+  const guarded = world.has('firewalls') && world.get('firewalls').some(each => isOurs(each.labels, estate.name))
   const [{ latest }, { oldServerStepId }] = await Promise.all([openJournalOf(session, opened), import('./steps/server.ts')])
-  if (foreign.servers.every(name => latest([oldServerStepId(name), `server ${name}`])?.kind === 'destroy')) return
+  if (guarded && foreign.servers.every(name => latest([oldServerStepId(name), `server ${name}`])?.kind === 'destroy')) return
   throw new LandfallError('refused', foreign.why, {
     hint:
       'Use the API token of the project that holds this estate. If it has no servers any more, because you removed them: ' +

@@ -8,6 +8,7 @@ import type { Server } from './providers/ports/cloud.ts'
 import type { Session } from './script.ts'
 import { type Drift, driftOf } from './steps/drift.ts'
 import { findServer } from './steps/server.ts'
+import { type StayingServer, stayingServers } from './steps/surplus.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { ParsedArgs, Summary } from './ui/types.ts'
 import { commandLine } from './view.ts'
@@ -74,6 +75,12 @@ function driftIn(estate: Estate, world: World<EstateWorld>): (Drift & { readonly
   })
 }
 
+/** Servers that are too many and still billed. */
+const stayingIn = (estate: Estate, world: World<EstateWorld>): StayingServer[] =>
+  (['servers', 'zone', 'records', 'moves'] as const).every(slice => world.has(slice))
+    ? stayingServers({ estate, readsNames: true, takeOver: [] }, world, [])
+    : []
+
 /** The arguments that hold for another script too. */
 const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], plan: false, flags: {} })
 
@@ -105,6 +112,10 @@ export function endingOf(
               { label: 'SSH', text: `${as('status')} --ssh\nhost keys are pinned` },
             ]
           : []),
+        ...stayingIn(estate, world).map(({ server, names, command }) => ({
+          label: 'stays',
+          text: `${server}, which config.json no longer wants, because ${names.join(', ')} ${names.length === 1 ? 'leads' : 'lead'} to it\n${command}`,
+        })),
         ...driftIn(estate, world).map(({ server, wants, command }) => ({
           label: 'differs',
           text: `${server}: config.json wants ${wants}\n${command}`,

@@ -27,7 +27,8 @@ export function findForeignProject(
     return mark?.estate === estate ? [{ ...mark, name: record.name, content: record.content }] : []
   })
   const first = marks[0]
-  if (!first || world.get('servers').some(server => isOurs(server.labels, estate))) return undefined
+  const balancers = world.has('loadBalancers') ? world.get('loadBalancers') : []
+  if (!first || [...world.get('servers'), ...balancers].some(each => isOurs(each.labels, estate))) return undefined
   const kept = world.has('primaryIps') ? world.get('primaryIps').filter(ip => isKept(estate, ip)) : []
   if (kept.some(ip => marks.some(({ content }) => content === ip.ip))) return undefined
   return {

@@ -3,13 +3,23 @@
  * is to take up is only billed, so it goes.
  */
 
-import { type Change, done, todo } from '../engine/step.ts'
+import { blocked, type Change, done, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
 import { chooseOffer } from '../estate/choose.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
 import type { Pricing, PrimaryIp, Server, ServerType } from '../providers/ports/cloud.ts'
 import type { Deps, EstateStep } from './deps.ts'
+import { dnsStepId } from './dns.ts'
+import {
+  deleteLeading,
+  goingAddress,
+  judgeLeading,
+  type LeadingDeps,
+  leadingSlices,
+  type Movers,
+  staleDetails,
+} from './leading.ts'
 import type { EstateWorld } from './world.ts'
 
 type Family = PrimaryIp['type']
@@ -96,35 +106,52 @@ function surplusAddresses({ estate, dropsAddresses }: AddressDeps, world: WorldV
   })
 }
 
-type AddressDeps = Pick<Deps, 'estate' | 'cloud' | 'dropsAddresses'>
+type AddressDeps = Pick<Deps, 'cloud' | 'dropsAddresses'> & LeadingDeps
 
-/** No address is billed that waits for nobody. `after`: what deletes servers. */
-export function surplusAddressesStep(deps: AddressDeps, after: readonly string[]): EstateStep {
+export const SURPLUS_ADDRESSES_STEP = 'surplus addresses'
+
+/**
+ * No address is billed that waits for nobody, unless a name that is wanted leads to it.
+ * @param after what deletes servers, and moves names
+ */
+export function surplusAddressesStep(deps: AddressDeps, after: readonly string[], movers: Movers = []): EstateStep {
   const { estate } = deps
   return {
-    id: 'surplus addresses',
+    id: SURPLUS_ADDRESSES_STEP,
     noun: 'server',
     title: 'no address is kept that nobody waits for',
     needs: [...estate.servers.map(spec => `server ${spec.name}`), ...after],
-    reads: ['primaryIps', 'servers', 'serverTypes', 'pricing'],
+    reads: ['primaryIps', 'servers', 'serverTypes', 'pricing', ...leadingSlices(deps)],
     order: 'parallel',
     look(world) {
       const surplus = surplusAddresses(deps, world)
       if (surplus.length === 0) return done('none')
       const pricing = world.get('pricing')
-      return todo(
-        ...surplus.map((ip): Change<EstateWorld> => {
-          const monthly = addressPrice(ip, pricing)
-          return {
+      const leading = judgeLeading(deps, world, surplus.map(goingAddress), movers)
+      if (leading.state === 'refused') return leading
+      const judged = surplus.map(ip => ({ ip, leads: leading.of(goingAddress(ip)) }))
+      const changes = judged.flatMap(({ ip, leads }): Change<EstateWorld>[] => {
+        if (leads.state === 'stays') return []
+        const monthly = addressPrice(ip, pricing)
+        return [
+          {
             kind: 'destroy',
             summary: `delete the address ${ip.ip}, which was kept for ${ip.labels[LABEL_KEYS.keptFor]}`,
-            ...(monthly === undefined
-              ? {}
-              : { monthlyNet: -monthly, details: [`${monthly.toFixed(2)} ${pricing.currency} a month net`] }),
-            apply: ({ world: live }) => deleteAddress(deps, ip.id, live),
-          }
-        }),
-      )
+            details: [
+              ...(monthly === undefined ? [] : [`${monthly.toFixed(2)} ${pricing.currency} a month net`]),
+              ...staleDetails(leads),
+            ],
+            ...(monthly === undefined ? {} : { monthlyNet: -monthly }),
+            async apply({ world: live }) {
+              await deleteLeading(deps, goingAddress(ip), live)
+              await deleteAddress(deps, ip.id, live)
+            },
+          },
+        ]
+      })
+      const moving = judged.flatMap(({ leads }) => (leads.state === 'moves first' ? leads.names : []))
+      if (moving.length > 0) return blocked([...new Set(moving)].map(dnsStepId).join(', '), ...changes)
+      return changes.length > 0 ? todo(...changes) : done('names that are wanted lead to what is left')
     },
   }
 }

@@ -1,15 +1,16 @@
 /** The name of an application, when nobody else has it yet. A name that is served elsewhere is moved by a cutover, never in passing. */
 
+import { isAddressRecord } from '../cutover/move.ts'
 import { done } from '../engine/step.ts'
 import type { DnsSpec } from '../estate/estate.ts'
 import { isOurMark } from '../estate/naming.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { isAddress, recordStep } from './dns.ts'
+import { recordStep } from './dns.ts'
 import type { EstateWorld } from './world.ts'
 
 /** The records by which somebody else leads `name` to another place. Pure. */
 export const elsewhereRecords = (estate: string, name: string, records: EstateWorld['records']): EstateWorld['records'] =>
-  records.filter(each => each.name === name && isAddress(each) && !isOurMark(each.comment, estate))
+  records.filter(each => each.name === name && isAddressRecord(each) && !isOurMark(each.comment, estate))
 
 export function appRecordStep(deps: Pick<Deps, 'estate' | 'dns' | 'takeOver'>, spec: DnsSpec['records'][number]): EstateStep {
   const step = recordStep(deps, spec)

@@ -10,7 +10,7 @@ import { forgetMachine, takeOut } from './cluster-out.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
-import { deleteLeading, judgeLeading, type LeadingDeps, leadingDetails, leadingSlices } from './leading.ts'
+import { deleteLeading, goingServer, judgeLeading, type LeadingDeps, leadingSlices, staleDetails } from './leading.ts'
 import { targetOf } from './machine.ts'
 import { confirmOf, isOfGroup, surplusServers } from './surplus.ts'
 import type { EstateWorld } from './world.ts'
@@ -38,8 +38,17 @@ export function leavingMachinesStep(deps: ClusterDeps & LeadingDeps): EstateStep
           'Lift it in the Hetzner console (server → Protection), then run the same command again.',
         )
       // Its own names lead to the load balancer, or to a voter, which never leaves.
-      const leading = judgeLeading(deps, world, leaving, [])
-      if (leaving.length > 0 && leading.state === 'refused') return leading
+      const leading = judgeLeading(deps, world, leaving.map(goingServer), [])
+      if (leading.state === 'refused') return leading
+      const staying = leaving.flatMap(server => {
+        const leads = leading.of(goingServer(server))
+        return leads.state === 'stays' ? [{ server, leads }] : []
+      })
+      for (const { server, leads } of staying)
+        return refused(
+          `${leads.names.join(', ')} still ${leads.names.length === 1 ? 'leads' : 'lead'} to ${server.name}.`,
+          leads.command,
+        )
       return todo(
         ...leaving.map((server): Change<EstateWorld> => {
           const known = nodesNamed(world, server.name)
@@ -47,11 +56,14 @@ export function leavingMachinesStep(deps: ClusterDeps & LeadingDeps): EstateStep
           return {
             kind: 'destroy',
             summary: `move the jobs away from ${server.name}, then delete it: config.json no longer wants it`,
-            details: [...leadingDetails(deps, world, server), ...goingAddresses(estate.name, world.get('primaryIps'), server)],
+            details: [
+              ...staleDetails(leading.of(goingServer(server))),
+              ...goingAddresses(estate.name, world.get('primaryIps'), server),
+            ],
             ...confirmOf(estate, server),
             ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
             async apply({ world: live, signal, log }) {
-              await deleteLeading(deps, server, live)
+              await deleteLeading(deps, goingServer(server), live)
               const target = targetOf(estate.name, server)
               const answers = target !== undefined && (await deps.machines.look(target)).state === 'ready'
               const drained = answers ? known.find(node => node.status === 'ready') : undefined

@@ -6,19 +6,20 @@ import { openNode } from './cluster-node.ts'
 import { takeOut } from './cluster-out.ts'
 import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
+import { danglingRecords, goingServer, type LeadingDeps, leadingSlices, refusedForDangling } from './leading.ts'
 import { runProgram, targetOf } from './machine.ts'
 
 export const replaceStepId = (name: string): string => `replace ${name}`
 
 /** The server with this id is gone. `serverId` is the one that was there when the command was given. */
-export function replaceStep(deps: ClusterDeps, name: string, serverId: string): EstateStep {
+export function replaceStep(deps: ClusterDeps & LeadingDeps, name: string, serverId: string): EstateStep {
   const { cluster } = deps
   return {
     id: replaceStepId(name),
     noun: 'cluster',
     title: `the old ${name} is gone`,
     needs: [],
-    reads: ['servers', 'primaryIps', 'clusterNodes', 'consul', 'nomad'],
+    reads: ['servers', 'primaryIps', 'clusterNodes', 'consul', 'nomad', ...leadingSlices(deps)],
     typicalMs: 60_000,
     look(world) {
       const old = world.get('servers').find(server => server.id === serverId)
@@ -28,6 +29,14 @@ export function replaceStep(deps: ClusterDeps, name: string, serverId: string): 
           `${name} is protected against deletion at the vendor.`,
           'Lift it in the Hetzner console (server → Protection), then run the same command again.',
         )
+      // The estate's own names follow by their steps.
+      const dangling = danglingRecords(
+        deps,
+        world,
+        goingServer(old).addresses,
+        deps.estate.dns?.records.map(each => each.name) ?? [],
+      )
+      if (dangling.length > 0) return refusedForDangling(dangling)
       const consul = world.get('consul')
       const others = cluster.servers.filter(
         each =>

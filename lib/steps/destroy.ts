@@ -77,8 +77,12 @@ interface Labelled {
   readonly labels: Labels
 }
 
+/** What has to be said where the names cannot be read: the zone is gone, or the token is one for another. */
+const NO_ZONE = 'no-zone'
+
 function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
   const { slice, what } = removal
+  const isBlind = estate.dns !== undefined && isBilled(slice)
   const ours = (world: WorldView<EstateWorld>): readonly Labelled[] =>
     world.get(slice).filter((each: Labelled) => isOurs(each.labels, estate.name))
   return {
@@ -86,7 +90,7 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
     noun: removal.noun,
     title: `no ${what} of ${estate.name} is left`,
     needs: removal.needs,
-    reads: isBilled(slice) ? [slice, 'pricing'] : [slice],
+    reads: [slice, ...(isBilled(slice) ? (['pricing'] as const) : []), ...(isBlind ? (['zone'] as const) : [])],
     order: 'parallel',
     look(world) {
       const left = ours(world)
@@ -100,13 +104,20 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
           `${locked.map(each => each.name).join(', ')} ${locked.length === 1 ? 'is' : 'are'} protected against deletion at the vendor.`,
           `Lift it in the Hetzner console (server → Protection), then run the same command again.`,
         )
+      const zone = isBlind && !world.get('zone') ? estate.dns?.zone : undefined
       return todo(
         ...left.map((each): Change<EstateWorld> => {
           const freed = isBilled(slice) ? monthlyOf(world, slice, each.id) : undefined
           return {
             kind: 'destroy',
             summary: `delete ${what} ${each.name}`,
-            ...(slice === 'primaryIps' ? addressDetails(world, each.id) : {}),
+            details: [
+              ...(slice === 'primaryIps' ? addressDetails(world, each.id) : []),
+              ...(zone === undefined
+                ? []
+                : [`the Cloudflare token sees no zone ${zone}: a name in it may be left pointing there`]),
+            ],
+            ...(zone === undefined ? {} : { confirm: NO_ZONE }),
             ...(freed === undefined ? {} : { monthlyNet: -freed }),
             async apply({ world: live }) {
               await removal.remove(each.id)
@@ -120,11 +131,11 @@ function goneStep({ estate }: DestroyDeps, removal: Removal): EstateStep {
 }
 
 /** Its name is the vendor's, and says nothing. */
-function addressDetails(world: WorldView<EstateWorld>, id: string): { readonly details?: readonly string[] } {
+function addressDetails(world: WorldView<EstateWorld>, id: string): readonly string[] {
   const ip = world.get('primaryIps').find(each => each.id === id)
   const { currency } = world.get('pricing')
   const monthly = ip && addressPrice(ip, world.get('pricing'))
-  return ip ? { details: [`${ip.ip}${monthly === undefined ? '' : `, ${monthly.toFixed(2)} ${currency} a month net`}`] } : {}
+  return ip ? [`${ip.ip}${monthly === undefined ? '' : `, ${monthly.toFixed(2)} ${currency} a month net`}`] : []
 }
 
 const BILLED = ['servers', 'loadBalancers', 'primaryIps'] as const
@@ -160,8 +171,10 @@ function recordsGone({ estate, dns }: DestroyDeps): EstateStep {
       const records = world.get('records')
       const machines = [...world.get('servers'), ...world.get('loadBalancers')].filter(each => isOurs(each.labels, estate.name))
       const kept = world.get('primaryIps').filter(each => isOurs(each.labels, estate.name))
-      const addresses = [...machines.flatMap(each => [each.ipv4, each.ipv6]), ...kept.map(each => each.ip)]
-      const dangling = recordsLeadingTo(addresses, records).filter(each => !isOurMark(each.comment, estate.name))
+      const addresses = [...machines.flatMap(each => [each.ipv4, each.ipv6]), ...kept.map(each => each.ip)].filter(
+        address => address !== undefined,
+      )
+      const dangling = recordsLeadingTo(estate, addresses, records).filter(each => !isOurMark(each.comment, estate.name))
       if (dangling.length > 0) return refusedForDangling(dangling)
       const ours = records.filter(each => isOurMark(each.comment, estate.name))
       if (ours.length === 0) return done('none')

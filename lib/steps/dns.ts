@@ -1,5 +1,6 @@
 /** DNS records of the estate. A record without our mark is somebody's; it is replaced only when its name was given for that. */
 
+import { isAddressRecord } from '../cutover/move.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
 import type { DnsSpec } from '../estate/estate.ts'
 import { isOurMark, renderRecordMark } from '../estate/naming.ts'
@@ -12,10 +13,6 @@ import type { EstateWorld } from './world.ts'
 
 type DnsDeps = Pick<Deps, 'estate' | 'dns' | 'takeOver'>
 type RecordSpec = DnsSpec['records'][number]
-
-/** Types that decide where a name's visitors go. */
-const ADDRESS_TYPES = ['A', 'AAAA', 'CNAME'] as const
-export const isAddress = (record: Pick<DnsRecord, 'type'>): boolean => ADDRESS_TYPES.some(type => type === record.type)
 
 /** What `spec` wants to exist for `server`. Pure. */
 export function desiredRecords(
@@ -48,6 +45,12 @@ const describe = (record: Pick<DnsRecord, 'type' | 'content' | 'proxied' | 'ttl'
 
 export const dnsStepId = (name: string): string => `dns ${name}`
 
+export const unseenZone = (name: string) =>
+  refused(
+    `The Cloudflare token sees no zone for ${name}.`,
+    'Add the domain at Cloudflare, or make the token with Zone → Zone → Read and Zone → DNS → Edit on exactly this zone.',
+  )
+
 /** The zone is there, ours to edit, and the world asks the vendor for it. */
 export function zoneStep(deps: Pick<Deps, 'estate'>): EstateStep {
   const zoneName = deps.estate.dns?.zone ?? ''
@@ -59,11 +62,7 @@ export function zoneStep(deps: Pick<Deps, 'estate'>): EstateStep {
     reads: ['zone'],
     look(world) {
       const zone = world.get('zone')
-      if (!zone)
-        return refused(
-          `The Cloudflare token sees no zone for ${zoneName}.`,
-          'Add the domain at Cloudflare, or make the token with Zone → Zone → Read and Zone → DNS → Edit on exactly this zone.',
-        )
+      if (!zone) return unseenZone(zoneName)
       if (zone.status === 'active') return done(zone.nameservers.join(', '))
       const why =
         zone.status === 'pending' ? 'the registrar does not point to Cloudflare yet' : `Cloudflare reports it as ${zone.status}`
@@ -88,7 +87,7 @@ export function recordStep(deps: DnsDeps, spec: RecordSpec): EstateStep {
     look(world) {
       const zone = world.get('zone')
       if (!zone) return blocked('the zone', { kind: 'create', summary: `create records for ${spec.name}` })
-      const have = world.get('records').filter(each => each.name === spec.name && isAddress(each))
+      const have = world.get('records').filter(each => each.name === spec.name && isAddressRecord(each))
       const foreign = have.filter(each => !isOurMark(each.comment, estate.name))
       if (foreign.length > 0 && !deps.takeOver.includes(spec.name))
         return refused(

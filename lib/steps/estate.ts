@@ -5,7 +5,7 @@ import type { ServerSpec } from '../estate/estate.ts'
 import { didYouMean, quoted } from '../estate/words.ts'
 import { surplusAddressesStep } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { recordStep, zoneStep } from './dns.ts'
+import { dnsStepId, recordStep, zoneStep } from './dns.ts'
 import { adminAccessStep, adminFirewallStep, firewallStep } from './firewall.ts'
 import { guardStep, surplusFirewallsStep } from './guard.ts'
 import { imageStep } from './image.ts'
@@ -75,14 +75,7 @@ const stageSteps = {
   workers: (deps, servers) => swarmSteps(deps, servers.filter(isWorker)),
   services: (deps, servers) => servers.filter(hasService).flatMap(spec => [serviceStep(deps, spec), serviceNameStep(deps, spec)]),
   dns: (deps, servers) =>
-    deps.estate.dns
-      ? [
-          zoneStep(deps),
-          ...deps.estate.dns.records
-            .filter(record => servers.some(spec => spec.name === record.server))
-            .map(record => recordStep(deps, record)),
-        ]
-      : [],
+    deps.estate.dns ? [zoneStep(deps), ...recordsOf(deps, servers).map(record => recordStep(deps, record))] : [],
   access: (deps, servers) =>
     deps.estate.firewalls
       .filter(firewall => firewall.attach === 'when_owned')
@@ -105,6 +98,10 @@ const stageSteps = {
   outside: (deps, servers) => servers.map(spec => outsideStep(deps, spec)),
 } satisfies Record<Stage, (deps: Deps, servers: readonly ServerSpec[]) => EstateStep[]>
 
+/** Names that lead to one of the servers; a load balancer's are the cluster's own. */
+const recordsOf = ({ estate }: Pick<Deps, 'estate'>, servers: readonly ServerSpec[]) =>
+  (estate.dns?.records ?? []).filter(record => servers.some(spec => spec.name === record.server))
+
 /** Servers as they are sold, and the NixOS that some of them get over that. */
 export function provisionSteps(deps: Deps): EstateStep[] {
   const installed = deps.estate.servers.filter(hasNixos).map(spec => spec.name)
@@ -122,7 +119,7 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
   const servers = names ? deps.estate.servers.filter(spec => names.includes(spec.name)) : deps.estate.servers
   const shrinks = names === undefined && stages.includes('servers')
   const members = names === undefined && stages.includes('workers') ? swarmMembers(servers) : []
-  const movers = stages.includes('dns') ? (deps.estate.dns?.records ?? []).map(each => each.name) : []
+  const movers = stages.includes('dns') ? recordsOf(deps, servers).map(record => record.name) : []
   const leaving = shrinks ? shrinkSteps(deps, servers.some(hasDokploy), movers) : []
   const steps = [
     ...stages.flatMap(stage => stageSteps[stage](deps, servers)),
@@ -153,7 +150,7 @@ export function estateSteps(deps: Deps, stages: readonly Stage[], names?: readon
 const shrinkSteps = (deps: Deps, hasSwarms: boolean, movers: readonly string[]): EstateStep[] => [
   ...(hasSwarms ? [leavingWorkersStep(deps)] : []),
   surplusStep(deps, hasSwarms ? [LEAVING_STEP] : [], movers),
-  surplusAddressesStep(deps, [SURPLUS_STEP]),
+  surplusAddressesStep(deps, [SURPLUS_STEP, ...movers.map(dnsStepId)], movers),
 ]
 
 /**

@@ -1,6 +1,7 @@
 /** Servers of what config.json has made smaller or given up: still ours, still billed, and no longer wanted. */
 
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
+import type { WorldView } from '../engine/world.ts'
 import { rateOf } from '../estate/cost-months.ts'
 import type { Estate, ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
@@ -8,7 +9,7 @@ import type { Server } from '../providers/ports/cloud.ts'
 import { deleteWithAddresses, goingAddresses } from './address.ts'
 import type { Deps, EstateStep } from './deps.ts'
 import { dnsStepId } from './dns.ts'
-import { deleteLeading, judgeLeading, type LeadingDeps, leadingDetails, leadingSlices } from './leading.ts'
+import { deleteLeading, goingServer, judgeLeading, type LeadingDeps, leadingSlices, staleDetails } from './leading.ts'
 import type { EstateWorld } from './world.ts'
 
 const baseOf = (name: string): string => name.replace(/-\d+$/, '')
@@ -57,6 +58,32 @@ const numberedDetails = ({ servers }: Pick<Estate, 'servers'>, { name }: Pick<Se
 
 export const SURPLUS_STEP = 'surplus servers'
 
+export interface StayingServer {
+  readonly server: string
+  readonly names: readonly string[]
+  /** Leads the names to where config.json wants them. */
+  readonly command: string
+}
+
+/** Servers that are too many, and kept because a name that is wanted leads to them. Pure; none where names cannot be read. */
+export function stayingServers(
+  deps: Omit<LeadingDeps, 'dns'>,
+  world: WorldView<EstateWorld>,
+  movers: readonly string[],
+): StayingServer[] {
+  const { estate } = deps
+  const servers = world.get('servers')
+  const surplus = [...surplusServers(estate.name, estate.servers, servers), ...orphanedPreviews(estate, servers)]
+  const leading = judgeLeading(deps, world, surplus.map(goingServer), movers)
+  return surplus.flatMap(server => {
+    const leads = leading.state === 'judged' ? leading.of(goingServer(server)) : undefined
+    return leads?.state === 'stays' ? [{ server: server.name, names: leads.names, command: leads.command }] : []
+  })
+}
+
+const stayText = ({ server, names, command }: StayingServer): string =>
+  `${server} stays: ${names.join(', ')} ${names.length === 1 ? 'leads' : 'lead'} to it; ${command}`
+
 /**
  * No server of a group is left beyond the wanted ones, and none of previews where there are none any more; no name leads to one that goes.
  * @param movers names whose records the same plan moves
@@ -99,27 +126,31 @@ export function surplusStep(
           `${locked.map(server => server.name).join(', ')} is no longer wanted, and protected against deletion at the vendor.`,
           'Lift the protection in the vendor’s console, then run the same command again.',
         )
-      const leading = judgeLeading(deps, world, surplus, movers)
+      const leading = judgeLeading(deps, world, surplus.map(goingServer), movers)
       if (leading.state === 'refused') return leading
-      const changes = surplus.map((server): Change<EstateWorld> => {
+      const judged = surplus.map(server => ({ server, leads: leading.of(goingServer(server)) }))
+      const going = judged.filter(({ leads }) => leads.state !== 'stays')
+      if (going.length === 0) return done(stayingServers(deps, world, movers).map(stayText).join('; '))
+      const changes = going.map(({ server, leads }): Change<EstateWorld> => {
         const rate = rateOf(server, { serverTypes: world.get('serverTypes'), pricing: world.get('pricing') })
         return {
           kind: 'destroy',
           summary: `delete server ${server.name}, which config.json no longer wants`,
           details: [
             ...numberedDetails(estate, server),
-            ...leadingDetails(deps, world, server),
+            ...staleDetails(leads),
             ...goingAddresses(estate.name, world.get('primaryIps'), server),
           ],
           ...confirmOf(estate, server),
           ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
           async apply({ world: live }) {
-            await deleteLeading(deps, server, live)
+            await deleteLeading(deps, goingServer(server), live)
             await deleteWithAddresses(deps, server, live)
           },
         }
       })
-      return leading.state === 'moves first' ? blocked(leading.names.map(dnsStepId).join(', '), ...changes) : todo(...changes)
+      const moving = going.flatMap(({ leads }) => (leads.state === 'moves first' ? leads.names : []))
+      return moving.length > 0 ? blocked([...new Set(moving)].map(dnsStepId).join(', '), ...changes) : todo(...changes)
     },
   }
 }

@@ -96,6 +96,7 @@ async function open(scene: Scene) {
     primaryIps,
     zone,
     records: [],
+    moves: {},
     clusterNodes: Object.fromEntries(VOTERS.map(name => [name, node] as const)),
     consul: { state: 'up', leader: true, members: [], policies: [], tokens: [] },
     nomad: {

@@ -6,9 +6,10 @@ import type { Consul, Nomad } from '../../../lib/providers/ports/cluster.ts'
 import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { replaceStep } from '../../../lib/steps/cluster-replace.ts'
 import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
+import type { LeadingDeps } from '../../../lib/steps/leading.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { address, deps as base, server } from './worlds.ts'
+import { address, deps as base, record, server, zone } from './worlds.ts'
 
 const estate = load({
   project: 'nextnode',
@@ -22,7 +23,11 @@ const estate = load({
 const NODES = ['node-1', 'node-2', 'node-3'] as const
 
 /** Replaces node-2 of three, and tells what was done to the world, in order. */
-async function replaced(isAlive: boolean, isKnownDead = true): Promise<{ did: string[]; summary: string }> {
+async function replaced(
+  isAlive: boolean,
+  isKnownDead = true,
+  records: ReturnType<typeof record>[] = [],
+): Promise<{ did: string[]; summary: string }> {
   const did: string[] = []
   if (!estate.cluster) throw new Error('the test config has no cluster')
   const nomad = {
@@ -35,7 +40,7 @@ async function replaced(isAlive: boolean, isKnownDead = true): Promise<{ did: st
     listMembers: async () => [],
     forgetMember: async (name: string) => void did.push(`consul forgets ${name}`),
   } as unknown as Consul
-  const deps: ClusterDeps = {
+  const deps: ClusterDeps & LeadingDeps = {
     ...base,
     estate,
     cluster: estate.cluster,
@@ -64,6 +69,9 @@ async function replaced(isAlive: boolean, isKnownDead = true): Promise<{ did: st
     servers: NODES.map(name => server(name, { id: name })),
     // The next node-2 gets it, so it stays.
     primaryIps: [address('1', 'node-2')],
+    zone,
+    records,
+    moves: {},
     clusterNodes: Object.fromEntries(
       NODES.map(name => [name, isThere(name) ? open : { state: 'closed', why: 'no answer' }] as const),
     ),
@@ -115,6 +123,11 @@ test('one that is alive: its visitors, its jobs, then the machine', async () => 
       'nomad forgets node-2',
     ],
   })
+})
+
+test('one that somebody else’s name leads to stays, and nothing is done to it', async () => {
+  const theirs = record('shop.example.com', '203.0.113.1', { comment: '' })
+  await expect(replaced(true, true, [theirs])).rejects.toThrow('shop.example.com (A 203.0.113.1) would be left pointing')
 })
 
 test('one that does not answer: nobody asks it for anything', async () => {
