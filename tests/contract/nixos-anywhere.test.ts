@@ -132,6 +132,18 @@ const failureOf = async (running: Promise<void>): Promise<LandfallError> => {
 }
 
 describe('a phase', () => {
+  test('beside another server’s keeps its files and its pin to its end', async () => {
+    const rig = openRig({ HANG: 'kexec' })
+    const first = failureOf(rig.installer.run(rig.given('kexec')))
+    await until('the first phase runs', () => rig.pids().length > 2)
+    const [work = ''] = rig.kept()
+    await rig.installer.run(rig.given('disko'))
+    expect(rig.kept()).toEqual([work])
+    expect(existsSync(join(rig.directory, work, 'bin/ssh'))).toBe(true)
+    await first
+    expect(rig.kept()).toEqual([])
+  })
+
   test('runs with every ssh held to the pinned host key, whatever nixos-anywhere says about it', async () => {
     const rig = openRig()
     for (const phase of INSTALL_PHASES) await rig.installer.run(rig.given(phase))

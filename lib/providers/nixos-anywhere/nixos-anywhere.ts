@@ -47,6 +47,19 @@ const INSTALL_HINT =
 export function createNixosAnywhere(options: NixosAnywhereOptions): NixosAnywhere {
   const { command, deadlinesMs = DEADLINES_MS, graceMs = GRACE_MS } = options
   const path = options.variables.PATH ?? ''
+  const base = resolve(options.directory)
+  let swept = false
+
+  /** A directory of its own: phases of several servers run side by side. */
+  const makeWork = (): string => {
+    mkdirSync(base, { recursive: true, mode: 0o700 })
+    // What a killed run left goes once, before there is one of ours: a key may lie in it.
+    if (!swept)
+      for (const name of readdirSync(base))
+        if (name.startsWith(WORK_PREFIX)) rmSync(join(base, name), { recursive: true, force: true })
+    swept = true
+    return mkdtempSync(join(base, WORK_PREFIX))
+  }
 
   const look: NixosAnywhere['look'] = async () => {
     const missing = command === undefined ? NEEDED.filter(name => findProgram(name, path) === undefined) : []
@@ -65,7 +78,7 @@ export function createNixosAnywhere(options: NixosAnywhereOptions): NixosAnywher
     async run(run) {
       const ready = await look()
       if (ready.state === 'missing') throw new LandfallError('config', ready.why, { hint: ready.hint })
-      const work = makeWork(options.directory)
+      const work = makeWork()
       try {
         const said: string[] = []
         const { exitCode, stopped } = await runChild({
@@ -89,15 +102,6 @@ export function createNixosAnywhere(options: NixosAnywhereOptions): NixosAnywher
       }
     },
   }
-}
-
-/** A directory of its own; what a killed run left is removed first, since a key may lie in it. */
-function makeWork(directory: string): string {
-  const base = resolve(directory)
-  mkdirSync(base, { recursive: true, mode: 0o700 })
-  for (const name of readdirSync(base))
-    if (name.startsWith(WORK_PREFIX)) rmSync(join(base, name), { recursive: true, force: true })
-  return mkdtempSync(join(base, WORK_PREFIX))
 }
 
 function wordsOf(run: PhaseRun, { command, identityFile }: NixosAnywhereOptions, work: string): readonly [string, ...string[]] {

@@ -12,9 +12,20 @@ if [ -z "$dokploy" ]; then
   dokploy=$(docker ps -q --filter label=com.docker.swarm.service.name=dokploy_dokploy --filter status=running | head -n 1)
 fi
 if [ -z "$dokploy" ]; then fail "Dokploy's container does not run here."; fi
-work=$(mktemp -d /var/tmp/landfall-drill.XXXXXX)
+# What a drill left that had no time to end: its number is its process's.
+for left in $(docker ps -a --filter name=^landfall-drill- --format '{{.Names}}') /var/tmp/landfall-drill-*; do
+  number=${left##*landfall-drill-}
+  if kill -0 "${number%%.*}" 2>/dev/null; then continue; fi
+  case $left in
+    /*) rm -rf "$left" ;;
+    *) docker rm -f -v "$left" >/dev/null ;;
+  esac
+done
+work=$(mktemp -d "/var/tmp/landfall-drill-$$.XXXXXX")
 name=landfall-drill-$$
 trap 'docker rm -f -v "$name" >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+# A shell that a signal ends runs no trap of EXIT, and whoever started the drill may be gone when it next speaks.
+trap 'exit 143' HUP INT TERM PIPE
 RCLONE_CONFIG_DRILL_TYPE=s3
 RCLONE_CONFIG_DRILL_PROVIDER=$PROVIDER
 RCLONE_CONFIG_DRILL_ENDPOINT=$ENDPOINT

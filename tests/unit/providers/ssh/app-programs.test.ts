@@ -1,7 +1,7 @@
 /** The programs about applications, run by a real shell on a pretended server. */
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
-import { statSync, writeFileSync } from 'node:fs'
+import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PROGRAM_TEXTS } from '../../../../lib/providers/ssh/programs.ts'
 import { Secret } from '../../../../lib/secret.ts'
@@ -151,13 +151,15 @@ describe('a restore drill', () => {
     ...more,
   })
   /** A Docker whose Dokploy runs, whose bucket holds `object`, and whose database restores with `restores` and has `tables`. */
-  const pretend = ({ object = 'dump', restores = 0, tables = '3' } = {}) => {
+  const pretend = ({ object = 'dump', restores = 0, tables = '3', left = '', during = '' } = {}) => {
     stage.command(
       'docker',
       `case "$*" in
+  'ps -a '*) printf '%s' '${left}' ;;
   'ps '*) echo 1234567890ab ;;
   *'rclone cat'*) test "$RCLONE_CONFIG_DRILL_SECRET_ACCESS_KEY" = secret-of-the-drill || exit 1; printf %s '${object}' ;;
-  *'pg_restore'*) cat >/dev/null; exit ${restores} ;;
+  *'pg_restore'*) cat >/dev/null; ${during}
+    exit ${restores} ;;
   *'psql'*) echo ${tables} ;;
 esac`,
     )
@@ -174,6 +176,23 @@ esac`,
     const name = / --name (\S+)/.exec(made ?? '')?.[1] ?? 'nothing'
     expect(calls.at(-1)).toBe(`rm -f -v ${name}`)
     expect(calls.join('\n')).not.toContain('of-the-drill')
+  })
+
+  test('whose caller is gone takes its container and its files away all the same', () => {
+    pretend({ during: 'kill -PIPE $PPID' })
+    expect(stage.run(program, input()).stdout).toBe('bytes=4\n')
+    const made = / --name (\S+)/.exec(stage.calls('docker').find(call => call.startsWith('run ')) ?? '')?.[1] ?? 'nothing'
+    expect(stage.calls('docker').at(-1)).toBe(`rm -f -v ${made}`)
+    expect(readdirSync('/var/tmp').filter(name => name.startsWith(`${made}.`))).toEqual([])
+  })
+
+  test('takes away what one that was killed left, and nothing of one that runs', () => {
+    // No process has the first number: it is above every one that Linux gives. The second is always there.
+    pretend({ left: 'landfall-drill-4194999\nlandfall-drill-1\n' })
+    expect(stage.run(program, input()).exitCode).toBe(0)
+    const removed = stage.calls('docker').filter(call => call.startsWith('rm '))
+    expect(removed).toContain('rm -f -v landfall-drill-4194999')
+    expect(removed).not.toContain('rm -f -v landfall-drill-1')
   })
 
   test.each([
@@ -195,7 +214,10 @@ esac`,
       stage.write('volume/b.txt', 'b'.repeat(3_000))
       const made = Bun.spawnSync(['tar', '-cf', '-', 'a.txt', 'b.txt'], { cwd: join(stage.root, 'volume') }).stdout
       writeFileSync(join(stage.root, 'object'), made.subarray(0, bytes))
-      stage.command('docker', `case "$*" in 'ps '*) echo 1234567890ab ;; *'rclone cat'*) cat "$ROOT/object" ;; esac`)
+      stage.command(
+        'docker',
+        `case "$*" in 'ps -a '*) ;; 'ps '*) echo 1234567890ab ;; *'rclone cat'*) cat "$ROOT/object" ;; esac`,
+      )
     }
     const drill = () => stage.run(program, input({ KIND: 'volume', IMAGE: '', KEY: 'web/uploads.tar' }))
 
@@ -209,7 +231,10 @@ esac`,
       const folder = join(stage.root, 'empty')
       Bun.spawnSync(['rm', 'none'], { cwd: folder })
       writeFileSync(join(stage.root, 'object'), Bun.spawnSync(['tar', '-cf', '-', '.'], { cwd: folder }).stdout)
-      stage.command('docker', `case "$*" in 'ps '*) echo 1234567890ab ;; *'rclone cat'*) cat "$ROOT/object" ;; esac`)
+      stage.command(
+        'docker',
+        `case "$*" in 'ps -a '*) ;; 'ps '*) echo 1234567890ab ;; *'rclone cat'*) cat "$ROOT/object" ;; esac`,
+      )
       const ended = drill()
       expect([ended.exitCode, ended.stdout.includes('ok=1')]).toEqual([1, false])
       expect(ended.stderr).toContain('What came back is empty.')
