@@ -71,12 +71,19 @@ describe('servers that were made anew after a move', () => {
     await done(place, CUTOVER)
     const gone = ['frontend-dokploy', 'backend-dokploy'].map(name => addressOf(place, name))
     for (const { id } of serversOf(place)) await callAs(place.sandbox, 'hetzner', 'DELETE', `/servers/${id}`)
-    const refused = await place.run(`${CUTOVER} --confirm example`)
+    while (serversOf(place).length > 0) {
+      await Bun.sleep(5)
+      place.sandbox.controls.hetzner.settle()
+    }
+    // That they are gone on purpose nothing here can know.
+    const foreign = await place.run(CUTOVER)
+    expect([foreign.code, foreign.stdout]).toEqual([3, expect.stringContaining('--confirm no-servers')])
+    const refused = await place.run(`${CUTOVER} --confirm no-servers`)
     expect([refused.code, refused.stdout]).toEqual([
       3,
       expect.stringContaining('frontend-dokploy, where example.com shall go, is not there'),
     ])
-    await done(place, 'setup --yes --json --confirm example')
+    await done(place, 'setup --yes --json --confirm no-servers')
     serveAll(place)
     await done(place, CUTOVER)
     expect(leading(place)).toEqual(wanted(place))

@@ -1,6 +1,6 @@
 /** Who logs in with which key: a colleague whose agent holds one that config.json names, one whose agent does not, and an impostor. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from 'bun:test'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -26,6 +26,8 @@ const elsewhere = (): string => {
   return folder
 }
 const run = (cwd: string, command = 'setup --yes --json') => place.run(command, { cwd, env: { SSH_AUTH_SOCK: agent.socket } })
+
+setDefaultTimeout(60_000)
 
 beforeAll(async () => {
   place = await openPlace(CONFIG)

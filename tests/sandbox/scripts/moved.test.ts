@@ -1,9 +1,10 @@
 /** The world changes between the plan and the lock: `--yes` carries out the new plan, unless that destroys what the old one did not. */
 
-import { afterAll, expect, test } from 'bun:test'
+import { afterAll, expect, setDefaultTimeout, test } from 'bun:test'
 import { callAs, closePlaces, lockIn, mutationsIn, ONE_SERVER, openPlace, type Place } from './run.ts'
 
 afterAll(closePlaces)
+setDefaultTimeout(60_000)
 
 /** A place that is set up, and calls `atLock` once when the next run asks for the lock, which takes longer than a look stays fresh. */
 async function placeWith(atLock: (place: Place) => Promise<void>) {
