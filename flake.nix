@@ -71,8 +71,8 @@
             in
             {
               default = pkgs.mkShell {
+                # Not Bun: the one in nixpkgs is older than Landfall asks for, and would stand before yours on the PATH.
                 packages = [
-                  pkgs.bun
                   pkgs.packer
                   pkgs.nixos-anywhere
                   pkgs.hcloud

@@ -5,6 +5,8 @@ import { dirname, join } from 'node:path'
 import { removeTorn, writeFileAtomic } from '../engine/files.ts'
 import { LandfallError } from '../errors.ts'
 import { didYouMean, quoted } from '../estate/words.ts'
+import { parseEnv } from '../providers/dokploy/dotenv.ts'
+import type { EnvSet } from '../providers/ports/dokploy-apps.ts'
 import type { Vercel, VercelProject, VercelVariable } from '../providers/ports/vercel.ts'
 import { flagValues, hasFlag, type Opened, type Session } from '../script.ts'
 import { desiredEnv, envDiff } from '../steps/app-diff.ts'
@@ -88,10 +90,12 @@ async function pull(app: AppSession): Promise<number> {
   session.reporter.page(
     put === 'same'
       ? `${path} has the variables of ${name}.`
-      : `${env.length} variables of ${name} written to ${path}, readable by you alone.`,
+      : put === 'planned'
+        ? `${env.length} variables of ${name} would be written to ${path}. Nothing was changed.`
+        : `${env.length} variables of ${name} written to ${path}, readable by you alone.`,
     { path, variables: env.map(([each]) => each) },
   )
-  return EXIT.done
+  return put === 'planned' ? EXIT.planned : EXIT.done
 }
 
 interface Wish {
@@ -101,13 +105,14 @@ interface Wish {
   readonly hint: string
 }
 
-/** Writes it where nothing is there, or something else and `--overwrite` is given. @throws LandfallError refused */
-async function putFile(session: Session, place: string, { path, text, hint }: Wish): Promise<'written' | 'same'> {
-  await removeTorn(place)
+/** Writes it where nothing is there, or something else and `--overwrite` is given; never with `--plan`. @throws LandfallError refused */
+async function putFile(session: Session, place: string, { path, text, hint }: Wish): Promise<'written' | 'planned' | 'same'> {
+  if (!session.args.plan) await removeTorn(place)
   const before = existsSync(place) ? readFileSync(place, 'utf8') : undefined
   if (before === text) return 'same'
   if (before !== undefined && !hasFlag(session, 'overwrite'))
     throw new LandfallError('refused', `${path} is there already.`, { hint })
+  if (session.args.plan) return 'planned'
   await writeFileAtomic(place, text, 0o600)
   return 'written'
 }
@@ -184,6 +189,18 @@ export function pickVariables(all: readonly VercelVariable[], target: string): I
   }
 }
 
+/** What a person has filled in already stays: Vercel gives it to nobody. Pure. */
+export function keepFilled(
+  { known, blank }: ImportedVariables,
+  present: EnvSet,
+): { readonly env: EnvSet; readonly blank: ImportedVariables['blank'] } {
+  const filled = present.filter(([name]) => blank.some(each => each.name === name))
+  return {
+    env: [...known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : [])), ...filled],
+    blank: blank.filter(({ name }) => !filled.some(([each]) => each === name)),
+  }
+}
+
 const choose = (projects: readonly VercelProject[], wanted: string | undefined): VercelProject => {
   const [only, ...more] = projects
   const found =
@@ -209,13 +226,24 @@ async function importFromVercel(session: Session): Promise<number> {
   const project = choose(await vercel.listProjects(), flagValues(session, 'project')[0])
   const target = flagValues(session, 'target')[0] ?? 'production'
   const [domains, variables] = await Promise.all([vercel.listDomains(project.id), vercel.listVariables(project.id)])
-  const { known, blank } = pickVariables(variables, target)
+  const picked = pickVariables(variables, target)
+  const { known } = picked
+  if (known.length + picked.blank.length === 0 && (variables.length > 0 || session.args.names.length > 0))
+    throw new LandfallError('usage', `${project.name} has no variables of ${quoted(target)} at Vercel.`, {
+      hint:
+        variables.length > 0
+          ? `It has some of: ${[...new Set(variables.flatMap(each => each.targets))].join(', ')}.`
+          : 'It has none at all.',
+    })
   const [name] = session.args.names
   const app = opened.estate.platform?.apps.find(each => each.name === name)
   if (name !== undefined && app?.envFile === undefined)
     throw new LandfallError('config', `config.json has no app ${quoted(name)} with an env_file.`, {
       hint: 'Describe it first; or leave the name out, to look only.',
     })
+  const place = app?.envFile === undefined ? undefined : placeOf(opened, app)
+  const present = place !== undefined && existsSync(place) ? parseEnv(readFileSync(place, 'utf8')) : []
+  const { env, blank } = keepFilled(picked, present)
   const lines = [
     `${project.name} at Vercel${project.repository ? `, from ${project.repository} (${project.productionBranch ?? 'main'})` : ''}${project.framework ? `, ${project.framework}` : ''}`,
     ...domains.map(domain => `  ${domain.name}${domain.redirect ? ` → redirects to ${domain.redirect}` : ''}`),
@@ -223,20 +251,26 @@ async function importFromVercel(session: Session): Promise<number> {
     ...blank.map(each => `  ${each.name} (${WHY[each.why]})`),
   ]
   const data = { project: project.name, domains: domains.map(each => each.name), known: known.map(each => each.name), blank }
-  if (app?.envFile === undefined) {
+  if (app?.envFile === undefined || place === undefined) {
     session.reporter.page(lines.join('\n'), data)
     return EXIT.done
   }
   const path = join(dirname(opened.configPath), app.envFile)
-  await putFile(session, placeOf(opened, app), {
+  const put = await putFile(session, place, {
     path,
     text: renderEnvFile(
-      known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : [])),
+      env,
       blank.map(each => each.name),
     ),
     hint: 'Move it away, or replace it: --overwrite',
   })
-  session.reporter.page([...lines, `Written to ${path}, readable by you alone.`].join('\n'), { ...data, path })
+  const end = {
+    written: `Written to ${path}, readable by you alone.`,
+    planned: `They would be written to ${path}. Nothing was changed.`,
+    same: `${path} has them already.`,
+  }[put]
+  session.reporter.page([...lines, end].join('\n'), { ...data, path })
+  if (put === 'planned') return EXIT.planned
   if (blank.length > 0)
     session.reporter.warning(
       `${blank.length} values have to be filled in by hand in ${path}; until then neither app.ts nor a cutover goes on.`,

@@ -41,7 +41,7 @@ const NEEDED = ['nixos-anywhere', 'nix', 'ssh', 'ssh-copy-id', 'ssh-keygen'] as 
 const WORK_PREFIX = 'install-'
 
 const INSTALL_HINT =
-  'Enter the shell of this project, which has all of it: nix develop  (Nix: https://nixos.org/download; nixos-anywhere alone: ' +
+  'Enter the shell of this project, which has all of it but Bun: nix develop  (Nix: https://nixos.org/download; nixos-anywhere alone: ' +
   'nix profile install nixpkgs#nixos-anywhere)'
 
 export function createNixosAnywhere(options: NixosAnywhereOptions): NixosAnywhere {
