@@ -3,13 +3,12 @@
  * are found missing by the very steps that set an estate up, because those do not see the old ones.
  */
 
-import { blocked, type Change, done, todo } from '../engine/step.ts'
+import { type Change, done, todo } from '../engine/step.ts'
 import type { WorldView } from '../engine/world.ts'
 import { hasCode, LandfallError } from '../errors.ts'
 import { standingRate } from '../estate/cost-months.ts'
 import type { ServerSpec } from '../estate/estate.ts'
 import { isOurs, LABEL_KEYS } from '../estate/labels.ts'
-import { parseRecordMark, renderRecordMark } from '../estate/naming.ts'
 import type { PrimaryIp, Server } from '../providers/ports/cloud.ts'
 import type { ProgramResult, Target } from '../providers/ports/machine.ts'
 import { Secret } from '../secret.ts'
@@ -17,6 +16,7 @@ import { fits, isKept, SURPLUS_ADDRESSES_STEP, surplusAddressesStep, withoutServ
 import type { Deps, EstateStep } from './deps.ts'
 import { danglingRecords, goingServer, type LeadingDeps, leadingSlices, refusedForDangling } from './leading.ts'
 import { runProgram, targetOf } from './machine.ts'
+import { moversOf, namesStep } from './rebuild-names.ts'
 import { findServer, oldServerStepId } from './server.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -135,63 +135,6 @@ function oldServerStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
           live.update('panels', ({ [spec.name]: _, ...others }) => others)
           if (spec.dokploy) live.update('swarms', ({ [spec.name]: _, ...others }) => others)
           live.update('primaryIps', all => withoutServer(all, server.id))
-        },
-      })
-    },
-  }
-}
-
-/** Names with a step of their own. */
-const moversOf = ({ estate: { dns, servers } }: Pick<RebuildDeps, 'estate'>): string[] =>
-  (dns?.records ?? []).flatMap(({ name, server }) => (servers.some(spec => spec.name === server) ? [name] : []))
-
-/** Names of ours without a step of their own, such as applications' and moved ones, lead to the new server as they led to the old one. */
-function namesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
-  const { estate, dns } = deps
-  const own = moversOf(deps)
-  return {
-    id: `names ${spec.name}`,
-    noun: 'dns',
-    title: `every name that led to the old ${spec.name} leads to the new one`,
-    needs: ['zone', `server ${spec.name} running`],
-    reads: ['servers', 'zone', 'records'],
-    look(world) {
-      const zone = world.get('zone')
-      if (!zone) return blocked('the zone')
-      const led = world.get('records').filter(({ name, type, comment }) => {
-        const mark = parseRecordMark(comment)
-        return (
-          mark?.estate === estate.name && mark.server === spec.name && (type === 'A' || type === 'AAAA') && !own.includes(name)
-        )
-      })
-      if (led.length === 0) return done('none')
-      const summary = `lead ${[...new Set(led.map(({ name }) => name))].join(', ')} to the new ${spec.name}`
-      const server = findServer(estate.name, spec.name, world.get('servers'))
-      if (!server || isOld(deps, server)) return blocked(`server ${spec.name}`, { kind: 'change', summary })
-      const comment = renderRecordMark({ estate: estate.name, server: server.name, serverId: server.id })
-      const changes = led.map(record => ({ record, content: record.type === 'A' ? server.ipv4 : server.ipv6 }))
-      const deletes = changes.flatMap(({ record, content }) => (content === undefined ? [record] : []))
-      const patches = changes.flatMap(({ record, content }) =>
-        content === undefined || (content === record.content && record.comment === comment)
-          ? []
-          : [{ id: record.id, before: record, record: { content, comment } }],
-      )
-      if (deletes.length + patches.length === 0) return done(led.map(({ name }) => name).join(', '))
-      return todo({
-        kind: 'change',
-        summary,
-        details: [
-          ...patches.map(({ before, record }) => `~ ${before.name} ${before.type} ${before.content} → ${record.content}`),
-          ...deletes.map(each => `- ${each.name} ${each.type} ${each.content}`),
-        ],
-        async apply({ world: live }) {
-          await dns.changeRecords(zone.id, { deletes, patches: patches.map(({ id, record }) => ({ id, record })), posts: [] })
-          live.update('records', all =>
-            all.flatMap(each => {
-              const patch = patches.find(({ id }) => id === each.id)
-              return deletes.includes(each) ? [] : [patch ? { ...each, ...patch.record } : each]
-            }),
-          )
         },
       })
     },
@@ -324,7 +267,7 @@ export function rebuildSteps(deps: RebuildDeps, all: readonly EstateStep[]): Est
   const hosts = new Map<string, string>(
     withPanels.flatMap(spec => (spec.dokploy?.host ? [[`panel ${spec.dokploy.host}`, spec.name] as const] : [])),
   )
-  const names = deps.estate.dns ? servers.map(spec => namesStep(deps, spec)) : []
+  const names = deps.estate.dns ? servers.map(spec => namesStep(deps, spec, server => isOld(deps, server))) : []
   const behind = all.map((given): EstateStep => {
     const step =
       given.id === SURPLUS_ADDRESSES_STEP
