@@ -10,7 +10,7 @@ import type { EnvSet } from '../providers/ports/dokploy-apps.ts'
 import type { Vercel, VercelProject, VercelVariable } from '../providers/ports/vercel.ts'
 import { flagValues, hasFlag, type Opened, type Session } from '../script.ts'
 import { desiredEnv, envDiff } from '../steps/app-diff.ts'
-import { renderEnvFile } from './env-file.ts'
+import { renderEnvFile, unfilledIn } from './env-file.ts'
 import { appendHistory, readHistory } from './history.ts'
 import { placeBeside } from './inputs.ts'
 import { type AppSession, alone, confirm, endWithoutChange, openApp, summarise } from './session.ts'
@@ -87,15 +87,13 @@ async function pull(app: AppSession): Promise<number> {
     hint: 'Compare first: bun scripts/env.ts diff; or replace it: --overwrite',
   })
   const { name } = app.app
-  session.reporter.page(
-    put === 'same'
-      ? `${path} has the variables of ${name}.`
-      : put === 'planned'
-        ? `${env.length} variables of ${name} would be written to ${path}. Nothing was changed.`
-        : `${env.length} variables of ${name} written to ${path}, readable by you alone.`,
-    { path, variables: env.map(([each]) => each) },
-  )
-  return put === 'planned' ? EXIT.planned : EXIT.done
+  const text = {
+    same: `${path} has the variables of ${name}.`,
+    written: `${env.length} variables of ${name} written to ${path}, readable by you alone.`,
+    planned: [`${env.length} variables of ${name} would be written to ${path}:`, ...put.lines].join('\n'),
+  }[put.state]
+  session.reporter.page(text, { path, variables: env.map(([each]) => each), ...changesOf(put) })
+  return put.state === 'planned' ? EXIT.planned : EXIT.done
 }
 
 interface Wish {
@@ -105,16 +103,39 @@ interface Wish {
   readonly hint: string
 }
 
-/** Writes it where nothing is there, or something else and `--overwrite` is given; never with `--plan`. @throws LandfallError refused */
-async function putFile(session: Session, place: string, { path, text, hint }: Wish): Promise<'written' | 'planned' | 'same'> {
-  if (!session.args.plan) await removeTorn(place)
-  const before = existsSync(place) ? readFileSync(place, 'utf8') : undefined
-  if (before === text) return 'same'
+interface Put {
+  readonly state: 'same' | 'planned' | 'written'
+  /** What differs from the file that was there, by name. */
+  readonly lines: readonly string[]
+}
+
+const changesOf = ({ state, lines }: Put) => (state === 'planned' ? { changes: lines } : {})
+
+const textAt = (place: string): string | undefined => (existsSync(place) ? readFileSync(place, 'utf8') : undefined)
+
+/**
+ * Writes it where nothing is there, or something else and `--overwrite` is given; with `--plan` it only says what it would write.
+ * @throws LandfallError refused
+ */
+async function putFile(session: Session, place: string, { path, text, hint }: Wish): Promise<Put> {
+  const { plan } = session.args
+  if (!plan) await removeTorn(place)
+  const before = textAt(place)
+  if (before === text) return { state: 'same', lines: [] }
   if (before !== undefined && !hasFlag(session, 'overwrite'))
     throw new LandfallError('refused', `${path} is there already.`, { hint })
-  if (session.args.plan) return 'planned'
-  await writeFileAtomic(place, text, 0o600)
-  return 'written'
+  if (!plan) await writeFileAtomic(place, text, 0o600)
+  return { state: plan ? 'planned' : 'written', lines: fileDiff(before ?? '', text) }
+}
+
+/** By name only. */
+function fileDiff(before: string, after: string): readonly string[] {
+  const had = unfilledIn(before)
+  const lines = [
+    ...envDiff(parseEnv(before), parseEnv(after)),
+    ...unfilledIn(after).flatMap(name => (had.includes(name) ? [] : [`+ ${name}, to be filled in`])),
+  ]
+  return lines.length > 0 ? lines : ['the same values, without what else is in the file']
 }
 
 function diff(app: AppSession): number {
@@ -189,18 +210,6 @@ export function pickVariables(all: readonly VercelVariable[], target: string): I
   }
 }
 
-/** What a person has filled in already stays: Vercel gives it to nobody. Pure. */
-export function keepFilled(
-  { known, blank }: ImportedVariables,
-  present: EnvSet,
-): { readonly env: EnvSet; readonly blank: ImportedVariables['blank'] } {
-  const filled = present.filter(([name]) => blank.some(each => each.name === name))
-  return {
-    env: [...known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : [])), ...filled],
-    blank: blank.filter(({ name }) => !filled.some(([each]) => each === name)),
-  }
-}
-
 const choose = (projects: readonly VercelProject[], wanted: string | undefined): VercelProject => {
   const [only, ...more] = projects
   const found =
@@ -219,36 +228,46 @@ const choose = (projects: readonly VercelProject[], wanted: string | undefined):
   )
 }
 
+/** The names that came back blank, with the values that somebody has filled in beside the config: Vercel has no second copy of them. Pure. */
+const keptFrom = (present: EnvSet, blank: ImportedVariables['blank']): EnvSet =>
+  present.filter(([name]) => blank.some(each => each.name === name))
+
+/** A target that nothing is of is a mistyped one; what it would write is an empty file. @throws LandfallError refused */
+function refuseNothing(project: string, target: string, all: readonly VercelVariable[]): never {
+  const targets = [...new Set(all.flatMap(each => (each.gitBranch === undefined ? each.targets : [])))].sort()
+  throw new LandfallError('refused', `${project} has no variable of ${quoted(target)}${didYouMean(target, targets) || '.'}`, {
+    hint:
+      targets.length > 0
+        ? `It has some of: ${targets.join(', ')}. Say which with --target.`
+        : `It has none at all. What else it has: bun scripts/env.ts import --project ${project}`,
+  })
+}
+
 /** Writes the env file of an app, and says what the project's names and settings are. Needs no server. */
 async function importFromVercel(session: Session): Promise<number> {
   const opened = await session.open()
   const vercel = await composeVercel(opened)
   const project = choose(await vercel.listProjects(), flagValues(session, 'project')[0])
-  const target = flagValues(session, 'target')[0] ?? 'production'
+  const [wanted] = flagValues(session, 'target')
+  const target = wanted ?? 'production'
   const [domains, variables] = await Promise.all([vercel.listDomains(project.id), vercel.listVariables(project.id)])
-  const picked = pickVariables(variables, target)
-  const { known } = picked
-  if (known.length + picked.blank.length === 0 && (variables.length > 0 || session.args.names.length > 0))
-    throw new LandfallError('usage', `${project.name} has no variables of ${quoted(target)} at Vercel.`, {
-      hint:
-        variables.length > 0
-          ? `It has some of: ${[...new Set(variables.flatMap(each => each.targets))].join(', ')}.`
-          : 'It has none at all.',
-    })
+  const { known, blank } = pickVariables(variables, target)
   const [name] = session.args.names
   const app = opened.estate.platform?.apps.find(each => each.name === name)
   if (name !== undefined && app?.envFile === undefined)
     throw new LandfallError('config', `config.json has no app ${quoted(name)} with an env_file.`, {
       hint: 'Describe it first; or leave the name out, to look only.',
     })
+  if (known.length + blank.length === 0 && (app || wanted !== undefined)) refuseNothing(project.name, target, variables)
   const place = app?.envFile === undefined ? undefined : placeOf(opened, app)
-  const present = place !== undefined && existsSync(place) ? parseEnv(readFileSync(place, 'utf8')) : []
-  const { env, blank } = keepFilled(picked, present)
+  const kept = place === undefined ? [] : keptFrom(parseEnv(textAt(place) ?? ''), blank)
+  const isKept = (name: string) => kept.some(([each]) => each === name)
+  const missing = blank.filter(each => !isKept(each.name))
   const lines = [
     `${project.name} at Vercel${project.repository ? `, from ${project.repository} (${project.productionBranch ?? 'main'})` : ''}${project.framework ? `, ${project.framework}` : ''}`,
     ...domains.map(domain => `  ${domain.name}${domain.redirect ? ` → redirects to ${domain.redirect}` : ''}`),
     `${known.length} variables of ${target} can be read, ${blank.length} cannot${blank.length > 0 ? ':' : '.'}`,
-    ...blank.map(each => `  ${each.name} (${WHY[each.why]})`),
+    ...blank.map(each => `  ${each.name} (${WHY[each.why]})${isKept(each.name) ? ', its value in the file is kept' : ''}`),
   ]
   const data = { project: project.name, domains: domains.map(each => each.name), known: known.map(each => each.name), blank }
   if (app?.envFile === undefined || place === undefined) {
@@ -259,21 +278,26 @@ async function importFromVercel(session: Session): Promise<number> {
   const put = await putFile(session, place, {
     path,
     text: renderEnvFile(
-      env,
-      blank.map(each => each.name),
+      [...known.flatMap(each => (each.state === 'known' ? [[each.name, each.value] as const] : [])), ...kept],
+      missing.map(each => each.name),
     ),
-    hint: 'Move it away, or replace it: --overwrite',
+    hint: 'Move it away, or replace it: --overwrite; with --plan it says by name what that would change.',
   })
-  const end = {
-    written: `Written to ${path}, readable by you alone.`,
-    planned: `They would be written to ${path}. Nothing was changed.`,
-    same: `${path} has them already.`,
-  }[put]
-  session.reporter.page([...lines, end].join('\n'), { ...data, path })
-  if (put === 'planned') return EXIT.planned
-  if (blank.length > 0)
+  const result = {
+    same: [`${path} has them.`],
+    written: [`Written to ${path}, readable by you alone.`],
+    planned: [`Would be written to ${path}:`, ...put.lines],
+  }[put.state]
+  session.reporter.page([...lines, ...result].join('\n'), {
+    ...data,
+    kept: kept.map(([each]) => each),
+    path,
+    ...changesOf(put),
+  })
+  if (put.state === 'planned') return EXIT.planned
+  if (missing.length > 0)
     session.reporter.warning(
-      `${blank.length} values have to be filled in by hand in ${path}; until then neither app.ts nor a cutover goes on.`,
+      `${missing.length} values have to be filled in by hand in ${path}; until then neither app.ts nor a cutover goes on.`,
     )
   return EXIT.done
 }
