@@ -3,6 +3,7 @@
  * follows from it. They call the scripts with flags and decide nothing themselves. Pure.
  */
 
+import { posix } from 'node:path'
 import type { Estate } from '../estate/estate.ts'
 
 /** Path in the repository → text. */
@@ -191,8 +192,12 @@ ${indented(secretLines([...secretsOf(input.estate), ...registryOf(input.estate)]
 `
 
 /** The workflows that an estate's repository needs. */
-export const desiredWorkflows = (input: WorkflowInput): Workflows => ({
-  ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input) } : {}),
-  ...(input.estate.cluster && input.estate.cluster.certificateNames.length > 0 ? { [RENEW_FILE]: renderRenew(input) } : {}),
-  [PROVISION_FILE]: renderProvision(input),
-})
+export function desiredWorkflows(asked: WorkflowInput): Workflows {
+  // GitHub compares paths as text: `./config.json` would match no change.
+  const input = { ...asked, configPath: posix.normalize(asked.configPath) }
+  return {
+    ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input) } : {}),
+    ...(input.estate.cluster && input.estate.cluster.certificateNames.length > 0 ? { [RENEW_FILE]: renderRenew(input) } : {}),
+    [PROVISION_FILE]: renderProvision(input),
+  }
+}

@@ -99,6 +99,13 @@ describe('the workflows', () => {
     })
   }, 60_000)
 
+  test('watch a config that was named from this directory by the path that GitHub knows', async () => {
+    const place = await openPlace(TWO_SERVERS)
+    expect((await place.run('workflow --yes --json --config ./config.json')).code).toBe(0)
+    expect(parse(place, IMAGE).on).toMatchObject({ push: { paths: expect.arrayContaining(['config.json']) } })
+    expect((await place.run('workflow --plan --json')).code).toBe(0)
+  }, 60_000)
+
   test('renew the certificate of a cluster each day, with the registry’s password where machines have it', async () => {
     const registry = { url: 'ghcr.io', username: 'ci', password_env: 'REGISTRY_PASSWORD' }
     const place = await written({ ...CLUSTER, cluster: { ...(CLUSTER.cluster as object), registry } })
