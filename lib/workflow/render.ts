@@ -20,9 +20,12 @@ export interface WorkflowInput {
 export const MADE_BY = '# Made by Landfall: bun scripts/workflow.ts makes it anew. Change config.json, not this file.'
 
 const IMAGE_FILE = '.github/workflows/infra-image.yml'
+const SWEEP_FILE = '.github/workflows/infra-sweep.yml'
 const RENEW_FILE = '.github/workflows/infra-renew.yml'
 const PROVISION_FILE = '.github/workflows/infra-provision.yml'
 const IMAGE_NAME = 'Build Infrastructure Image'
+/** Longer than a build may take, here or at somebody's machine: one that runs is never swept. */
+const SWEEP_HOURS = 6
 
 /** Pinned by commit, because a tag can be moved by whoever takes the action over. */
 const ACTIONS = {
@@ -110,12 +113,34 @@ ${env}        run: nix develop --command bun scripts/image.ts build --config ${c
       - name: Keep the newest three
         env:
 ${env}        run: bun scripts/image.ts prune --config ${configPath} --keep 3 --yes --confirm ${estate.name} --json
-      - name: Delete what a build that was cut off has left
-        if: ${expression('always()')}
-        env:
-${env}        run: bun scripts/image.ts sweep --config ${configPath} --hours 3 --yes --json
 `
 }
+
+/**
+ * A workflow of its own: what a build that was cut off leaves is too young for its own run, and a sweep as part of the image's workflow would
+ * start the provisioning that follows it.
+ */
+const renderSweep = (input: WorkflowInput): string => `${MADE_BY}
+name: Sweep Build Servers
+on:
+  schedule:
+    - cron: '47 4 * * *'
+  workflow_dispatch:
+permissions:
+  contents: read
+# Apart from the other workflows: of those that wait in one group GitHub keeps the last alone, and a build must not fall out for a sweep.
+concurrency:
+  group: landfall-${input.estate.name}-sweep
+  cancel-in-progress: false
+jobs:
+  sweep:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 30
+    steps:
+${setUp(input, false)}      - name: Delete what builds that were cut off have left
+        env:
+${indented(secretLines([TOKENS.hetzner]), 10)}        run: bun scripts/image.ts sweep --config ${input.configPath} --hours ${SWEEP_HOURS} --yes --json
+`
 
 const renderProvision = (input: WorkflowInput): string => {
   const { estate, configPath } = input
@@ -196,7 +221,7 @@ export function desiredWorkflows(asked: WorkflowInput): Workflows {
   // GitHub compares paths as text: `./config.json` would match no change.
   const input = { ...asked, configPath: posix.normalize(asked.configPath) }
   return {
-    ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input) } : {}),
+    ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input), [SWEEP_FILE]: renderSweep(input) } : {}),
     ...(input.estate.cluster && input.estate.cluster.certificateNames.length > 0 ? { [RENEW_FILE]: renderRenew(input) } : {}),
     [PROVISION_FILE]: renderProvision(input),
   }

@@ -20,6 +20,7 @@ if (!actionlint) {
 const NIXOS: unknown = JSON.parse(readFileSync(join(ROOT, 'examples/nixos-anywhere.json'), 'utf8'))
 const IMAGE = '.github/workflows/infra-image.yml'
 const PROVISION = '.github/workflows/infra-provision.yml'
+const SWEEP = '.github/workflows/infra-sweep.yml'
 const RENEW = '.github/workflows/infra-renew.yml'
 const CLUSTER = JSON.parse(readFileSync(join(ROOT, 'examples/nomad-previews.json'), 'utf8')) as Readonly<Record<string, unknown>>
 
@@ -40,14 +41,14 @@ interface Workflow {
   readonly on: Readonly<Record<string, unknown>>
   readonly permissions: unknown
   readonly concurrency: { readonly group: string; readonly 'cancel-in-progress': boolean }
-  readonly jobs: Readonly<Record<string, { readonly steps: readonly Step[] }>>
+  readonly jobs: Readonly<Record<string, { readonly 'timeout-minutes': number; readonly steps: readonly Step[] }>>
 }
 const parse = (place: Place, path: string): Workflow => Bun.YAML.parse(read(place, path)) as Workflow
 const stepsOf = (workflow: Workflow): readonly Step[] => Object.values(workflow.jobs).flatMap(job => job.steps)
 
 describe.skipIf(!actionlint)('actionlint', () => {
   for (const [name, config, files] of [
-    ['two servers from the golden image', TWO_SERVERS, [IMAGE, PROVISION]],
+    ['two servers from the golden image', TWO_SERVERS, [IMAGE, SWEEP, PROVISION]],
     ['a droplet with NixOS', NIXOS, [PROVISION]],
     ['a cluster', CLUSTER, [PROVISION, RENEW]],
   ] as const)
@@ -104,6 +105,20 @@ describe('the workflows', () => {
     expect((await place.run('workflow --yes --json --config ./config.json')).code).toBe(0)
     expect(parse(place, IMAGE).on).toMatchObject({ push: { paths: expect.arrayContaining(['config.json']) } })
     expect((await place.run('workflow --plan --json')).code).toBe(0)
+  }, 60_000)
+
+  test('sweep each day what a cut off build has left, apart from the builds and from what follows them', async () => {
+    const place = await written(TWO_SERVERS)
+    const workflow = parse(place, SWEEP)
+    expect(workflow.on).toEqual({ schedule: [{ cron: '47 4 * * *' }], workflow_dispatch: null })
+    expect(workflow.permissions).toEqual({ contents: 'read' })
+    expect(workflow.concurrency).toEqual({ group: 'landfall-example-sweep', 'cancel-in-progress': false })
+    const [image, sweep] = [parse(place, IMAGE), stepsOf(workflow).at(-1)]
+    expect(sweep?.run).toBe('bun scripts/image.ts sweep --config config.json --hours 6 --yes --json')
+    expect(Object.keys(sweep?.env ?? {})).toEqual(['HCLOUD_TOKEN'])
+    for (const job of Object.values(image.jobs)) expect(job['timeout-minutes']).toBeLessThan(6 * 60)
+    for (const { run } of stepsOf(image)) expect(run ?? '').not.toContain('sweep')
+    expect(existsSync(join((await written(NIXOS)).cwd, SWEEP))).toBe(false)
   }, 60_000)
 
   test('renew the certificate of a cluster each day, with the registry’s password where machines have it', async () => {
