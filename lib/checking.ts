@@ -57,8 +57,14 @@ export async function walkChecklist(session: Session, opened: Opened): Promise<n
   const keepQuietly = async (id: string, answer: Answer) => {
     answers = { ...answers, [id]: answer }
   }
-  for (const [id, answer] of parseAnswers(flagValues(session, 'answer'), items, who, clock.nowMs())) await keep(id, answer)
+  const given = parseAnswers(flagValues(session, 'answer'), items, who, clock.nowMs())
+  for (const [id, answer] of given) await keep(id, answer)
   await look()
+  for (const [id, { state }] of given) {
+    const kept = answers[id]
+    if (kept && kept.state !== state)
+      session.reporter.warning(`${id} is not kept as "${state}", because a probe sees otherwise: ${kept.evidence}`)
+  }
 
   const [port] = flagValues(session, 'serve')
   if (port !== undefined) return serve(session, opened, { items, who, port: parsePort(port), answers: () => answers, keep, look })

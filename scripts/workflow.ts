@@ -9,7 +9,7 @@ const workflow = defineScript({
     name: 'workflow',
     about: 'Write the GitHub workflows that build the image and provision the estate, into this repository.',
     examples: [
-      { command: 'bun scripts/workflow.ts', about: 'show which files would be written, ask, write them' },
+      { command: 'bun scripts/workflow.ts', about: 'show which files would be written or deleted, ask, do it' },
       { command: 'bun scripts/workflow.ts --plan', about: 'exit code 2 when config.json asks for other ones, for CI' },
       { command: 'gh workflow run "Provision Infrastructure" -f action=plan', about: 'run one by hand, once it is pushed' },
     ],

@@ -133,6 +133,11 @@ export async function fetched(
 
 export const served = (status: number): boolean => status >= 200 && status < 400
 
+/** Whether what an address gave is the page itself; a redirect or an error says nothing of what a visitor gets. */
+export const isPage = (page: Page | string): boolean => typeof page !== 'string' && page.status >= 200 && page.status < 300
+
+export const whyNoPage = (page: Page | string): string => (typeof page === 'string' ? page : `answers ${page.status}`)
+
 /** Over TLS where there is a certificate, else plainly: before the cutover both are fine. */
 export async function fetchAt(context: ProbeContext, name: string, path: string, address: string): Promise<Page | string> {
   const secure = await fetched(context, `https://${name}${path}`, { address })

@@ -2,6 +2,7 @@
 
 import { oldAnswersGoneAtMs, oldAnswersText } from '../cutover/observe.ts'
 import { clockText } from '../cutover/ttl.ts'
+import { hookRepository, isOurs, repositoryName } from '../steps/hook.ts'
 import {
   all,
   allowedOrigin,
@@ -11,6 +12,7 @@ import {
   first,
   INTERNAL_PORTS,
   isOpenToWorld,
+  isPage,
   judgeCors,
   MAX_ROUTES,
   namesOf,
@@ -25,6 +27,7 @@ import {
   served,
   unknown,
   type Verdict,
+  whyNoPage,
   yes,
 } from './probe-kit.ts'
 
@@ -110,16 +113,19 @@ export const PROBES = {
       ? yes(`every domain of ${app.name} has TLS`)
       : no(`${plain.map(domain => domain.host).join(', ') || app.name} has no TLS`)
   }),
-  'app is deployed by pushes': perApp(({ world }, app, service) => {
+  'app is deployed by pushes': perApp(({ world, estate }, app, service) => {
     if (app.deployOn === 'command') return yes(`${app.name} is deployed by command, as config.json says`)
     const auto = service.kind === 'compose' ? service.autoDeploy : service.settings.autoDeploy
     if (!auto) return no(`${app.name} does not deploy on pushes`)
     if (service.source.kind === 'github') return yes('through the GitHub App')
-    const hooks = Object.values(world.hooks)
-    if (hooks.some(each => each.state === 'unseen')) return unknown('the token does not see the repository’s webhooks')
-    return hooks.some(each => each.state === 'seen' && each.hooks.length > 0)
-      ? yes('a webhook is registered')
-      : no('no webhook is registered')
+    const repository = hookRepository(app)
+    if (!repository) return unknown(`${app.name} has no repository at GitHub whose webhooks could be looked at`)
+    const name = repositoryName(repository)
+    const seen = world.hooks[name]
+    if (seen?.state !== 'seen') return unknown(`the token does not see the webhooks of ${name}`)
+    return seen.hooks.some(hook => hook.active && isOurs(hook, estate.name, app.name))
+      ? yes(`a webhook of ${name} deploys ${app.name}`)
+      : no(`no webhook of ${name} deploys ${app.name}`)
   }),
   'last deploy succeeded': perApp((_context, app, { deployments }) => {
     const [last] = deployments
@@ -215,9 +221,9 @@ export const PROBES = {
         namesOf(context).map(async ({ name, path }) => {
           const move = context.world.moves[name]
           if (!move) return unknown(`where ${name} was before is not known here`)
-          const pages = await Promise.all(
-            move.oldAddresses.filter(each => !each.includes(':')).map(address => fetchAt(context, name, path, address)),
-          )
+          const addresses = move.oldAddresses.filter(each => !each.includes(':'))
+          if (addresses.length === 0) return unknown(`no IPv4 address is known where ${name} was before`)
+          const pages = await Promise.all(addresses.map(address => fetchAt(context, name, path, address)))
           return pages.some(page => typeof page !== 'string' && served(page.status))
             ? no(`the old host still serves ${name}`)
             : yes(`the old host serves ${name} no more`)
@@ -231,11 +237,13 @@ export const PROBES = {
   ),
   'backups are configured': context =>
     perView((name, view) => {
-      const backups =
-        view.panelBackups.length +
-        Object.values(view.volumeBackups).flat().length +
-        Object.values(view.databases).flatMap(each => each.backups).length
-      return backups > 0 ? yes(`${name}: ${backups} backups`) : no(`${name} has no backup`)
+      const backups = [
+        ...Object.values(view.volumeBackups).flat(),
+        ...Object.values(view.databases).flatMap(each => each.backups),
+      ].filter(each => each.enabled)
+      return backups.length > 0
+        ? yes(`${name}: ${backups.length} backups of databases and volumes`)
+        : no(`${name} has no backup of a database or volume that is switched on`)
     })({ ...context, of: 'backend' }),
 
   'internal ports are closed': perServer(async (context, name, server) => {
@@ -262,8 +270,9 @@ export const PROBES = {
         ? []
         : patterns.filter(each => page.body.includes(each)).map(each => `${name}${path} shows ${each}`),
     )
-    if (pages.every(({ page }) => typeof page === 'string')) return unknown(`${name} does not answer`)
-    return found.length === 0 ? yes(`${pages.length} pages of ${name}`) : no(found.join('; '))
+    if (found.length > 0) return no(found.join('; '))
+    const unread = pages.flatMap(({ path, page }) => (isPage(page) ? [] : [`${name}${path} (${whyNoPage(page)})`]))
+    return unread.length > 0 ? unknown(`not read: ${unread.join(', ')}`) : yes(`${pages.length} pages of ${name}`)
   }),
   'servers are apart': async ({ estate }) => {
     const names = estate.migration?.names ?? []

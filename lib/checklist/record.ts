@@ -63,9 +63,11 @@ function toEntry([id, value]: [string, unknown]): [string, Answer][] {
   return [[id, toAnswer(known, evidence, by, atMs)]]
 }
 
-/** A probe's look replaces an older look, and a person's word only where it sees something. */
-export const merge = (before: Answer | undefined, seen: Answer): Answer =>
-  seen.state === 'unknown' && before !== undefined && before.by !== 'probe' ? before : seen
+/** A probe's look replaces an older look, and a person's word only where it sees something. Whether an item is needed no probe knows. */
+export function merge(before: Answer | undefined, seen: Answer): Answer {
+  if (before === undefined || before.by === 'probe') return seen
+  return seen.state === 'unknown' || (seen.state === 'no' && before.state === 'not_needed') ? before : seen
+}
 
 export const isSettled = (answer: Answer | undefined): boolean => answer?.state === 'yes' || answer?.state === 'not_needed'
 

@@ -43,7 +43,8 @@ export function desiredHook(
   }
 }
 
-const isOurs = (hook: Hook, estate: string, app: string): boolean => {
+/** Whether the hook is the one that we made for this app, whatever is wrong with it. */
+export const isOurs = (hook: Pick<Hook, 'url'>, estate: string, app: string): boolean => {
   const url = URL.parse(hook.url.reveal())
   return url?.search === `?${markOf(estate, app)}`
 }

@@ -23,6 +23,8 @@ const IMAGE_FILE = '.github/workflows/infra-image.yml'
 const SWEEP_FILE = '.github/workflows/infra-sweep.yml'
 const RENEW_FILE = '.github/workflows/infra-renew.yml'
 const PROVISION_FILE = '.github/workflows/infra-provision.yml'
+/** Every file that some config asks for. */
+export const WORKFLOW_FILES = [IMAGE_FILE, SWEEP_FILE, RENEW_FILE, PROVISION_FILE] as const
 const IMAGE_NAME = 'Build Infrastructure Image'
 /** Longer than a build may take, here or at somebody's machine: one that runs is never swept. */
 const SWEEP_HOURS = 6

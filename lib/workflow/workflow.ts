@@ -1,32 +1,35 @@
-/** What `scripts/workflow.ts` does: compares the workflows of this repository with what the config asks for, shows it, writes them. */
+/** What `scripts/workflow.ts` does: compares the workflows of this repository with what the config asks for, shows it, writes and deletes. */
 
-import { existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { writeFileAtomic } from '../engine/files.ts'
 import { LandfallError } from '../errors.ts'
 import type { Opened, Session } from '../script.ts'
 import { commandLine } from '../view.ts'
-import { desiredWorkflows, MADE_BY, neededSecrets, type Workflows } from './render.ts'
+import { desiredWorkflows, MADE_BY, neededSecrets, WORKFLOW_FILES, type Workflows } from './render.ts'
 
 const BUN_VERSION = '1.4.5'
 
-type State = 'missing' | 'as wanted' | 'outdated' | 'foreign'
+type State = 'missing' | 'as wanted' | 'outdated' | 'foreign' | 'no longer wanted'
 
-/** How each file stands. `read` gives a file's text, undefined where there is none. Pure. */
+/** How each file stands that is wanted, or is ours and no longer wanted. `read` gives a file's text, undefined where there is none. Pure. */
 export const workflowStates = (
   wanted: Workflows,
   read: (path: string) => string | undefined,
 ): readonly { readonly path: string; readonly state: State }[] =>
-  Object.entries(wanted).map(([path, text]) => {
+  WORKFLOW_FILES.flatMap((path): { path: string; state: State }[] => {
     const have = read(path)
-    if (have === undefined) return { path, state: 'missing' }
-    if (have === text) return { path, state: 'as wanted' }
-    return { path, state: have.startsWith(MADE_BY) ? 'outdated' : 'foreign' }
+    const text = wanted[path]
+    const isOurs = have?.startsWith(MADE_BY)
+    if (text === undefined) return isOurs ? [{ path, state: 'no longer wanted' }] : []
+    if (have === undefined) return [{ path, state: 'missing' }]
+    if (have === text) return [{ path, state: 'as wanted' }]
+    return [{ path, state: isOurs ? 'outdated' : 'foreign' }]
   })
 
 const readHere = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, 'utf8') : undefined)
 
-/** Answers with the exit code: 2 for a plan with something to write. */
+/** Answers with the exit code: 2 for a plan with something to change. */
 export async function writeWorkflows(session: Session, { estate, configPath }: Opened): Promise<number> {
   const { args, ask, reporter, interactive } = session
   if (configPath.startsWith('/') || configPath.split('/').includes('..'))
@@ -41,17 +44,21 @@ export async function writeWorkflows(session: Session, { estate, configPath }: O
       hint: 'Move it away or delete it, then run the same command again.',
     })
   const due = states.filter(each => each.state !== 'as wanted')
+  const deleted = due.filter(each => each.state === 'no longer wanted').map(each => each.path)
+  const written = due.map(each => each.path).filter(path => !deleted.includes(path))
   for (const { path, state } of states) reporter.page(`${path}: ${state}`, { path, state })
   if (args.plan || due.length === 0) return due.length > 0 ? 2 : 0
   if (!args.yes) {
     if (!interactive)
-      throw new LandfallError('usage', 'There is no terminal to ask on whether these files may be written.', {
+      throw new LandfallError('usage', 'There is no terminal to ask on whether these files may be changed.', {
         hint: `Say it with a flag: ${commandLine(session, '--yes')}`,
       })
-    const agreed = await ask.confirm({ flag: '--yes', message: `Write ${due.length === 1 ? 'it' : 'them'}?`, default: true })
+    const question = deleted.length === 0 ? 'Write what is due?' : `Write what is due, and delete ${deleted.join(' and ')}?`
+    const agreed = await ask.confirm({ flag: '--yes', message: question, default: true })
     if (!agreed) throw new LandfallError('cancelled', 'Nothing was changed.')
   }
-  for (const { path } of due) {
+  for (const path of deleted) rmSync(path)
+  for (const path of written) {
     mkdirSync(dirname(path), { recursive: true })
     await writeFileAtomic(path, wanted[path] ?? '', 0o644)
   }
@@ -63,7 +70,7 @@ export async function writeWorkflows(session: Session, { estate, configPath }: O
       'LANDFALL_SSH_PRIVATE_KEY is a key of its own for CI: ssh-keygen -t ed25519 -N "" -f ci_key; its public half belongs into',
       'ssh.public_keys in config.json beside yours.',
     ].join('\n'),
-    { written: due.map(each => each.path), secrets },
+    { written, deleted, secrets },
   )
   return 0
 }

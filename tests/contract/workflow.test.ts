@@ -153,6 +153,25 @@ describe('the workflows', () => {
     expect({ code: refused.code, text: read(place, PROVISION) }).toEqual({ code: 3, text: 'name: mine\n' })
   }, 60_000)
 
+  test('go when the config no longer asks for them, shown before; one of another hand stays', async () => {
+    const place = await written(TWO_SERVERS)
+    place.writeConfig({ ...TWO_SERVERS, hetzner: { ...TWO_SERVERS.hetzner, image: 'debian-12' } })
+    const plan = await place.run('workflow --plan')
+    expect({ code: plan.code, said: plan.stdout.trim().split('\n') }).toEqual({
+      code: 2,
+      said: [`${IMAGE}: no longer wanted`, `${SWEEP}: no longer wanted`, `${PROVISION}: outdated`],
+    })
+    expect([IMAGE, SWEEP].map(path => existsSync(join(place.cwd, path)))).toEqual([true, true])
+    writeFileSync(join(place.cwd, SWEEP), 'name: mine\n')
+    expect((await place.run('workflow --yes --json')).code).toBe(0)
+    expect({ image: existsSync(join(place.cwd, IMAGE)), sweep: read(place, SWEEP) }).toEqual({
+      image: false,
+      sweep: 'name: mine\n',
+    })
+    expect(read(place, PROVISION)).not.toContain('workflow_run')
+    expect((await place.run('workflow --plan --json')).code).toBe(0)
+  }, 60_000)
+
   test('are not made for a config that no checkout would hold', async () => {
     const place = await openPlace(TWO_SERVERS)
     const ended = await place.run(`workflow --yes --json --config ${join(place.cwd, 'config.json')}`)

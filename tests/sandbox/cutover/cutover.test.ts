@@ -221,6 +221,11 @@ describe('the move', () => {
     expect(told.code).toBe(2)
     const markdown = readFileSync(join(place.cwd, 'checklist.md'), 'utf8')
     expect(markdown).toContain('- [x] Error logs watched on both servers `asked` — quiet')
+    // What a probe sees is so, whoever says otherwise; whether it is needed is for a person to say.
+    const denied = await place.run('checklist --json --phase cutover --answer cutover-calls=yes:sure')
+    expect([denied.code, denied.output.includes('cutover-calls is not kept as \\"yes\\"')]).toEqual([2, true])
+    const decided = await place.run('checklist --json --phase cutover --answer cutover-calls=not_needed:decided')
+    expect([decided.code, (await place.run('checklist --json --phase cutover')).code]).toEqual([0, 0])
     // A browser's question before a call changes nothing either.
     const changes = [...walk.requests, ...told.requests].filter(({ method }) => method !== 'OPTIONS')
     expect(mutationsIn(changes)).toEqual([])

@@ -9,8 +9,10 @@ import { PROBES, type ProbeContext } from '../../../lib/checklist/probes.ts'
 import { type Answers, merge, progressOf, readAnswers, toAnswer, writeAnswers } from '../../../lib/checklist/record.ts'
 import { renderMarkdown, renderPage, renderText } from '../../../lib/checklist/render.ts'
 import { type Served, serveChecklist } from '../../../lib/checklist/serve.ts'
+import { LandfallError } from '../../../lib/errors.ts'
 import { parseConfig, resolveEstate } from '../../../lib/estate/load.ts'
 import type { Outside, Page, PortState } from '../../../lib/providers/ports/outside.ts'
+import { Secret } from '../../../lib/secret.ts'
 import { NOW } from '../cutover/moves.ts'
 
 const closers: (() => unknown)[] = []
@@ -57,6 +59,14 @@ describe('kept answers', () => {
     expect(merge(said, toAnswer('unknown', 'no token', 'probe', NOW + 1))).toBe(said)
     const seen = toAnswer('no', 'it is down', 'probe', NOW + 1)
     expect(merge(said, seen)).toBe(seen)
+  })
+  test('that an item is not needed is a person’s to say, whatever a probe misses', () => {
+    const said = toAnswer('not_needed', 'by decision', 'me', NOW)
+    const missed = toAnswer('no', 'there is none', 'probe', NOW + 1)
+    const seen = toAnswer('yes', 'there is one', 'probe', NOW + 1)
+    expect(merge(said, missed)).toBe(said)
+    expect(merge(said, seen)).toBe(seen)
+    expect(merge(toAnswer('not_needed', 'by decision', 'probe', NOW), missed)).toBe(missed)
   })
   test('control and direction characters never get in', () =>
     expect(answers['post-team']?.evidence).not.toMatch(/[\u0000-\u001f\u202e]/))
@@ -205,10 +215,135 @@ describe('the isolation probes', () => {
     }
     expect(await PROBES['pages hold no secret'](front)).toEqual({ state: 'no', evidence: 'example.com/ shows DATABASE_URL' })
   })
+  test('only served pages are judged for secrets; whatever was not read is unknown', async () => {
+    const look = async (answers: Readonly<Record<string, Partial<Page>>>) => {
+      const fetchPage = async (url: string): Promise<Page> => {
+        const answer = answers[new URL(url).pathname]
+        if (answer) return page(answer)
+        throw new LandfallError('timeout', 'It does not answer.')
+      }
+      const names = estate.migration?.names.map(each => ({ ...each, routes: Object.keys({ '/': 0, ...answers, '/about': 0 }) }))
+      const front = { ...context({ fetchPage }), of: 'frontend' as const }
+      return PROBES['pages hold no secret']({
+        ...front,
+        estate: { ...estate, migration: { ...estate.migration, names } } as never,
+      })
+    }
+    expect(await look({ '/': {}, '/about': {} })).toEqual({ state: 'yes', evidence: '2 pages of example.com' })
+    expect(await look({ '/': { status: 502 }, '/about': { status: 502 } })).toEqual({
+      state: 'unknown',
+      evidence: 'not read: example.com/ (answers 502), example.com/about (answers 502)',
+    })
+    expect((await look({ '/': {}, '/about': { status: 308 } })).state).toBe('unknown')
+    expect(await look({ '/': {} })).toEqual({ state: 'unknown', evidence: 'not read: example.com/about (It does not answer)' })
+    expect((await look({ '/': { status: 502, body: 'DATABASE_URL=x' } })).state).toBe('no')
+  })
   test('frontend and backend on one server is a no', async () => {
     expect((await PROBES['servers are apart'](context({}))).state).toBe('yes')
     const names = estate.migration?.names.map(each => ({ ...each, server: 'backend-dokploy' })) ?? []
     const joined = { ...context({}), estate: { ...estate, migration: { ...estate.migration, names } } } as ProbeContext
     expect(await PROBES['servers are apart'](joined)).toEqual({ state: 'no', evidence: 'backend-dokploy serves both' })
+  })
+})
+
+describe('the probes of what is left behind and kept', () => {
+  const config = {
+    hetzner: { location: 'nbg1', server_types: { backend: 'cx33' } },
+    dns: { domain: 'example.com' },
+    migration: {
+      names: {
+        'api.example.com': { server: 'backend-dokploy' },
+        'rpc.example.com': { server: 'backend-dokploy', kind: 'backend' },
+      },
+    },
+    apps: Object.fromEntries(
+      ['api', 'rpc'].map(name => [
+        name,
+        { source: { github: `acme/${name}` }, build: { dockerfile: 'Dockerfile' }, domains: [{ host: `${name}.example.com` }] },
+      ]),
+    ),
+  }
+  const estate = resolveEstate(parseConfig(JSON.stringify(config), 'config.json'), { adminAddresses: [], publicKeys: [] })
+  const service = (name: string) => ({
+    id: name,
+    name,
+    kind: 'application',
+    source: { kind: 'git' },
+    settings: { autoDeploy: true },
+  })
+  const VIEW = {
+    state: 'open',
+    services: { api: service('api'), rpc: service('rpc') },
+    databases: {},
+    volumeBackups: {},
+    panelBackups: [],
+    notifications: [],
+  }
+  /** Only what the probes read. */
+  const context = (world: object, outside: Partial<Outside> = {}): ProbeContext => ({
+    estate,
+    nowMs: NOW,
+    world: {
+      servers: [{ id: '1', name: 'backend-dokploy', ipv4: '203.0.113.2' }],
+      firewalls: [],
+      panels: {},
+      apps: { 'backend-dokploy': VIEW },
+      hooks: {},
+      moves: {},
+      ...world,
+    } as never,
+    outside: outside as Outside,
+  })
+
+  test('an old host that nobody could ask is unknown', async () => {
+    const asked: unknown[] = []
+    const look = (oldAddresses: readonly string[], status: number) =>
+      PROBES['old host serves no more'](
+        context(
+          { moves: { 'api.example.com': { oldAddresses }, 'rpc.example.com': { oldAddresses } } },
+          {
+            fetchPage: async (_, options) => {
+              asked.push(options?.address)
+              return { status, headers: {}, body: '' }
+            },
+          },
+        ),
+      )
+    expect((await look([], 200)).state).toBe('unknown')
+    expect((await look(['2001:db8::1'], 200)).state).toBe('unknown')
+    expect(asked).toEqual([])
+    expect((await look(['198.51.100.7'], 200)).state).toBe('no')
+    expect((await look(['198.51.100.7'], 410)).state).toBe('yes')
+  })
+
+  test('a backup counts when it is switched on and holds a database or a volume', async () => {
+    const look = async (over: object) =>
+      (await PROBES['backups are configured'](context({ apps: { 'backend-dokploy': { ...VIEW, ...over } } }))).state
+    expect(await look({})).toBe('no')
+    expect(await look({ panelBackups: [{ enabled: true }] })).toBe('no')
+    expect(await look({ databases: { main: { backups: [{ enabled: false }] } } })).toBe('no')
+    expect(await look({ volumeBackups: { api: [{ enabled: false }] } })).toBe('no')
+    expect(await look({ databases: { main: { backups: [{ enabled: true }] } } })).toBe('yes')
+    expect(await look({ volumeBackups: { api: [{ enabled: true }] } })).toBe('yes')
+  })
+
+  test('each app is deployed by the webhook of its own repository', async () => {
+    const hook = (url: string, active = true) => ({ url: new Secret('hook', url), active })
+    const ours = (app: string, active = true) =>
+      hook(`https://dokploy.example.com/api/deploy/token?landfall=${estate.name}.${app}`, active)
+    const seen = (...hooks: readonly unknown[]) => ({ state: 'seen', hooks })
+    const look = (hooks: object) => PROBES['app is deployed by pushes'](context({ hooks }))
+    expect((await look({ 'acme/api': seen(ours('api')), 'acme/rpc': seen(ours('rpc')) })).state).toBe('yes')
+    expect(await look({ 'acme/api': seen(hook('https://hooks.slack.example/x')), 'acme/rpc': seen(ours('rpc')) })).toEqual({
+      state: 'no',
+      evidence: 'no webhook of acme/api deploys api',
+    })
+    expect((await look({ 'acme/api': seen(ours('api')), 'acme/rpc': seen() })).state).toBe('no')
+    expect((await look({ 'acme/api': seen(ours('api')), 'acme/rpc': seen(ours('api')) })).state).toBe('no')
+    expect((await look({ 'acme/api': seen(ours('api', false)), 'acme/rpc': seen(ours('rpc')) })).state).toBe('no')
+    expect((await look({ 'acme/api': seen(ours('api')), 'acme/rpc': { state: 'unseen', why: 'no token' } })).state).toBe(
+      'unknown',
+    )
+    expect((await look({ 'acme/api': seen(ours('api')) })).state).toBe('unknown')
   })
 })
