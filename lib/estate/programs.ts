@@ -20,11 +20,12 @@ export const PROGRAMS = {
   /** ACME → put in place of what Traefik has, which starts again; prints `ok=1` */
   'write-certificates': { timeoutMs: 60_000 },
   /** → settings (hash of the written ones, or nothing), unit (active|activating|failed|inactive), health (healthy|unhealthy), caddy (as unit),
-   *    revision, previous (the one before the last update), remote (head of the branch, or nothing), content (what the system was built from) */
+   *    revision, previous (the one before the last update), back (where a rollback leads, which it still says when it has led there), remote (head of the
+   *    branch, or nothing), content (what the system was built from) */
   'service-facts': { timeoutMs: 30_000 },
   /** SETTINGS, VARIABLES (lines NAME="value"; the latter for the service alone), HASH → root-only files, replaced atomically; the service and Caddy start again; prints `ok=1` */
   'write-service-settings': { timeoutMs: 60_000 },
-  /** REVISION (empty: head of BRANCH), BRANCH, PORT, HEALTH → starts the update's unit or attaches to it; prints `unit=started|running` */
+  /** REVISION (empty: head of BRANCH), BRANCH, PORT, HEALTH, BACK (yes: a rollback, remembered until another revision is in force) → starts the update's unit or attaches to it; prints `unit=started|running` */
   'start-service-update': { timeoutMs: 30_000 },
   /** ARCHIVE (base64 of a .tar.gz with flake.nix), SYSTEM, CONTENT → the same for the whole system */
   'start-system-update': { timeoutMs: 60_000 },

@@ -28,8 +28,6 @@ export type Wanted =
 /** The service runs the wanted revision and is healthy. */
 export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted): EstateStep {
   const { service } = spec
-  // Going back makes the revision that was left the previous one, so what it meant at first is kept.
-  let goal: string | undefined
   return {
     id: `update ${spec.name}`,
     noun: 'service',
@@ -40,9 +38,8 @@ export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted
     look(world) {
       const now = world.get('services')[spec.name]
       if (now?.state !== 'present' || now.facts.settings === '') return notThere(spec)
-      const { revision, previous, remote, health } = now.facts
-      if (wanted.kind === 'previous' && previous !== '') goal ??= previous
-      const target = wanted.kind === 'revision' ? wanted.id : wanted.kind === 'previous' ? (goal ?? '') : remote
+      const { revision, back, remote, health } = now.facts
+      const target = wanted.kind === 'revision' ? wanted.id : wanted.kind === 'previous' ? back : remote
       if (target === '')
         return wanted.kind === 'previous'
           ? refused(
@@ -61,7 +58,12 @@ export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted
         async apply({ world: live, signal, log }) {
           const machine = serviceTarget(deps, spec, live)
           const values = { REVISION: wanted.kind === 'branch' ? '' : target, BRANCH: service.branch }
-          const input = { ...values, PORT: String(service.port), HEALTH: service.health }
+          const input = {
+            ...values,
+            PORT: String(service.port),
+            HEALTH: service.health,
+            BACK: wanted.kind === 'previous' ? 'yes' : 'no',
+          }
           await runUpdate(deps, machine, 'service', { start: deps.programs['start-service-update'], input, signal, log })
           await refresh(deps, spec.name, machine, live)
         },

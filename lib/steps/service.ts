@@ -23,6 +23,8 @@ export interface ServiceFacts {
   /** Commits; empty when not known. */
   readonly revision: string
   readonly previous: string
+  /** Where a rollback leads, which is where it has led already when nothing else came into force since. */
+  readonly back: string
   readonly remote: string
   /** What the system was built from. */
   readonly content: string
@@ -62,6 +64,7 @@ export async function readService(deps: Pick<ServiceDeps, 'machines' | 'programs
     caddy: text('caddy'),
     revision: text('revision'),
     previous: text('previous'),
+    back: text('back'),
     remote: text('remote'),
     content: text('content'),
   }

@@ -1,7 +1,7 @@
 /** The programs of the backend service, run for real against real repositories, with stand-ins for systemd, curl and what changes users. */
 
 import { afterEach, describe, expect, test } from 'bun:test'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import type { ProgramName } from '../../lib/estate/programs.ts'
 import { packSystemSource, ROOT } from '../../lib/image/source.ts'
 import { PROGRAM_TEXTS } from '../../lib/providers/ssh/programs.ts'
@@ -28,7 +28,7 @@ const STAND_INS = {
   'systemd-run': SYSTEMD_RUN,
   setpriv: 'while [ "$1" != env ]; do shift; done; shift; exec env "$@"',
   // What is served is healthy unless its revision is among the broken.
-  curl: 'revision=$(cat "$ROOT/served" 2>/dev/null || echo none); ! grep -q "$revision" "$ROOT/broken"',
+  curl: 'revision=$(cat "$ROOT/served" 2>/dev/null || echo none); if [ "$revision" = "$(cat "$ROOT/power-fails-with" 2>/dev/null)" ]; then kill -9 $PPID; fi; ! grep -q "$revision" "$ROOT/broken"',
   journalctl: 'echo "Error: cannot find module"; echo "-- cursor: s=1"',
   'nixos-rebuild':
     'if [ -e "$ROOT/unbuildable" ]; then exit 1; fi; ln -sfn "$ROOT/system-2" "$ROOT/nix/var/nix/profiles/system"; [ ! -e "$ROOT/breaks" ] || git -C "$ROOT/var/lib/backend/source" rev-parse HEAD >>"$ROOT/broken"',
@@ -54,6 +54,8 @@ interface Rig extends Machine {
   commit(): string
   call(name: ProgramName, values?: Readonly<Record<string, string>>): Promise<{ code: number; out: string; err: string }>
   update(values?: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>> & { log: string }>
+  /** What a reboot in the stage `health` of an update to `revision` leaves. */
+  cutOff(revision: string, values?: Readonly<Record<string, string>>): Promise<void>
 }
 
 const openRig = async (): Promise<Rig> => {
@@ -108,6 +110,8 @@ const openRig = async (): Promise<Rig> => {
   const settings = `LANDFALL_REPOSITORY="${remote}"\nLANDFALL_BRANCH="main"\nLANDFALL_PORT="3000"\nLANDFALL_HEALTH="/"\n`
   const written = await call('write-service-settings', { SETTINGS: settings, VARIABLES: 'KEY="secret"\n', HASH: 'abc123' })
   expect(written).toEqual({ code: 0, out: 'ok=1\n', err: '' })
+  const start = (values: Readonly<Record<string, string>>) =>
+    call('start-service-update', { REVISION: '', BRANCH: 'main', PORT: '3000', HEALTH: '/', ...values })
   const watch = async (kind: string) => {
     const { out } = await call('watch-update', { KIND: kind })
     const log = out
@@ -121,9 +125,14 @@ const openRig = async (): Promise<Rig> => {
     commit,
     call,
     async update(values = {}) {
-      const started = await call('start-service-update', { REVISION: '', BRANCH: 'main', PORT: '3000', HEALTH: '/', ...values })
-      expect(started).toMatchObject({ code: 0, out: 'unit=started\n' })
+      expect(await start(values)).toMatchObject({ code: 0, out: 'unit=started\n' })
       return watch('service')
+    },
+    async cutOff(revision, values = {}) {
+      machine.put('power-fails-with', revision)
+      await start(values)
+      rmSync(machine.path('power-fails-with'))
+      rmSync(machine.path('units/update'))
     },
   }
 }
@@ -207,8 +216,100 @@ describe('an update of the code', () => {
 
   test('takes nothing for a branch or a revision that is none', async () => {
     const rig = await openRig()
-    for (const wrong of [{ REVISION: '$(id)' }, { BRANCH: '--upload-pack=x' }, { PORT: '80 81' }, { HEALTH: 'x' }])
+    for (const wrong of [
+      { REVISION: '$(id)' },
+      { BRANCH: '--upload-pack=x' },
+      { PORT: '80 81' },
+      { HEALTH: 'x' },
+      { BACK: 'forth' },
+    ])
       expect((await rig.call('start-service-update', { BRANCH: 'main', PORT: '3000', HEALTH: '/', ...wrong })).code).toBe(65)
+  })
+})
+
+describe('an update of the code that a reboot cuts off', () => {
+  test('still knows the way back from a revision that is not healthy', async () => {
+    const rig = await openRig()
+    const { revision: before = '' } = await facts(rig)
+    const broken = rig.commit()
+    rig.put('broken', broken)
+    await rig.cutOff(broken)
+    expect(await facts(rig)).toMatchObject({ revision: broken, health: 'unhealthy', back: before })
+    const update = await rig.update()
+    expect(update).toMatchObject({ unit: 'failed', result: 'returned' })
+    expect(update.log).toContain(`from ${before.slice(0, 12)} to ${broken.slice(0, 12)}`)
+    expect(await facts(rig)).toMatchObject({ revision: before, health: 'healthy' })
+  })
+
+  test('counts as in force when what it left is healthy', async () => {
+    const rig = await openRig()
+    const { revision: before = '' } = await facts(rig)
+    const head = rig.commit()
+    await rig.cutOff(head)
+    const broken = rig.commit()
+    rig.put('broken', broken)
+    expect(await rig.update()).toMatchObject({ result: 'returned' })
+    expect(await facts(rig)).toMatchObject({ revision: head, previous: before, back: before })
+  })
+
+  test('keeps what it knows when the next one cannot begin', async () => {
+    const rig = await openRig()
+    const { revision: before = '' } = await facts(rig)
+    const broken = rig.commit()
+    rig.put('broken', broken)
+    await rig.cutOff(broken)
+    expect(await rig.update({ BRANCH: 'gone' })).toMatchObject({ result: 'failed' })
+    expect((await facts(rig)).back).toBe(before)
+  })
+})
+
+describe('a rollback', () => {
+  test('leads to one place however often it is asked for, until another revision is in force', async () => {
+    const rig = await openRig()
+    const { revision: first = '' } = await facts(rig)
+    const second = rig.commit()
+    await rig.update()
+    expect((await facts(rig)).back).toBe(first)
+    expect(await rig.update({ REVISION: first, BACK: 'yes' })).toMatchObject({ result: 'updated' })
+    expect(await facts(rig)).toMatchObject({ revision: first, previous: second, back: first })
+    rig.put('broken', second)
+    expect(await rig.update()).toMatchObject({ result: 'returned' })
+    expect((await facts(rig)).back).toBe(first)
+    rig.put('broken', '')
+    expect(await rig.update({ REVISION: second })).toMatchObject({ result: 'updated' })
+    expect(await facts(rig)).toMatchObject({ revision: second, back: first })
+  })
+
+  test('that a reboot cuts off goes on to where it was going', async () => {
+    const rig = await openRig()
+    const { revision: first = '' } = await facts(rig)
+    const second = rig.commit()
+    await rig.update()
+    await rig.cutOff(first, { REVISION: first, BACK: 'yes' })
+    expect((await facts(rig)).back).toBe(first)
+    expect(await rig.update({ REVISION: first, BACK: 'yes' })).toMatchObject({ unit: 'done' })
+    expect(await facts(rig)).toMatchObject({ revision: first, previous: second, back: first })
+  })
+
+  test('to what is not healthy any more leaves what it was going to be known', async () => {
+    const rig = await openRig()
+    const { revision: first = '' } = await facts(rig)
+    const second = rig.commit()
+    await rig.update()
+    rig.put('broken', first)
+    expect(await rig.update({ REVISION: first, BACK: 'yes' })).toMatchObject({ result: 'returned' })
+    expect(await facts(rig)).toMatchObject({ revision: second, back: first })
+    expect(existsSync(rig.path('var/lib/landfall/update-service/rollback'))).toBe(false)
+  })
+
+  test('needs no repository that can be reached', async () => {
+    const rig = await openRig()
+    const { revision: first = '' } = await facts(rig)
+    rig.commit()
+    await rig.update()
+    rmSync(rig.remote, { recursive: true })
+    expect(await rig.update({ REVISION: first, BACK: 'yes' })).toMatchObject({ result: 'updated' })
+    expect((await facts(rig)).revision).toBe(first)
   })
 })
 

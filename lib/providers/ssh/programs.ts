@@ -128,7 +128,7 @@ const PARTS = {
     text: serviceText + writeSettingsText,
   },
   'start-service-update': {
-    accepts: ['REVISION', 'BRANCH', 'PORT', 'HEALTH'],
+    accepts: ['REVISION', 'BRANCH', 'PORT', 'HEALTH', 'BACK'],
     effect: 'write',
     text: serviceText + writeRunner(updateServiceText) + startServiceText,
   },

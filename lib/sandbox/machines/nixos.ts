@@ -24,6 +24,8 @@ export interface NixosRow {
   readonly revision?: string
   /** What ran before the last update. */
   readonly previous?: string
+  /** Where a rollback has led, until another revision is in force. */
+  readonly rollback?: string
   readonly update?: UpdateRow
 }
 
@@ -135,6 +137,7 @@ const serviceFacts = ({ nixos: { row, remotes } }: ProgramMachine): Outcome => {
     caddy: row.settings ? 'active' : 'inactive',
     revision: row.revision ?? '',
     previous: row.previous ?? '',
+    back: row.rollback ?? row.previous ?? '',
     remote: remote ?? '',
     content: row.content,
   })
@@ -155,7 +158,18 @@ const writeSettings = ({ nixos }: ProgramMachine, { SETTINGS = '', HASH = '' }: 
   return lines({ ok: 1 })
 }
 
-const startServiceUpdate = (machine: ProgramMachine, { REVISION: wanted = '' }: Values): Outcome => {
+/** What is in force after an update to a healthy revision. */
+const inForce = ({ revision, previous, rollback }: NixosRow, target: string, back: boolean): Partial<NixosRow> => {
+  const before = target === revision ? previous : revision
+  const goal = back || target === rollback ? target : undefined
+  return {
+    revision: target,
+    ...(before === undefined ? {} : { previous: before }),
+    ...(goal === undefined ? {} : { rollback: goal }),
+  }
+}
+
+const startServiceUpdate = (machine: ProgramMachine, { REVISION: wanted = '', BACK: back = 'no' }: Values): Outcome => {
   const { row, remotes } = machine.nixos
   if (row?.system !== 'nixos' || !row.settings) return notNixos
   const { revisions } = remoteOf(remotes, row.settings.LANDFALL_REPOSITORY ?? '')
@@ -163,13 +177,10 @@ const startServiceUpdate = (machine: ProgramMachine, { REVISION: wanted = '' }: 
   const log = target
     ? [`switching to ${target.id.slice(0, 12)}`, target.healthy ? 'healthy' : 'not healthy: going back']
     : [`there is no revision ${wanted}`]
-  const result = target ? (target.healthy ? 'updated' : 'returned') : 'failed'
+  const result = !target ? 'failed' : !target.healthy ? 'returned' : target.id === row.revision ? 'unchanged' : 'updated'
   const update: UpdateRow = { kind: 'service', startedAtMs: machine.nowMs, result, log }
-  machine.nixos.set({
-    ...row,
-    update,
-    ...(target?.healthy ? { revision: target.id, ...(row.revision ? { previous: row.revision } : {}) } : {}),
-  })
+  const { rollback: _, ...rest } = row
+  machine.nixos.set(target?.healthy ? { ...rest, update, ...inForce(row, target.id, back === 'yes') } : { ...row, update })
   return lines({ unit: 'started' })
 }
 
@@ -184,7 +195,7 @@ const startSystemUpdate = (machine: ProgramMachine, { CONTENT: content = '' }: V
 const watchUpdate = ({ nixos: { row } }: ProgramMachine, { KIND: kind }: Values): Outcome => {
   const update = row?.update?.kind === kind ? row?.update : undefined
   if (!update) return lines({ unit: 'absent', stage: 'none', result: 'none' })
-  const unit = update.result === 'updated' ? 'done' : 'failed'
+  const unit = update.result === 'updated' || update.result === 'unchanged' ? 'done' : 'failed'
   return lines(
     { unit, stage: 'done', result: update.result },
     update.log.map(line => `log ${encoded(line)}`),
@@ -201,7 +212,7 @@ export const NIXOS_PROGRAMS = {
   'mark-install': { accepts: ['PHASE'], run: markInstall },
   'service-facts': { accepts: [], run: serviceFacts },
   'write-service-settings': { accepts: ['SETTINGS', 'VARIABLES', 'HASH'], run: writeSettings },
-  'start-service-update': { accepts: ['REVISION', 'BRANCH', 'PORT', 'HEALTH'], run: startServiceUpdate },
+  'start-service-update': { accepts: ['REVISION', 'BRANCH', 'PORT', 'HEALTH', 'BACK'], run: startServiceUpdate },
   'start-system-update': { accepts: ['ARCHIVE', 'SYSTEM', 'CONTENT'], run: startSystemUpdate },
   'watch-update': { accepts: ['KIND'], run: watchUpdate },
   'service-logs': { accepts: ['LINES', 'CURSOR'], run: serviceLogs },

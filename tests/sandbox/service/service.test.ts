@@ -75,6 +75,7 @@ describe('the backend service of the example', () => {
     const back = await run(place, 'service rollback --yes --json')
     expect({ code: back.code, errors: back.errors }).toEqual({ code: 0, errors: '[]' })
     expect(back.ended.summary().outputs.revision).not.toBe(good)
+    await settles(place, 'service rollback --yes --json')
     const forth = await run(place, 'service update --yes --json')
     expect(forth.ended.summary().outputs.revision).toBe(good)
 

@@ -10,11 +10,17 @@ if [ -n "$repository" ]; then
   remote=$(timeout 15 setpriv --reuid=backend --regid=backend --init-groups env HOME="$SERVICE_HOME" \
     git ls-remote -- "$repository" "refs/heads/${branch:-main}" 2>/dev/null | cut -f 1 || true)
 fi
+# Where a rollback leads: to where one has led already, before an update that was cut off, before the last one.
+previous=$(cat "$STATE/update-service/previous" 2>/dev/null || true)
+pending=$(cat "$STATE/update-service/pending" 2>/dev/null || true)
+back=$(cat "$STATE/update-service/rollback" 2>/dev/null || true)
+if [ -z "$back" ] && [ "$pending" != "$revision" ]; then back=$pending; fi
 printf 'settings=%s\n' "$(cat "$HASH_FILE" 2>/dev/null || true)"
 printf 'unit=%s\n' "$(unit_word "$SERVICE")"
 printf 'health=%s\n' "$health"
 printf 'caddy=%s\n' "$(unit_word caddy.service)"
 printf 'revision=%s\n' "$revision"
-printf 'previous=%s\n' "$(cat "$STATE/update-service/previous" 2>/dev/null || true)"
+printf 'previous=%s\n' "$previous"
+printf 'back=%s\n' "${back:-$previous}"
 printf 'remote=%s\n' "$remote"
 printf 'content=%s\n' "$(sed -n 's/^content=//p' "$INSTALLED_FILE" | head -n 1)"

@@ -17,9 +17,18 @@ stage() {
   printf '%s\n' "$1" >"$WORK/stage"
 }
 
-# over RESULT: written down; only an update that is in force is a success
+# keep NAME TEXT: on the disk before anything that it is needed for
+keep() {
+  printf '%s\n' "$2" >"$WORK/$1.new"
+  sync "$WORK/$1.new"
+  mv -f "$WORK/$1.new" "$WORK/$1"
+  sync "$WORK"
+}
+
+# over RESULT: written down; only an update that is in force is a success. What was pending stays until it is known what runs.
 over() {
   printf '%s\n' "$1" >"$WORK/result"
+  case $1 in updated | unchanged | returned) rm -f "$WORK/pending" ;; esac
   stage over
   case $1 in updated | unchanged) exit 0 ;; *) exit 1 ;; esac
 }
