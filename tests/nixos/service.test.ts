@@ -1,7 +1,7 @@
 /** The programs of the backend service, run for real against real repositories, with stand-ins for systemd, curl and what changes users. */
 
 import { afterEach, describe, expect, test } from 'bun:test'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import type { ProgramName } from '../../lib/estate/programs.ts'
 import { packSystemSource, ROOT } from '../../lib/image/source.ts'
 import { PROGRAM_TEXTS } from '../../lib/providers/ssh/programs.ts'
@@ -31,7 +31,7 @@ const STAND_INS = {
   curl: 'revision=$(cat "$ROOT/served" 2>/dev/null || echo none); if [ "$revision" = "$(cat "$ROOT/power-fails-with" 2>/dev/null)" ]; then kill -9 $PPID; fi; ! grep -q "$revision" "$ROOT/broken"',
   journalctl: 'echo "Error: cannot find module"; echo "-- cursor: s=1"',
   'nixos-rebuild':
-    'if [ -e "$ROOT/unbuildable" ]; then exit 1; fi; ln -sfn "$ROOT/system-2" "$ROOT/nix/var/nix/profiles/system"; [ ! -e "$ROOT/breaks" ] || git -C "$ROOT/var/lib/backend/source" rev-parse HEAD >>"$ROOT/broken"',
+    'if [ -e "$ROOT/unbuildable" ]; then exit 1; fi; ln -sfn "$ROOT/system-2" "$ROOT/nix/var/nix/profiles/system"; [ ! -e "$ROOT/breaks" ] || git -C "$ROOT/var/lib/backend/source" rev-parse HEAD >>"$ROOT/broken"; [ ! -e "$ROOT/power-fails" ] || kill -9 $PPID',
   'nix-env': 'ln -sfn "$ROOT/system-1" "$ROOT/nix/var/nix/profiles/system"; : >"$ROOT/broken"',
 }
 
@@ -313,16 +313,16 @@ describe('a rollback', () => {
   })
 })
 
-describe('an update of the system', () => {
-  const update = async (rig: Rig) => {
-    const values = { ARCHIVE: await packSystemSource(ROOT), SYSTEM: 'backend-digitalocean', CONTENT: 'bbbb' }
-    expect(await rig.call('start-system-update', values)).toMatchObject({ code: 0, out: 'unit=started\n' })
-    return parseFactLines((await rig.call('watch-update', { KIND: 'system' })).out)
-  }
+const updateSystem = async (rig: Rig, content = 'bbbb') => {
+  const values = { ARCHIVE: await packSystemSource(ROOT), SYSTEM: 'backend-digitalocean', CONTENT: content }
+  expect(await rig.call('start-system-update', values)).toMatchObject({ code: 0, out: 'unit=started\n' })
+  return parseFactLines((await rig.call('watch-update', { KIND: 'system' })).out)
+}
 
+describe('an update of the system', () => {
   test('is built from the flake that was sent, and remembered', async () => {
     const rig = await openRig()
-    expect(await update(rig)).toMatchObject({ unit: 'done', result: 'updated' })
+    expect(await updateSystem(rig)).toMatchObject({ unit: 'done', result: 'updated' })
     expect((await facts(rig)).content).toBe('bbbb')
     expect(rig.read('var/lib/landfall/installed')).toContain('run=r-1')
     expect(rig.calls()).toContain(
@@ -334,15 +334,50 @@ describe('an update of the system', () => {
   test('goes back when the service is not healthy with it', async () => {
     const rig = await openRig()
     rig.put('breaks', '')
-    expect(await update(rig)).toMatchObject({ unit: 'failed', result: 'returned' })
+    expect(await updateSystem(rig)).toMatchObject({ unit: 'failed', result: 'returned' })
     expect(await facts(rig)).toMatchObject({ content: 'aaaa', health: 'healthy' })
   })
 
   test('that cannot be built changes nothing', async () => {
     const rig = await openRig()
     rig.put('unbuildable', '')
-    expect(await update(rig)).toMatchObject({ unit: 'failed', result: 'failed' })
+    expect(await updateSystem(rig)).toMatchObject({ unit: 'failed', result: 'failed' })
     expect((await facts(rig)).content).toBe('aaaa')
+  })
+})
+
+describe('an update of the system that a reboot cuts off', () => {
+  const cutOff = async (): Promise<Rig> => {
+    const rig = await openRig()
+    rig.put('breaks', '')
+    rig.put('power-fails', '')
+    await updateSystem(rig)
+    rmSync(rig.path('power-fails'))
+    rmSync(rig.path('units/update'))
+    expect(await facts(rig)).toMatchObject({ content: 'aaaa', health: 'unhealthy' })
+    return rig
+  }
+
+  test('goes back to the system before when what it left is broken', async () => {
+    const rig = await cutOff()
+    expect(await updateSystem(rig)).toMatchObject({ unit: 'failed', result: 'returned' })
+    expect(realpathSync(rig.path('nix/var/nix/profiles/system'))).toBe(realpathSync(rig.path('system-1')))
+    expect(await facts(rig)).toMatchObject({ content: 'aaaa', health: 'healthy' })
+  })
+
+  test('goes back also when the next system cannot be built', async () => {
+    const rig = await cutOff()
+    rig.put('unbuildable', '')
+    expect(await updateSystem(rig, 'cccc')).toMatchObject({ unit: 'failed', result: 'returned' })
+    expect(await facts(rig)).toMatchObject({ content: 'aaaa', health: 'healthy' })
+  })
+
+  test('is over when the next one is in force', async () => {
+    const rig = await cutOff()
+    rmSync(rig.path('breaks'))
+    rig.put('broken', '')
+    expect(await updateSystem(rig, 'cccc')).toMatchObject({ unit: 'done', result: 'updated' })
+    expect(await updateSystem(rig, 'cccc')).toMatchObject({ unit: 'done', result: 'unchanged' })
   })
 })
 

@@ -5,12 +5,17 @@ content=$(cat "$WORK/content")
 port=$(setting LANDFALL_PORT)
 health=$(setting LANDFALL_HEALTH)
 
-# A service that was not healthy before cannot be what tells a good system from a bad one.
-was_healthy=no
-if [ -n "$port" ] && service_healthy "$port" "$health"; then was_healthy=yes; fi
-
 stage switch
-before=$(readlink -f "$PROFILE")
+# What an update that was cut off has left is not what to go back to, nor is its service what to judge by.
+if [ -s "$WORK/pending" ]; then
+  read -r was_healthy before <"$WORK/pending"
+else
+  before=$(readlink -f "$PROFILE")
+  # A service that was not healthy before cannot be what tells a good system from a bad one.
+  was_healthy=no
+  if [ -n "$port" ] && service_healthy "$port" "$health"; then was_healthy=yes; fi
+  keep pending "$was_healthy $before"
+fi
 say "building and switching to $system"
 switched=no
 if nixos-rebuild switch --flake "path:$WORK/source#$system"; then switched=yes; fi
@@ -30,6 +35,7 @@ if [ "$switched" = yes ]; then
   say "with the new system $problem"
 elif [ "$before" = "$after" ]; then
   say 'The system could not be built; nothing was changed.'
+  rm -f "$WORK/pending"
   over failed
 fi
 
