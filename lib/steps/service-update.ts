@@ -1,23 +1,14 @@
-/**
- * Updates of the service's code and of its server's system. Each is one unit on the machine that goes on when the connection ends, looks
- * at the service afterwards, and puts back what was there before when it is not healthy.
- */
+/** Updates of the service's code and of its server's system. */
 
 import { done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
-import { LandfallError } from '../errors.ts'
-import type { Program, ProgramInput, Target } from '../providers/ports/machine.ts'
+import type { Target } from '../providers/ports/machine.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { parseFactLines, runProgram } from './machine.ts'
 import { notThere, readService, type ServiceServer, serviceTarget, shortRevision } from './service.ts'
+import { runUpdate, serviceUpdate } from './update-unit.ts'
 import type { EstateWorld } from './world.ts'
 
 type UpdateDeps = Pick<Deps, 'estate' | 'machines' | 'programs' | 'clock' | 'nixos'>
-
-const POLL_MS = 2_000
-/** Longer than the units themselves may take. */
-const TIMEOUT_MS = 65 * 60_000
-const LOG_LINES_IN_ERROR = 6
 
 /** The head of the branch, a commit, or the one before the last update. */
 export type Wanted =
@@ -57,14 +48,12 @@ export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted
         details: ['it restarts; when it is not healthy afterwards, the revision before comes back'],
         async apply({ world: live, signal, log }) {
           const machine = serviceTarget(deps, spec, live)
-          const values = { REVISION: wanted.kind === 'branch' ? '' : target, BRANCH: service.branch }
-          const input = {
-            ...values,
-            PORT: String(service.port),
-            HEALTH: service.health,
-            BACK: wanted.kind === 'previous' ? 'yes' : 'no',
-          }
-          await runUpdate(deps, machine, 'service', { start: deps.programs['start-service-update'], input, signal, log })
+          const revision = wanted.kind === 'branch' ? '' : target
+          await runUpdate(deps, machine, {
+            ...serviceUpdate(service, { revision, isRollback: wanted.kind === 'previous' }),
+            signal,
+            log,
+          })
           await refresh(deps, spec.name, machine, live)
         },
       })
@@ -97,74 +86,13 @@ export function updateSystemStep(deps: UpdateDeps, spec: ServiceServer): EstateS
         async apply({ world: live, signal, log }) {
           const machine = serviceTarget(deps, spec, live)
           const input = { ARCHIVE: await flake.archive(), SYSTEM: system, CONTENT: flake.content }
-          await runUpdate(deps, machine, 'system', { start: deps.programs['start-system-update'], input, signal, log })
+          await runUpdate(deps, machine, { kind: 'system', input, signal, log })
           await refresh(deps, spec.name, machine, live)
         },
       })
     },
   }
 }
-
-interface Update {
-  readonly start: Program
-  readonly input: ProgramInput
-  readonly signal: AbortSignal
-  readonly log: (line: string) => void
-}
-
-/** Starts the unit, or joins the one that runs, and follows it to its end. @throws unhealthy | vendor | timeout */
-async function runUpdate(
-  deps: UpdateDeps,
-  target: Target,
-  kind: 'service' | 'system',
-  { start, input, signal, log }: Update,
-): Promise<void> {
-  const started = await deps.machines.run(target, start, input, signal)
-  if (started.exitCode !== 0)
-    throw new LandfallError('vendor', `The update on ${target.name} did not start: ${started.stderr.trim().split('\n').at(-1)}`, {
-      hint: 'bun scripts/service.ts status',
-    })
-  if (started.stdout.includes('unit=running')) log('joining the update that runs already')
-  const deadlineMs = deps.clock.monotonicMs() + TIMEOUT_MS
-  let told = 0
-  for (;;) {
-    const text = await runProgram(deps, target, 'watch-update', { KIND: kind }, signal)
-    const { unit, stage, result = 'none' } = parseFactLines(text)
-    const lines = text
-      .split('\n')
-      .flatMap(line => (line.startsWith('log ') ? [Buffer.from(line.slice(4), 'base64').toString('utf8')] : []))
-    for (const line of lines.slice(told)) log(line)
-    told = Math.max(told, lines.length)
-    if (unit === 'done' || unit === 'failed' || unit === 'absent') {
-      if (result === 'updated' || result === 'unchanged') return
-      throw failure(target.name, kind, unit === 'absent' ? 'interrupted' : result, lines)
-    }
-    if (deps.clock.monotonicMs() > deadlineMs)
-      throw new LandfallError(
-        'timeout',
-        `The update on ${target.name} is still at "${stage}" after ${TIMEOUT_MS / 60_000} minutes.`,
-        {
-          hint: 'Run the same command again: it joins the update.',
-        },
-      )
-    await deps.clock.sleep(POLL_MS, signal)
-  }
-}
-
-const OUTCOMES: Readonly<Record<string, string>> = {
-  returned: 'was not healthy, so what ran before runs again',
-  unhealthy: 'was not healthy, and what ran before does not become healthy either',
-  failed: 'could not be made; what ran before was not touched',
-  interrupted: 'was ended by a restart of the server',
-  none: 'was ended before it was over',
-}
-
-const failure = (name: string, kind: 'service' | 'system', result: string, lines: readonly string[]): LandfallError =>
-  new LandfallError(
-    result === 'failed' ? 'vendor' : 'unhealthy',
-    `The update of the ${kind} on ${name} ${OUTCOMES[result] ?? OUTCOMES.none}${lines.length > 0 ? `: ${lines.slice(-LOG_LINES_IN_ERROR).join('; ')}` : '.'}`,
-    { hint: kind === 'service' ? 'Its log: bun scripts/service.ts logs' : 'Correct nixos/, then run the same command again.' },
-  )
 
 async function refresh(deps: UpdateDeps, name: string, target: Target, live: World<EstateWorld>): Promise<void> {
   const facts = await readService(deps, target)

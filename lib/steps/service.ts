@@ -12,6 +12,7 @@ import type { Deps, EstateStep } from './deps.ts'
 import { type MachineState, parseFactLines, runProgram, targetOf } from './machine.ts'
 import { readyStep } from './nixos.ts'
 import { findServer } from './server.ts'
+import { runUpdate, serviceUpdate } from './update-unit.ts'
 import type { EstateWorld } from './world.ts'
 
 export interface ServiceFacts {
@@ -22,6 +23,8 @@ export interface ServiceFacts {
   readonly caddy: string
   /** Commits; empty when not known. */
   readonly revision: string
+  /** The repository whose code is in force; empty before the clone. */
+  readonly origin: string
   readonly previous: string
   /** Where a rollback leads, which is where it has led already when nothing else came into force since. */
   readonly back: string
@@ -63,6 +66,7 @@ export async function readService(deps: Pick<ServiceDeps, 'machines' | 'programs
     health: facts.health === 'healthy' ? 'healthy' : 'unhealthy',
     caddy: text('caddy'),
     revision: text('revision'),
+    origin: text('origin'),
     previous: text('previous'),
     back: text('back'),
     remote: text('remote'),
@@ -129,6 +133,10 @@ export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep 
     kind: 'create',
     summary: `clone ${service.repository} (${service.branch}) on ${spec.name} and start it`,
   } as const
+  const move = {
+    kind: 'change',
+    summary: `bring the service on ${spec.name} to ${service.repository} (${service.branch})`,
+  } as const
   return {
     id: `service ${spec.name}`,
     noun: 'service',
@@ -142,10 +150,17 @@ export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep 
       if (machine?.state !== 'ready' || machine.facts.system !== 'nixos') return blocked(`system ${spec.name}`, first)
       const facts = now?.state === 'present' ? now.facts : undefined
       const written = now?.state === 'present' && now.facts.settings === now.wanted.hash
-      if (written && facts?.health === 'healthy') return done(`revision ${shortRevision(facts.revision)}`)
+      const moves = facts !== undefined && facts.origin !== '' && facts.origin !== service.repository
+      if (written && !moves && facts?.health === 'healthy') return done(`revision ${shortRevision(facts.revision)}`)
       const isFirst = !facts || facts.settings === ''
       return todo({
-        ...(written ? wait : isFirst ? first : write),
+        ...(moves
+          ? { ...move, details: [`from ${facts.origin}; when it is not healthy there, the revision before comes back`] }
+          : written
+            ? wait
+            : isFirst
+              ? first
+              : write),
         async apply({ world: live, signal, log }) {
           const target = serviceTarget(deps, spec, live)
           const wanted = await settingsOf(deps, spec)
@@ -153,6 +168,7 @@ export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep 
             const values = { SETTINGS: wanted.settings, VARIABLES: new Secret('service variables', wanted.variables, 'unlisted') }
             await runProgram(deps, target, 'write-service-settings', { ...values, HASH: wanted.hash }, signal)
           }
+          if (moves) await runUpdate(deps, target, { ...serviceUpdate(service), signal, log })
           const healthy = await awaitHealthy(deps, spec, target, signal, log)
           live.update('services', all => ({
             ...all,

@@ -196,6 +196,27 @@ describe('an update of the code', () => {
     expect((await facts(rig)).revision).toBe(first)
   })
 
+  test('comes from the repository that the settings name now, which is the clone’s own when its code is in force', async () => {
+    const rig = await openRig()
+    const { origin = '', revision: before = '' } = await facts(rig)
+    expect(origin).toBe(rig.remote)
+    const moved = rig.path('moved')
+    git(rig.root, 'clone', '-q', rig.remote, moved)
+    writeFileSync(`${moved}/file`, 'moved')
+    git(moved, 'commit', '-q', '-a', '-m', 'moved')
+    const head = git(moved, 'rev-parse', 'HEAD')
+    const settings = rig.read('var/lib/landfall/backend.env').replace(rig.remote, moved)
+    await rig.call('write-service-settings', { SETTINGS: settings, VARIABLES: '', HASH: 'abc124' })
+    rig.put('broken', head)
+    expect(await rig.update()).toMatchObject({ result: 'returned' })
+    expect(await facts(rig)).toMatchObject({ revision: before, origin: rig.remote })
+    rig.put('broken', '')
+    expect(await rig.update()).toMatchObject({ result: 'updated' })
+    expect(await facts(rig)).toMatchObject({ revision: head, origin: moved })
+    expect(await rig.update({ REVISION: before, BACK: 'yes' })).toMatchObject({ result: 'updated' })
+    expect(await facts(rig)).toMatchObject({ revision: before, origin: moved })
+  })
+
   test('touches nothing when files were changed on the server', async () => {
     const rig = await openRig()
     rig.commit()

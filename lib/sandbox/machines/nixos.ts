@@ -22,6 +22,10 @@ export interface NixosRow {
   readonly settings?: Readonly<Record<string, string>>
   readonly settingsHash?: string
   readonly revision?: string
+  /** The repository whose code is in force. */
+  readonly origin?: string
+  /** Repositories whose revisions the clone holds. */
+  readonly fetched?: readonly string[]
   /** What ran before the last update. */
   readonly previous?: string
   /** Where a rollback has led, until another revision is in force. */
@@ -56,9 +60,12 @@ export const pushRevision = (remotes: Collection<RemoteRow>, repository: string,
   return id
 }
 
-const isHealthy = (remotes: Collection<RemoteRow>, { settings, revision }: NixosRow): boolean =>
-  settings?.LANDFALL_REPOSITORY !== undefined &&
-  remoteOf(remotes, settings.LANDFALL_REPOSITORY).revisions.some(each => each.id === revision && each.healthy)
+/** What the clone holds: code stays where it is, whatever repository the settings name. */
+const revisionsOf = (remotes: Collection<RemoteRow>, { fetched = [] }: NixosRow): RemoteRow['revisions'] =>
+  fetched.flatMap(repository => remoteOf(remotes, repository).revisions)
+
+const isHealthy = (remotes: Collection<RemoteRow>, row: NixosRow): boolean =>
+  row.settings !== undefined && revisionsOf(remotes, row).some(each => each.id === row.revision && each.healthy)
 
 /** The running service of a machine: under which name it answers, and whether it does. */
 export const serviceOf = (
@@ -136,6 +143,7 @@ const serviceFacts = ({ nixos: { row, remotes } }: ProgramMachine): Outcome => {
     health: isHealthy(remotes, row) ? 'healthy' : 'unhealthy',
     caddy: row.settings ? 'active' : 'inactive',
     revision: row.revision ?? '',
+    origin: row.origin ?? '',
     previous: row.previous ?? '',
     back: row.rollback ?? row.previous ?? '',
     remote: remote ?? '',
@@ -153,8 +161,11 @@ const writeSettings = ({ nixos }: ProgramMachine, { SETTINGS = '', HASH = '' }: 
     }),
   )
   const repository = settings.LANDFALL_REPOSITORY ?? ''
-  const revision = row.revision ?? remoteOf(remotes, repository).revisions.at(-1)?.id ?? ''
-  nixos.set({ ...row, settings, settingsHash: HASH, revision })
+  const clone =
+    row.revision === undefined
+      ? { revision: remoteOf(remotes, repository).revisions.at(-1)?.id ?? '', origin: repository, fetched: [repository] }
+      : {}
+  nixos.set({ ...row, settings, settingsHash: HASH, ...clone })
   return lines({ ok: 1 })
 }
 
@@ -170,17 +181,25 @@ const inForce = ({ revision, previous, rollback }: NixosRow, target: string, bac
 }
 
 const startServiceUpdate = (machine: ProgramMachine, { REVISION: wanted = '', BACK: back = 'no' }: Values): Outcome => {
-  const { row, remotes } = machine.nixos
-  if (row?.system !== 'nixos' || !row.settings) return notNixos
-  const { revisions } = remoteOf(remotes, row.settings.LANDFALL_REPOSITORY ?? '')
-  const target = wanted === '' ? revisions.at(-1) : revisions.find(each => each.id.startsWith(wanted))
+  const { row: now, remotes } = machine.nixos
+  if (now?.system !== 'nixos' || !now.settings) return notNixos
+  const find = (revisions: RemoteRow['revisions']) => revisions.find(each => each.id.startsWith(wanted))
+  const local = wanted === '' ? undefined : find(revisionsOf(remotes, now))
+  const origin = now.settings.LANDFALL_REPOSITORY ?? ''
+  const { revisions } = remoteOf(remotes, origin)
+  const target = local ?? (wanted === '' ? revisions.at(-1) : find(revisions))
+  const row = local ? now : { ...now, fetched: [...new Set([...(now.fetched ?? []), origin])] }
   const log = target
     ? [`switching to ${target.id.slice(0, 12)}`, target.healthy ? 'healthy' : 'not healthy: going back']
     : [`there is no revision ${wanted}`]
   const result = !target ? 'failed' : !target.healthy ? 'returned' : target.id === row.revision ? 'unchanged' : 'updated'
   const update: UpdateRow = { kind: 'service', startedAtMs: machine.nowMs, result, log }
   const { rollback: _, ...rest } = row
-  machine.nixos.set(target?.healthy ? { ...rest, update, ...inForce(row, target.id, back === 'yes') } : { ...row, update })
+  machine.nixos.set(
+    target?.healthy
+      ? { ...rest, update, ...(local ? {} : { origin }), ...inForce(row, target.id, back === 'yes') }
+      : { ...row, update },
+  )
   return lines({ unit: 'started' })
 }
 

@@ -115,6 +115,27 @@ describe('the backend service of the example', () => {
     await settles(place, 'service --yes --json')
   }, 120_000)
 
+  test('moves to the repository that the config names now, and stays where it was when that is not healthy', async () => {
+    const place = await openService()
+    const { machines } = place.sandbox.controls
+    const first = await run(place, 'service --yes --json')
+    expect({ code: first.code, errors: first.errors }).toEqual({ code: 0, errors: '[]' })
+    const repository = 'https://github.com/example/moved.git'
+    const broken = machines.pushRevision(repository, false)
+    place.writeConfig({ ...EXAMPLE, service: { repository } })
+    const failed = await run(place, 'service --yes --json')
+    expect(failed.code).toBe(1)
+    expect(failed.errors).toContain('was not healthy, so what ran before runs again')
+    expect((await run(place, 'service --plan --json')).code).toBe(2)
+    const good = machines.pushRevision(repository, true)
+    const moved = await run(place, 'service --yes --json')
+    expect({ code: moved.code, errors: moved.errors }).toEqual({ code: 0, errors: '[]' })
+    const status = await run(place, 'service status --json')
+    expect(status.ended.stdout).toContain(`"revision":"${good}"`)
+    expect(status.ended.stdout).not.toContain(broken)
+    await settles(place, 'service --yes --json')
+  }, 120_000)
+
   test('without a service in the config says where to describe it', async () => {
     const { service: _, ...without } = EXAMPLE
     const place = await openPlace(without)

@@ -2,7 +2,11 @@ need_nixos
 health=unhealthy
 if service_healthy "$(setting LANDFALL_PORT)" "$(setting LANDFALL_HEALTH)"; then health=healthy; fi
 revision=
-if [ -d "$SOURCE/.git" ]; then revision=$(service_git rev-parse HEAD 2>/dev/null || true); fi
+origin=
+if [ -d "$SOURCE/.git" ]; then
+  revision=$(service_git rev-parse HEAD 2>/dev/null || true)
+  origin=$(service_git config --get remote.origin.url 2>/dev/null || true)
+fi
 repository=$(setting LANDFALL_REPOSITORY)
 branch=$(setting LANDFALL_BRANCH)
 remote=
@@ -20,6 +24,7 @@ printf 'unit=%s\n' "$(unit_word "$SERVICE")"
 printf 'health=%s\n' "$health"
 printf 'caddy=%s\n' "$(unit_word caddy.service)"
 printf 'revision=%s\n' "$revision"
+printf 'origin=%s\n' "$origin"
 printf 'previous=%s\n' "$previous"
 printf 'back=%s\n' "${back:-$previous}"
 printf 'remote=%s\n' "$remote"

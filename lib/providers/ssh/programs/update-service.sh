@@ -18,6 +18,13 @@ put() {
   service_git checkout --quiet --detach "$1" && systemctl restart "$SERVICE"
 }
 
+# A repository that the settings name anew is the clone's own only when its code is in force.
+repository=$(setting LANDFALL_REPOSITORY)
+fetched=no
+adopt() {
+  if [ "$fetched" = yes ] && [ -n "$repository" ]; then service_git remote set-url origin "$repository"; fi
+}
+
 # in_force REVISION BEFORE: what a rollback leads to from now on
 in_force() {
   if [ "$1" != "$2" ]; then keep previous "$2"; fi
@@ -43,10 +50,11 @@ fi
 # A way back must not need the repository to be reachable.
 if [ -z "$revision" ] || ! target=$(known "$revision"); then
   if ! timeout 300 setpriv --reuid=backend --regid=backend --init-groups env HOME="$SERVICE_HOME" \
-    git -C "$SOURCE" fetch --quiet origin "$branch"; then
+    git -C "$SOURCE" fetch --quiet -- "${repository:-origin}" "$branch"; then
     say "The branch $branch cannot be fetched."
     over failed
   fi
+  fetched=yes
   if ! target=$(known "${revision:-FETCH_HEAD}"); then
     say "There is no revision $revision in the branch $branch."
     over failed
@@ -54,6 +62,7 @@ if [ -z "$revision" ] || ! target=$(known "$revision"); then
 fi
 if [ "$back" = yes ]; then keep rollback "$target"; fi
 if [ "$target" = "$(service_git rev-parse HEAD)" ] && [ "$target" = "$before" ] && service_healthy "$port" "$health"; then
+  adopt
   say "$(short "$target") runs already."
   over unchanged
 fi
@@ -65,6 +74,7 @@ if put "$target"; then
   stage health
   if await_health "$port" "$health"; then
     in_force "$target" "$before"
+    adopt
     say "$(short "$target") is healthy"
     over updated
   fi
