@@ -4,7 +4,7 @@ import { done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { notThere, readService, type ServiceServer, serviceTarget, shortRevision } from './service.ts'
+import { notThere, readService, type ServiceServer, serviceTarget, shortRevision, unreadable } from './service.ts'
 import { runUpdate, serviceUpdate } from './update-unit.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -37,10 +37,7 @@ export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted
               `No update of the service on ${spec.name} is known that could be taken back.`,
               'Name a commit: bun scripts/service.ts update --revision ID',
             )
-          : refused(
-              `${spec.name} cannot read the branch ${service.branch} of ${service.repository}.`,
-              'Look at service.repository and service.branch in config.json; the repository has to be public.',
-            )
+          : refused(unreadable(spec).why, unreadable(spec).hint)
       if (revision.startsWith(target) && health === 'healthy') return done(shortRevision(revision))
       return todo({
         kind: 'change',

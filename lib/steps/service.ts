@@ -121,8 +121,19 @@ export function serviceTarget(deps: Pick<ServiceDeps, 'estate'>, spec: ServerSpe
 const START_TIMEOUT_MS = 60 * 60_000
 const VISITORS_TIMEOUT_MS = 10 * 60_000
 const POLL_MS = 2_000
+/** One alone may be a network that has just come up. */
+const UNCLONABLE_READS = 10
 
 export const shortRevision = (revision: string): string => revision.slice(0, 12) || 'none'
+
+/** A process that is about to end still answers for a while. */
+const runs = ({ unit, health }: ServiceFacts): boolean => unit === 'active' && health === 'healthy'
+
+/** The repository or its branch does not answer to the machine. */
+export const unreadable = ({ name, service }: Pick<ServiceServer, 'name' | 'service'>): { why: string; hint: string } => ({
+  why: `${name} cannot read the branch ${service.branch} of ${service.repository}.`,
+  hint: 'Look at service.repository and service.branch in config.json; the repository has to be public.',
+})
 
 /** The service has the config's settings, and is healthy on its machine. */
 export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep {
@@ -151,7 +162,7 @@ export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep 
       const facts = now?.state === 'present' ? now.facts : undefined
       const written = now?.state === 'present' && now.facts.settings === now.wanted.hash
       const moves = facts !== undefined && facts.origin !== '' && facts.origin !== service.repository
-      if (written && !moves && facts?.health === 'healthy') return done(`revision ${shortRevision(facts.revision)}`)
+      if (written && !moves && facts && runs(facts)) return done(`revision ${shortRevision(facts.revision)}`)
       const isFirst = !facts || facts.settings === ''
       return todo({
         ...(moves
@@ -189,9 +200,14 @@ async function awaitHealthy(
 ): Promise<ServiceFacts> {
   const deadlineMs = deps.clock.monotonicMs() + START_TIMEOUT_MS
   const hint = 'Its log says why: bun scripts/service.ts logs'
-  for (;;) {
+  for (let unclonable = 0; ; ) {
     const facts = await readService(deps, target)
-    if (facts.health === 'healthy') return facts
+    if (runs(facts)) return facts
+    unclonable = facts.revision === '' && facts.remote === '' ? unclonable + 1 : 0
+    if (unclonable >= UNCLONABLE_READS) {
+      const { why, hint } = unreadable({ name, service })
+      throw new LandfallError('not_found', why, { hint })
+    }
     if (facts.unit === 'failed') throw new LandfallError('unhealthy', `The service on ${name} has failed.`, { hint })
     if (deps.clock.monotonicMs() > deadlineMs)
       throw new LandfallError(
