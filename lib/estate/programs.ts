@@ -20,8 +20,8 @@ export const PROGRAMS = {
   /** ACME → put in place of what Traefik has, which starts again; prints `ok=1` */
   'write-certificates': { timeoutMs: 60_000 },
   /** → settings (hash of the written ones, or nothing), unit (active|activating|failed|inactive), health (healthy|unhealthy), caddy (as unit),
-   *    revision, origin (the repository whose code is in force), previous (the one before the last update), back (where a rollback leads, which it still says when it has led there), remote (head of the
-   *    branch, or nothing), content (what the system was built from) */
+   *    revision, origin (the repository whose code is in force), previous (the one before the last update), back (where a rollback leads, which
+   *    it still says when it has led there), remote (head of the branch, or nothing), content (what the system was built from) */
   'service-facts': { timeoutMs: 30_000 },
   /** SETTINGS, VARIABLES (lines NAME="value"; the latter for the service alone), HASH → root-only files, replaced atomically; the service and Caddy start again; prints `ok=1` */
   'write-service-settings': { timeoutMs: 60_000 },
