@@ -19,6 +19,15 @@ export interface WorkflowInput {
 /** First line of every file that is ours to replace. */
 export const MADE_BY = '# Made by Landfall: bun scripts/workflow.ts makes it anew. Change config.json, not this file.'
 
+const SEAL = '# As made: '
+const sealOf = (text: string): string => `${SEAL}${new Bun.CryptoHasher('sha256').update(text).digest('hex').slice(0, 16)}\n`
+
+/** Whether it is a file of ours that nobody has changed since. What was made before there were seals counts as changed. */
+export function isAsMade(text: string): boolean {
+  const made = text.slice(0, text.lastIndexOf(SEAL))
+  return text.startsWith(MADE_BY) && text === `${made}${sealOf(made)}`
+}
+
 const IMAGE_FILE = '.github/workflows/infra-image.yml'
 const SWEEP_FILE = '.github/workflows/infra-sweep.yml'
 const RENEW_FILE = '.github/workflows/infra-renew.yml'
@@ -222,9 +231,10 @@ ${indented(secretLines([...secretsOf(input.estate), ...registryOf(input.estate)]
 export function desiredWorkflows(asked: WorkflowInput): Workflows {
   // GitHub compares paths as text: `./config.json` would match no change.
   const input = { ...asked, configPath: posix.normalize(asked.configPath) }
-  return {
+  const texts: Workflows = {
     ...(needsImage(input.estate) ? { [IMAGE_FILE]: renderImage(input), [SWEEP_FILE]: renderSweep(input) } : {}),
     ...(input.estate.cluster && input.estate.cluster.certificateNames.length > 0 ? { [RENEW_FILE]: renderRenew(input) } : {}),
     [PROVISION_FILE]: renderProvision(input),
   }
+  return Object.fromEntries(Object.entries(texts).map(([path, text]) => [path, `${text}${sealOf(text)}`]))
 }

@@ -6,13 +6,14 @@ import { writeFileAtomic } from '../engine/files.ts'
 import { LandfallError } from '../errors.ts'
 import type { Opened, Session } from '../script.ts'
 import { commandLine } from '../view.ts'
-import { desiredWorkflows, MADE_BY, neededSecrets, WORKFLOW_FILES, type Workflows } from './render.ts'
+import { desiredWorkflows, isAsMade, MADE_BY, neededSecrets, WORKFLOW_FILES, type Workflows } from './render.ts'
 
 const BUN_VERSION = '1.4.5'
 
-type State = 'missing' | 'as wanted' | 'outdated' | 'foreign' | 'no longer wanted'
+type State = 'missing' | 'as wanted' | 'outdated' | 'foreign' | 'no longer wanted' | 'left alone'
+const NOT_DUE: readonly State[] = ['as wanted', 'left alone']
 
-/** How each file stands that is wanted, or is ours and no longer wanted. `read` gives a file's text, undefined where there is none. Pure. */
+/** How each file stands that is wanted, or is there without being so. `read` gives a file's text, undefined where there is none. Pure. */
 export const workflowStates = (
   wanted: Workflows,
   read: (path: string) => string | undefined,
@@ -20,11 +21,10 @@ export const workflowStates = (
   WORKFLOW_FILES.flatMap((path): { path: string; state: State }[] => {
     const have = read(path)
     const text = wanted[path]
-    const isOurs = have?.startsWith(MADE_BY)
-    if (text === undefined) return isOurs ? [{ path, state: 'no longer wanted' }] : []
-    if (have === undefined) return [{ path, state: 'missing' }]
+    if (have === undefined) return text === undefined ? [] : [{ path, state: 'missing' }]
+    if (text === undefined) return [{ path, state: isAsMade(have) ? 'no longer wanted' : 'left alone' }]
     if (have === text) return [{ path, state: 'as wanted' }]
-    return [{ path, state: isOurs ? 'outdated' : 'foreign' }]
+    return [{ path, state: have.startsWith(MADE_BY) ? 'outdated' : 'foreign' }]
   })
 
 const readHere = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, 'utf8') : undefined)
@@ -43,10 +43,14 @@ export async function writeWorkflows(session: Session, { estate, configPath }: O
     throw new LandfallError('refused', `${foreign.map(each => each.path).join(' and ')} was not made by Landfall.`, {
       hint: 'Move it away or delete it, then run the same command again.',
     })
-  const due = states.filter(each => each.state !== 'as wanted')
+  const due = states.filter(each => !NOT_DUE.includes(each.state))
   const deleted = due.filter(each => each.state === 'no longer wanted').map(each => each.path)
   const written = due.map(each => each.path).filter(path => !deleted.includes(path))
   for (const { path, state } of states) reporter.page(`${path}: ${state}`, { path, state })
+  for (const { path } of states.filter(each => each.state === 'left alone'))
+    reporter.warning(
+      `${path} is not wanted, and stays, because it is not as Landfall made it. If nobody needs it: git rm ${path}`,
+    )
   if (args.plan || due.length === 0) return due.length > 0 ? 2 : 0
   if (!args.yes) {
     if (!interactive)

@@ -172,6 +172,22 @@ describe('the workflows', () => {
     expect((await place.run('workflow --plan --json')).code).toBe(0)
   }, 60_000)
 
+  test('that are no longer asked for stay when somebody has changed them, and that is told', async () => {
+    const place = await written(TWO_SERVERS)
+    const changed = read(place, IMAGE).replace('branches: [main]', 'branches: [main, next]')
+    writeFileSync(join(place.cwd, IMAGE), changed)
+    place.writeConfig({ ...TWO_SERVERS, hetzner: { ...TWO_SERVERS.hetzner, image: 'debian-12' } })
+    const ended = await place.run('workflow --yes --json')
+    expect({ code: ended.code, image: read(place, IMAGE), sweep: existsSync(join(place.cwd, SWEEP)) }).toEqual({
+      code: 0,
+      image: changed,
+      sweep: false,
+    })
+    const plan = await place.run('workflow --plan --json')
+    expect(plan.code).toBe(0)
+    for (const { output } of [ended, plan]) expect(output).toContain(`git rm ${IMAGE}`)
+  }, 60_000)
+
   test('are not made for a config that no checkout would hold', async () => {
     const place = await openPlace(TWO_SERVERS)
     const ended = await place.run(`workflow --yes --json --config ${join(place.cwd, 'config.json')}`)
