@@ -22,7 +22,7 @@ import type { NixosAnywhere } from './providers/ports/nixos-anywhere.ts'
 import type { Outside } from './providers/ports/outside.ts'
 import type { Identity } from './providers/ssh/identity.ts'
 import type { Secret } from './secret.ts'
-import type { Deps } from './steps/deps.ts'
+import type { Deps, ServiceVariables } from './steps/deps.ts'
 import { type EstateWorld, estateReaders } from './steps/world.ts'
 import { createTunnels } from './tunnels.ts'
 
@@ -283,11 +283,17 @@ function checkedBaseUrl(estate: Estate): string | undefined {
 }
 
 /** The service's env file, read where there is one. */
-async function readServiceVariables(estate: Estate, configPath: string): Promise<[string, string][]> {
+async function readServiceVariables(estate: Estate, configPath: string): Promise<ServiceVariables> {
   const path = estate.servers.find(spec => spec.service)?.service?.envFile
-  if (path === undefined) return []
-  const [{ readBeside }, { parseEnv }] = await Promise.all([import('./apps/inputs.ts'), import('./providers/dokploy/dotenv.ts')])
-  return parseEnv(readBeside(configPath, path, 'service.env_file:')).map(([name, value]) => [name, value.reveal()])
+  if (path === undefined) return { state: 'known', variables: [] }
+  const [{ isBeside, readBeside }, { parseEnv }] = await Promise.all([
+    import('./apps/inputs.ts'),
+    import('./providers/dokploy/dotenv.ts'),
+  ])
+  if (!isBeside(configPath, path))
+    return { state: 'missing', why: `service.env_file: ${path} is not there`, hint: `Put it beside ${configPath}.` }
+  const entries = parseEnv(readBeside(configPath, path, 'service.env_file:'))
+  return { state: 'known', variables: entries.map(([name, value]) => [name, value.reveal()]) }
 }
 
 /** Read with its first use: most commands have none for it. */

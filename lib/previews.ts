@@ -95,7 +95,8 @@ async function depsFor(
 function withReaders({ opened, spec, github }: OpenedPreviews, estate: Estate, alsoSee: readonly number[]): Opened {
   const { composition } = opened
   const deps = { ...composition.deps, estate }
-  const nobody = { read: async (): Promise<never> => Promise.reject(new Error('bug: previews ask no panel and no service')) }
+  const refuse = (): Promise<never> => Promise.reject(new Error('bug: previews ask no panel and no service'))
+  const nobody = { read: refuse, wanted: refuse }
   const readers = {
     ...estateReaders(estate, {
       ...deps,

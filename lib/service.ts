@@ -9,7 +9,15 @@ import type { EstateStep } from './steps/deps.ts'
 import { serviceSteps } from './steps/estate.ts'
 import { runProgram } from './steps/machine.ts'
 import { serverSizeStep } from './steps/server-size.ts'
-import { hasService, type ServiceServer, type ServiceState, serviceTarget, shortRevision } from './steps/service.ts'
+import {
+  hasService,
+  type ServiceServer,
+  type ServiceState,
+  serviceTarget,
+  settingsOf,
+  shortRevision,
+  type WantedSettings,
+} from './steps/service.ts'
 import { updateStep, updateSystemStep, type Wanted } from './steps/service-update.ts'
 import type { EstateWorld } from './steps/world.ts'
 import { commandLine } from './view.ts'
@@ -38,8 +46,10 @@ const revisionOf = (now: ServiceState | undefined): string => (now?.state === 'p
 const nextOf = ({ args, manual }: Session): string =>
   commandLine({ args: { ...args, action: 'status', names: [], plan: false, flags: {} }, manual })
 
-export function applyService(session: Session, opened: Opened): Promise<number> {
+export async function applyService(session: Session, opened: Opened): Promise<number> {
   const spec = serviceServer(opened)
+  // It is there to write the settings, so it does not go on without some of them.
+  await settingsOf(opened.composition.deps, spec)
   return converge(session, opened, {
     steps: deps => serviceSteps(deps),
     alsoRead: ['pricing', 'serverTypes'],
@@ -92,33 +102,39 @@ export function scaleService(session: Session, opened: Opened): Promise<number> 
 
 async function lookAt(opened: Opened): Promise<World<EstateWorld>> {
   const world = new World(opened.composition.readers)
-  await world.look(['servers', 'machines', 'services'])
+  await world.look(['servers', 'machines', 'services', 'serviceSettings'])
   return world
 }
 
 /** One page on how it is; 1 when it is not healthy. */
 export async function showService(session: Session, opened: Opened): Promise<number> {
   const spec = serviceServer(opened)
-  const now = (await lookAt(opened)).get('services')[spec.name]
+  const world = await lookAt(opened)
+  const now = world.get('services')[spec.name]
   const { host, branch } = spec.service
   if (now?.state !== 'present') {
     session.reporter.page(`The service does not run on ${spec.name} yet. Set it up: bun scripts/service.ts`, { state: 'absent' })
     return 1
   }
-  const { facts, wanted, outside } = now
+  const { facts, outside } = now
   const behind = facts.remote !== '' && facts.remote !== facts.revision
   const lines = [
     `https://${host}: ${outside}`,
     `service: ${facts.unit}, ${facts.health}; Caddy: ${facts.caddy}`,
     `revision: ${shortRevision(facts.revision)}${behind ? `; ${branch} is at ${shortRevision(facts.remote)}: bun scripts/service.ts update` : `, the head of ${branch}`}`,
     ...(facts.previous === '' ? [] : [`before the last update: ${shortRevision(facts.previous)}`]),
-    facts.settings === wanted.hash ? 'settings: as in config.json' : 'settings: differ from config.json: bun scripts/service.ts',
+    `settings: ${settingsLine(facts.settings, world.get('serviceSettings'))}`,
     facts.content === opened.composition.deps.nixos.flake.content
       ? 'system: of the present nixos/'
       : 'system: of other sources than the present nixos/: bun scripts/service.ts update-system',
   ]
   session.reporter.page(lines.join('\n'), { state: 'present', host, outside, ...facts })
   return facts.health === 'healthy' && outside === 'healthy' ? 0 : 1
+}
+
+function settingsLine(written: string, wanted: WantedSettings): string {
+  if (wanted.state === 'unknown') return `not compared with config.json: ${wanted.why}`
+  return written === wanted.hash ? 'as in config.json' : 'differ from config.json: bun scripts/service.ts'
 }
 
 const FOLLOW_EVERY_MS = 2_000

@@ -11,6 +11,10 @@ import { UNFILLED, unfilledIn } from './env-file.ts'
 
 const MAX_BYTES = 1024 * 1024
 
+/** Whether there is anything at all for `readBeside` to read. */
+export const isBeside = (configPath: string, path: string): boolean =>
+  existsSync(resolve(realpathSync(resolve(dirname(configPath))), path))
+
 /** A file below the config's folder, links included: a config from somewhere else must not reach out of its folder. */
 export function readBeside(configPath: string, path: string, what: string): string {
   const folder = realpathSync(resolve(dirname(configPath)))

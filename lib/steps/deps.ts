@@ -12,6 +12,11 @@ import type { Outside } from '../providers/ports/outside.ts'
 import type { NixosDeps } from './nixos.ts'
 import type { EstateWorld } from './world.ts'
 
+export type ServiceVariables =
+  | { readonly state: 'known'; readonly variables: readonly (readonly [name: string, value: string])[] }
+  /** A checkout in CI has not what git ignores. `why` is a part of a sentence. */
+  | { readonly state: 'missing'; readonly why: string; readonly hint: string }
+
 export interface Deps {
   readonly estate: Estate
   /** Marks what this run creates. */
@@ -27,8 +32,8 @@ export interface Deps {
   readonly panelOn: (target: Target) => Promise<Dokploy>
   readonly outside: Outside
   readonly nixos: NixosDeps
-  /** What the service's env file holds. @throws LandfallError config when it is missing or lies outside of the config's folder */
-  readonly serviceVariables: () => Promise<readonly (readonly [name: string, value: string])[]>
+  /** What the service's env file holds. @throws LandfallError config when it lies outside of the config's folder or cannot be used */
+  readonly serviceVariables: () => Promise<ServiceVariables>
   /** Whether servers get new addresses even where some were put aside for them. */
   readonly dropsAddresses?: boolean
   /** Names whose foreign DNS records the operator has said may be replaced. */

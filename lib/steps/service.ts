@@ -39,12 +39,18 @@ export type ServiceState =
   | {
       readonly state: 'present'
       readonly facts: ServiceFacts
-      readonly wanted: { readonly hash: string }
       /** How https://host answers: "healthy", or why not. */
       readonly outside: string
     }
 
+/** What the config wants written. */
+export type WantedSettings =
+  | { readonly state: 'known'; readonly hash: string }
+  /** Not all of it is here; `why` is a part of a sentence. */
+  | { readonly state: 'unknown'; readonly why: string; readonly hint: string }
+
 export interface ServiceReader {
+  wanted(): Promise<WantedSettings>
   read(spec: ServerSpec, server: Server, machine: MachineState | undefined): Promise<ServiceState>
 }
 
@@ -53,8 +59,15 @@ export type ServiceServer = ServerSpec & Required<Pick<ServerSpec, 'service'>>
 
 export const hasService = (spec: ServerSpec): spec is ServiceServer => spec.service !== undefined
 
-const settingsOf = async (deps: Pick<ServiceDeps, 'serviceVariables'>, { service }: ServiceServer): Promise<ServiceSettings> =>
-  renderServiceSettings(service, await deps.serviceVariables())
+/** What is to be written. @throws LandfallError config when the env file is missing or cannot be used */
+export async function settingsOf(
+  deps: Pick<ServiceDeps, 'serviceVariables'>,
+  { service }: ServiceServer,
+): Promise<ServiceSettings> {
+  const read = await deps.serviceVariables()
+  if (read.state === 'missing') throw new LandfallError('config', `${read.why}.`, { hint: read.hint })
+  return renderServiceSettings(service, read.variables)
+}
 
 /** @throws as `runProgram` */
 export async function readService(deps: Pick<ServiceDeps, 'machines' | 'programs'>, target: Target): Promise<ServiceFacts> {
@@ -93,18 +106,20 @@ async function readOutside(
 
 export function createServiceReader(deps: ServiceDeps): ServiceReader {
   return {
+    async wanted() {
+      const spec = deps.estate.servers.find(hasService)
+      const read = spec && (await deps.serviceVariables())
+      if (read?.state === 'missing') return { state: 'unknown', why: read.why, hint: read.hint }
+      return { state: 'known', hash: spec && read ? renderServiceSettings(spec.service, read.variables).hash : '' }
+    },
     async read(spec, server, machine) {
       // One that shows the next key is not spoken to before that key is pinned.
       if (!hasService(spec) || machine?.state !== 'ready' || machine.trust !== 'pinned') return { state: 'absent' }
       if (machine.facts.system !== 'nixos' || machine.facts.installedBy === '') return { state: 'absent' }
       const target = targetOf(deps.estate.name, server)
       if (!target) return { state: 'absent' }
-      const [facts, wanted, outside] = await Promise.all([
-        readService(deps, target),
-        settingsOf(deps, spec),
-        readOutside(deps, spec, target.address),
-      ])
-      return { state: 'present', facts, wanted: { hash: wanted.hash }, outside }
+      const [facts, outside] = await Promise.all([readService(deps, target), readOutside(deps, spec, target.address)])
+      return { state: 'present', facts, outside }
     },
   }
 }
@@ -153,17 +168,26 @@ export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep 
     noun: 'service',
     title: `the service on ${spec.name} is healthy`,
     needs: [readyStep(spec)],
-    reads: ['servers', 'machines', 'services'],
+    reads: ['servers', 'machines', 'services', 'serviceSettings'],
     typicalMs: 180_000,
     look(world) {
       const now = world.get('services')[spec.name]
       const machine = world.get('machines')[spec.name]
-      if (machine?.state !== 'ready' || machine.facts.system !== 'nixos') return blocked(`system ${spec.name}`, first)
+      const wanted = world.get('serviceSettings')
+      const isOther = machine?.state === 'ready' && machine.facts.system !== 'nixos'
+      // Before the first write, not after an installation.
+      if (wanted.state === 'unknown' && (isOther || !findServer(deps.estate.name, spec.name, world.get('servers'))))
+        return refused(`${wanted.why}.`, wanted.hint)
+      if (machine?.state !== 'ready' || isOther) return blocked(`system ${spec.name}`, first)
       const facts = now?.state === 'present' ? now.facts : undefined
-      const written = now?.state === 'present' && now.facts.settings === now.wanted.hash
       const moves = facts !== undefined && facts.origin !== '' && facts.origin !== service.repository
-      if (written && !moves && facts && runs(facts)) return done(`revision ${shortRevision(facts.revision)}`)
       const isFirst = !facts || facts.settings === ''
+      if (wanted.state === 'unknown' && (isFirst || moves)) return refused(`${wanted.why}.`, wanted.hint)
+      const written = wanted.state === 'unknown' || facts?.settings === wanted.hash
+      if (written && !moves && facts && runs(facts)) {
+        const compared = wanted.state === 'known' ? '' : `; its settings are not compared (${wanted.why})`
+        return done(`revision ${shortRevision(facts.revision)}${compared}`)
+      }
       return todo({
         ...(moves
           ? { ...move, details: [`from ${facts.origin}; when it is not healthy there, the revision before comes back`] }
@@ -174,16 +198,17 @@ export function serviceStep(deps: ServiceDeps, spec: ServiceServer): EstateStep 
               : write),
         async apply({ world: live, signal, log }) {
           const target = serviceTarget(deps, spec, live)
-          const wanted = await settingsOf(deps, spec)
           if (!written) {
-            const values = { SETTINGS: wanted.settings, VARIABLES: new Secret('service variables', wanted.variables, 'unlisted') }
-            await runProgram(deps, target, 'write-service-settings', { ...values, HASH: wanted.hash }, signal)
+            const { settings, variables, hash } = await settingsOf(deps, spec)
+            const values = { SETTINGS: settings, VARIABLES: new Secret('service variables', variables, 'unlisted') }
+            await runProgram(deps, target, 'write-service-settings', { ...values, HASH: hash }, signal)
+            live.update('serviceSettings', () => ({ state: 'known', hash }))
           }
           if (moves) await runUpdate(deps, target, { ...serviceUpdate(service), signal, log })
           const healthy = await awaitHealthy(deps, spec, target, signal, log)
           live.update('services', all => ({
             ...all,
-            [spec.name]: { state: 'present', facts: healthy, wanted: { hash: wanted.hash }, outside: 'not looked at yet' },
+            [spec.name]: { state: 'present', facts: healthy, outside: 'not looked at yet' },
           }))
         },
       })

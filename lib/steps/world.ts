@@ -16,7 +16,7 @@ import type { MachineReader, MachineState } from './machine.ts'
 import type { OutsideReader, OutsideState } from './outside.ts'
 import type { PanelReader, PanelState } from './panel.ts'
 import type { PreviewsState, PullsState } from './preview-world.ts'
-import type { ServiceReader, ServiceState } from './service.ts'
+import type { ServiceReader, ServiceState, WantedSettings } from './service.ts'
 import { managersOf, type SwarmReader, type SwarmState } from './swarm-world.ts'
 
 export interface EstateWorld {
@@ -48,6 +48,7 @@ export interface EstateWorld {
   swarms: Readonly<Record<string, SwarmState>>
   /** The backend service, by server name. */
   services: Readonly<Record<string, ServiceState>>
+  serviceSettings: WantedSettings
   /** Servers whose certificates lie here until they are made anew; empty except when an estate is rebuilt. */
   keptCertificates: readonly string[]
   /** What a visitor sees, by server name. */
@@ -147,6 +148,7 @@ export function estateReaders(estate: Estate, ports: WorldPorts): Readers<Estate
       const machines = await get('machines')
       return ofServers(await get('servers'), (spec, server) => ports.services.read(spec, server, machines[spec.name]))
     },
+    serviceSettings: () => ports.services.wanted(),
     outside: async get => ofServers(await get('servers'), (spec, server) => ports.outside.read(spec, server)),
     apps: async () => ({}),
     hooks: async () => ({}),

@@ -1,7 +1,7 @@
 /** The backend service on a droplet that NixOS is installed over: set up, updated with a way back, scaled, destroyed; and every way to fail. */
 
 import { afterAll, describe, expect, test } from 'bun:test'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { INSTALL_PHASES } from '../../../lib/providers/ports/nixos-anywhere.ts'
 import { closePlaces, FAST, openPlace, type Place, ROOT } from '../scripts/run.ts'
@@ -113,6 +113,18 @@ describe('the backend service of the example', () => {
     const changed = await run(place, 'service --yes --json')
     expect({ code: changed.code, applied: changed.ended.summary().applied }).toEqual({ code: 0, applied: 1 })
     await settles(place, 'service --yes --json')
+
+    rmSync(join(place.cwd, 'backend.env'))
+    const good = place.sandbox.controls.machines.pushRevision(REPOSITORY, true)
+    const updated = await run(place, 'service update --yes --json')
+    expect({ code: updated.code, revision: updated.ended.summary().outputs.revision }).toEqual({ code: 0, revision: good })
+    const status = await place.run('service status', LONG)
+    expect(status.code).toBe(0)
+    expect(status.stdout).toContain('settings: not compared with config.json: service.env_file: backend.env is not there')
+    await settles(place, 'setup --yes --json')
+    const unwritten = await run(place, 'service --yes --json')
+    expect(unwritten.code).toBe(64)
+    expect(unwritten.errors).toContain('service.env_file: backend.env is not there.')
   }, 120_000)
 
   test('moves to the repository that the config names now, and stays where it was when that is not healthy', async () => {

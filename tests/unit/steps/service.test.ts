@@ -35,13 +35,13 @@ const RUNNING: ServiceFacts = {
 const present = (change: Partial<ServiceFacts>): ServiceState => ({
   state: 'present',
   facts: { ...RUNNING, ...change },
-  wanted: { hash: 'wanted' },
   outside: 'healthy',
 })
 const worldOf = (now: ServiceState): Partial<EstateWorld> => ({
   servers: [server('backend')],
   machines: { backend: { ...ready, facts: { ...facts, system: 'nixos', installedBy: 'run-0' } } },
   services: { backend: now },
+  serviceSettings: { state: 'known', hash: 'wanted' },
 })
 
 describe('the look at the service', () => {
@@ -58,6 +58,37 @@ describe('the look at the service', () => {
     ],
   ] as const)('%s', (_what, change, expected) => {
     expect(say(lookAt(serviceStep({ ...deps, estate }, spec), worldOf(present(change))))).toBe(expected)
+  })
+})
+
+describe('the look at the service without its env file', () => {
+  const serviceSettings = { state: 'unknown', why: 'service.env_file: .env is not there', hint: 'Put it there.' } as const
+  const REFUSED = 'refused service.env_file: .env is not there.'
+  test.each([
+    [
+      'leaves its settings',
+      {},
+      'done revision aaaaaaaaaaaa; its settings are not compared (service.env_file: .env is not there)',
+    ],
+    ['waits as ever', { unit: 'activating' }, 'todo wait wait until the service on backend is healthy'],
+    ['has none to write at first', { settings: '', origin: '' }, REFUSED],
+    ['has none to write for another repository', { origin: 'https://example.com/old.git' }, REFUSED],
+  ] as const)('%s', (_what, change, expected) => {
+    const world = { ...worldOf(present(change)), serviceSettings }
+    expect(say(lookAt(serviceStep({ ...deps, estate }, spec), world))).toBe(expected)
+  })
+
+  test.each([
+    ['there is no server', { servers: [], machines: {}, services: {} }, REFUSED],
+    ['NixOS is to be installed', { machines: { backend: ready }, services: { backend: { state: 'absent' } } }, REFUSED],
+    [
+      'the server does not answer',
+      { machines: {}, services: {} },
+      `blocked system backend | create clone ${REPOSITORY} (main) on backend and start it`,
+    ],
+  ] as const)('when %s', (_what, change, expected) => {
+    const world = { ...worldOf(present({})), serviceSettings, ...change }
+    expect(say(lookAt(serviceStep({ ...deps, estate }, spec), world))).toBe(expected)
   })
 })
 
@@ -84,7 +115,7 @@ describe('a change waits', () => {
         clock: fakeClock(),
         machines: { ...deps.machines, ...machines },
         programs: Object.fromEntries(names),
-        serviceVariables: async () => [],
+        serviceVariables: async () => ({ state: 'known', variables: [] }),
       },
       spec,
     )
@@ -94,7 +125,7 @@ describe('a change waits', () => {
     const live = new World<EstateWorld>(
       Object.fromEntries(Object.entries(world).map(([slice, value]) => [slice, async () => value])) as never,
     )
-    await live.look(['servers', 'machines', 'services'])
+    await live.look(['servers', 'machines', 'services', 'serviceSettings'])
     for (const change of finding.changes) await change.apply({ world: live, signal: new AbortController().signal, log: () => {} })
     return count
   }
