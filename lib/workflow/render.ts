@@ -59,6 +59,15 @@ const secretsOf = ({ cloud, dns }: WorkflowInput['estate']): readonly string[] =
   TOKENS[cloud],
   ...(dns ? ['CLOUDFLARE_API_TOKEN'] : []),
 ]
+/** The env file of the service, from the repository's root, where no checkout has it. */
+export const serviceEnvPath = ({ servers }: Pick<Estate, 'servers'>, configPath: string): string | undefined => {
+  const envFile = servers.find(spec => spec.service)?.service?.envFile
+  return envFile === undefined ? undefined : posix.join(posix.dirname(configPath), envFile)
+}
+
+/** The secret that holds the text of that file. */
+export const SERVICE_ENV = 'LANDFALL_SERVICE_ENV'
+
 /** The registry's password is part of what the machines of a cluster have. */
 const registryOf = ({ cluster }: WorkflowInput['estate']): readonly string[] =>
   cluster?.registry ? [cluster.registry.passwordVariable] : []
@@ -70,6 +79,7 @@ export const neededSecrets = (estate: WorkflowInput['estate']): readonly string[
   ...secretsOf(estate),
   ...registryOf(estate),
   'LANDFALL_SSH_PRIVATE_KEY',
+  ...(estate.servers.some(spec => spec.service?.envFile !== undefined) ? [SERVICE_ENV] : []),
 ]
 
 const head = ({ estate }: WorkflowInput): string => `permissions:
@@ -96,6 +106,24 @@ const sshKey = `      - name: Write the SSH key down
           umask 077
           printf '%s\\n' "$KEY" >"$RUNNER_TEMP/landfall_key"
           ssh-keygen -y -f "$RUNNER_TEMP/landfall_key" >"$RUNNER_TEMP/landfall_key.pub"
+`
+
+/**
+ * An empty file would take the service's variables away, so a secret that is not there ends the run. What could be said of the secret is a line
+ * or a value of it, so each is masked, but for values so short that they are common words.
+ */
+const writeServiceEnv = (path: string): string => `      - name: Write the service's variables down
+        env:
+          FILE: ${JSON.stringify(path)}
+          VARIABLES: ${expression(`secrets.${SERVICE_ENV}`)}
+        run: |
+          : "\${VARIABLES:?the secret ${SERVICE_ENV} of this repository is not set}"
+          umask 077
+          mkdir -p "$(dirname "$FILE")"
+          rm -f "$FILE"
+          printf '%s\\n' "$VARIABLES" | tr -d '\\r' >"$FILE"
+          sed -nE 's/%/%25/g; s/^.*=.*$/::add-mask::&/p' "$FILE"
+          sed -nE "s/%/%25/g; s/^[^=]*=['\\"]?(.{7,}[^'\\"])['\\"]?\\$/::add-mask::\\1/p" "$FILE"
 `
 
 const renderImage = (input: WorkflowInput): string => {
@@ -173,6 +201,7 @@ const renderProvision = (input: WorkflowInput): string => {
     : ''
   const withNix = installsNixos(estate)
   const bun = withNix ? 'nix develop --command bun' : 'bun'
+  const envPath = serviceEnvPath(estate, configPath)
   const ref = image ? expression('github.event.workflow_run.head_sha || github.sha') : undefined
   return `${MADE_BY}
 name: Provision Infrastructure
@@ -194,7 +223,7 @@ ${head(input)}jobs:
 ${condition}    runs-on: ubuntu-24.04
     timeout-minutes: 120
     steps:
-${setUp(input, withNix, ref)}${sshKey}      - name: Plan, apply or destroy
+${setUp(input, withNix, ref)}${sshKey}${envPath === undefined ? '' : writeServiceEnv(envPath)}      - name: Plan, apply or destroy
         env:
           ACTION: ${expression("inputs.action || 'apply'")}
           CONFIRM: ${expression('inputs.confirm')}

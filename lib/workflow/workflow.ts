@@ -6,7 +6,16 @@ import { writeFileAtomic } from '../engine/files.ts'
 import { LandfallError } from '../errors.ts'
 import type { Opened, Session } from '../script.ts'
 import { commandLine } from '../view.ts'
-import { desiredWorkflows, isAsMade, MADE_BY, neededSecrets, WORKFLOW_FILES, type Workflows } from './render.ts'
+import {
+  desiredWorkflows,
+  isAsMade,
+  MADE_BY,
+  neededSecrets,
+  SERVICE_ENV,
+  serviceEnvPath,
+  WORKFLOW_FILES,
+  type Workflows,
+} from './render.ts'
 
 const BUN_VERSION = '1.4.5'
 
@@ -70,7 +79,7 @@ export async function writeWorkflows(session: Session, { estate, configPath }: O
   reporter.page(
     [
       'They need these secrets of the repository (Settings → Secrets and variables → Actions):',
-      ...secrets.map(name => `  gh secret set ${name}`),
+      ...secrets.map(name => `  gh secret set ${name}${name === SERVICE_ENV ? ` <${serviceEnvPath(estate, configPath)}` : ''}`),
       'LANDFALL_SSH_PRIVATE_KEY is a key of its own for CI: ssh-keygen -t ed25519 -N "" -f ci_key; its public half belongs into',
       'ssh.public_keys in config.json beside yours.',
     ].join('\n'),

@@ -1,7 +1,7 @@
 /** The workflows that are written into an estate's repository: valid for actionlint, careful with rights and secrets, written once. */
 
 import { afterAll, describe, expect, test } from 'bun:test'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { closePlaces, openPlace, type Place, ROOT, TWO_SERVERS } from '../sandbox/scripts/run.ts'
 
@@ -17,7 +17,8 @@ if (!actionlint) {
   test.skip('the workflows against actionlint (skipped: it is not installed)', () => undefined)
 }
 
-const NIXOS: unknown = JSON.parse(readFileSync(join(ROOT, 'examples/nixos-anywhere.json'), 'utf8'))
+const NIXOS = JSON.parse(readFileSync(join(ROOT, 'examples/nixos-anywhere.json'), 'utf8')) as Readonly<Record<string, unknown>>
+const WITH_VARIABLES = { ...NIXOS, service: { ...(NIXOS.service as object), env_file: '.env.backend' } }
 const IMAGE = '.github/workflows/infra-image.yml'
 const PROVISION = '.github/workflows/infra-provision.yml'
 const SWEEP = '.github/workflows/infra-sweep.yml'
@@ -33,6 +34,7 @@ const written = async (config: unknown): Promise<Place> => {
 const read = (place: Place, path: string): string => readFileSync(join(place.cwd, path), 'utf8')
 
 interface Step {
+  readonly name?: string
   readonly uses?: string
   readonly run?: string
   readonly env?: Readonly<Record<string, string>>
@@ -50,6 +52,7 @@ describe.skipIf(!actionlint)('actionlint', () => {
   for (const [name, config, files] of [
     ['two servers from the golden image', TWO_SERVERS, [IMAGE, SWEEP, PROVISION]],
     ['a droplet with NixOS', NIXOS, [PROVISION]],
+    ['a droplet with NixOS and variables', WITH_VARIABLES, [PROVISION]],
     ['a cluster', CLUSTER, [PROVISION, RENEW]],
   ] as const)
     test(`finds nothing in the workflows of ${name}`, async () => {
@@ -235,5 +238,59 @@ describe('the step that plans, applies or destroys', () => {
       code: 0,
       hacked: false,
     })
+  }, 60_000)
+})
+
+describe('the variables of a service', () => {
+  const WRITE = "Write the service's variables down"
+  const stepOf = (place: Place) => stepsOf(parse(place, PROVISION)).find(each => each.name === WRITE)
+
+  test('come from a secret, into the file that config.json names, before anything reads it', async () => {
+    const place = await openPlace(WITH_VARIABLES)
+    mkdirSync(join(place.cwd, 'deploy'))
+    place.writeConfig(WITH_VARIABLES, 'deploy/config.json')
+    const ended = await place.run('workflow --yes --config ./deploy/config.json')
+    expect([ended.code, ended.stdout.includes('gh secret set LANDFALL_SERVICE_ENV <deploy/.env.backend')]).toEqual([0, true])
+    const names = stepsOf(parse(place, PROVISION)).flatMap(each => each.name ?? [])
+    expect(names).toEqual(['Write the SSH key down', WRITE, 'Plan, apply or destroy'])
+    expect(stepOf(place)?.env).toEqual({ FILE: 'deploy/.env.backend', VARIABLES: `\${{ secrets.LANDFALL_SERVICE_ENV }}` })
+  }, 60_000)
+
+  test('are no matter of an estate without them', async () => {
+    const place = await openPlace(NIXOS)
+    const ended = await place.run('workflow --yes --json')
+    expect([ended.code, ended.output.includes('LANDFALL_SERVICE_ENV'), stepOf(place)]).toEqual([0, false, undefined])
+  }, 60_000)
+
+  /** As GitHub runs it, over a file that somebody has checked in. */
+  const runStep = async (variables: string) => {
+    const place = await written(WITH_VARIABLES)
+    const path = join(place.cwd, '.env.backend')
+    writeFileSync(path, 'OLD=1\n', { mode: 0o644 })
+    const child = Bun.spawn(['bash', '-e', '-c', stepOf(place)?.run ?? 'exit 99'], {
+      env: { PATH: process.env.PATH, FILE: '.env.backend', VARIABLES: variables },
+      cwd: place.cwd,
+      stdout: 'pipe',
+      stderr: 'pipe',
+    })
+    const [said, wrong, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited])
+    return { said: said.trim().split('\n'), wrong, code, text: readFileSync(path, 'utf8'), mode: statSync(path).mode & 0o777 }
+  }
+
+  test('are kept for their owner alone, and only masks are said', async () => {
+    const { said, wrong, code, text, mode } = await runStep('# made by hand\r\nPORT=8080\r\nTOKEN="100%-secret=yes"\r\n')
+    expect({ code, wrong, mode, text }).toEqual({
+      code: 0,
+      wrong: '',
+      mode: 0o600,
+      text: '# made by hand\nPORT=8080\nTOKEN="100%-secret=yes"\n\n',
+    })
+    expect(said).toEqual(['::add-mask::PORT=8080', '::add-mask::TOKEN="100%25-secret=yes"', '::add-mask::100%25-secret=yes'])
+  }, 60_000)
+
+  test('that are in no secret end the run, which would take them from the service', async () => {
+    const { code, wrong, text } = await runStep('')
+    expect([code, text]).toEqual([1, 'OLD=1\n'])
+    expect(wrong).toContain('LANDFALL_SERVICE_ENV')
   }, 60_000)
 })
