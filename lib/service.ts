@@ -18,7 +18,7 @@ import {
   shortRevision,
   type WantedSettings,
 } from './steps/service.ts'
-import { updateStep, updateSystemStep, type Wanted } from './steps/service-update.ts'
+import { isPresentSystem, updateStep, updateSystemStep, type Wanted } from './steps/service-update.ts'
 import type { EstateWorld } from './steps/world.ts'
 import { commandLine } from './view.ts'
 
@@ -124,9 +124,9 @@ export async function showService(session: Session, opened: Opened): Promise<num
     `revision: ${shortRevision(facts.revision)}${behind ? `; ${branch} is at ${shortRevision(facts.remote)}: bun scripts/service.ts update` : `, the head of ${branch}`}`,
     ...(facts.previous === '' ? [] : [`before the last update: ${shortRevision(facts.previous)}`]),
     `settings: ${settingsLine(facts.settings, world.get('serviceSettings'))}`,
-    facts.content === opened.composition.deps.nixos.flake.content
+    isPresentSystem(opened.composition.deps, spec, facts)
       ? 'system: of the present nixos/'
-      : 'system: of other sources than the present nixos/: bun scripts/service.ts update-system',
+      : 'system: another than config.json and the present nixos/ say: bun scripts/service.ts update-system',
   ]
   session.reporter.page(lines.join('\n'), { state: 'present', host, outside, ...facts })
   return facts.health === 'healthy' && outside === 'healthy' ? 0 : 1

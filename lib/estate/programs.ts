@@ -21,7 +21,8 @@ export const PROGRAMS = {
   'write-certificates': { timeoutMs: 60_000 },
   /** → settings (hash of the written ones, or nothing), unit (active|activating|failed|inactive), health (healthy|unhealthy), caddy (as unit),
    *    revision, origin (the repository whose code is in force), previous (the one before the last update), back (where a rollback leads, which
-   *    it still says when it has led there), remote (head of the branch, or nothing), content (what the system was built from) */
+   *    it still says when it has led there), remote (head of the branch, or nothing), content (what the system was built from), system (its name
+   *    there, or nothing) */
   'service-facts': { timeoutMs: 30_000 },
   /** SETTINGS, VARIABLES (lines NAME="value"; the latter for the service alone), HASH → root-only files, replaced atomically; the service and Caddy start again; prints `ok=1` */
   'write-service-settings': { timeoutMs: 60_000 },

@@ -156,7 +156,7 @@ async function install(deps: SystemDeps, spec: NixosServer, { phases, live, sign
     let files: SeedFiles = {}
     if (phase === 'install') {
       const hostKey = await machines.generateKey()
-      files = seedFiles(deps, hostKey)
+      files = seedFiles(deps, hostKey, spec.nixos.system)
       await setLabels({ ...serverNow().labels, [LABEL_KEYS.nextHostKey]: encodeHostKey(hostKey.publicKey) })
     }
     log(`phase ${phase}`)
@@ -186,11 +186,15 @@ async function install(deps: SystemDeps, spec: NixosServer, { phases, live, sign
 const seedFiles = (
   deps: Pick<SystemDeps, 'runId' | 'nixos'>,
   hostKey: Awaited<ReturnType<Deps['machines']['generateKey']>>,
+  system: string,
 ): SeedFiles => ({
   'etc/ssh/ssh_host_ed25519_key': { content: hostKey.privateKey, mode: 0o600 },
   'etc/ssh/ssh_host_ed25519_key.pub': { content: `${hostKey.publicKey}\n`, mode: 0o644 },
   'var/lib/landfall/host-key-seeded': { content: '', mode: 0o600 },
-  'var/lib/landfall/installed': { content: `run=${deps.runId}\ncontent=${deps.nixos.flake.content}\n`, mode: 0o600 },
+  'var/lib/landfall/installed': {
+    content: `run=${deps.runId}\ncontent=${deps.nixos.flake.content}\nsystem=${system}\n`,
+    mode: 0o600,
+  },
 })
 
 async function checkLogin({ machines }: Pick<SystemDeps, 'machines'>, target: Target): Promise<void> {

@@ -4,7 +4,15 @@ import { done, refused, todo } from '../engine/step.ts'
 import type { World } from '../engine/world.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import type { Deps, EstateStep } from './deps.ts'
-import { notThere, readService, type ServiceServer, serviceTarget, shortRevision, unreadable } from './service.ts'
+import {
+  notThere,
+  readService,
+  type ServiceFacts,
+  type ServiceServer,
+  serviceTarget,
+  shortRevision,
+  unreadable,
+} from './service.ts'
 import { runUpdate, serviceUpdate } from './update-unit.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -58,6 +66,13 @@ export function updateStep(deps: UpdateDeps, spec: ServiceServer, wanted: Wanted
   }
 }
 
+/** Whether the machine runs what the config names, as nixos/ describes it now. */
+export const isPresentSystem = (
+  { nixos }: Pick<Deps, 'nixos'>,
+  spec: ServiceServer,
+  { content, system }: ServiceFacts,
+): boolean => content === nixos.flake.content && system === spec.nixos?.system
+
 /** The server's system is built from the present flake. */
 export function updateSystemStep(deps: UpdateDeps, spec: ServiceServer): EstateStep {
   const { flake } = deps.nixos
@@ -72,12 +87,12 @@ export function updateSystemStep(deps: UpdateDeps, spec: ServiceServer): EstateS
     look(world) {
       const now = world.get('services')[spec.name]
       if (now?.state !== 'present') return notThere(spec)
-      if (now.facts.content === flake.content) return done(`${system}, sources ${flake.content.slice(0, 12)}`)
+      if (isPresentSystem(deps, spec, now.facts)) return done(`${system}, sources ${flake.content.slice(0, 12)}`)
       return todo({
         kind: 'change',
         summary: `build ${system} on ${spec.name} from the present nixos/ and switch to it`,
         details: [
-          `sources ${now.facts.content.slice(0, 12) || 'unknown'} → ${flake.content.slice(0, 12)}`,
+          `${now.facts.system || 'unknown'}, sources ${now.facts.content.slice(0, 12) || 'unknown'} → ${system}, sources ${flake.content.slice(0, 12)}`,
           'when SSH or the service does not come back, the system before does',
         ],
         async apply({ world: live, signal, log }) {

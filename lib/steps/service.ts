@@ -31,6 +31,8 @@ export interface ServiceFacts {
   readonly remote: string
   /** What the system was built from. */
   readonly content: string
+  /** Its name there; empty where nobody wrote it down. */
+  readonly system: string
 }
 
 export type ServiceState =
@@ -84,6 +86,7 @@ export async function readService(deps: Pick<ServiceDeps, 'machines' | 'programs
     back: text('back'),
     remote: text('remote'),
     content: text('content'),
+    system: text('system'),
   }
 }
 

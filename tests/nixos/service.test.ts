@@ -72,7 +72,7 @@ const openRig = async (): Promise<Rig> => {
     mkdirSync(machine.path(path), { recursive: true })
   machine.put('broken', '')
   machine.put('units/sshd.service', 'active\n')
-  machine.put('var/lib/landfall/installed', 'run=r-1\ncontent=aaaa\n')
+  machine.put('var/lib/landfall/installed', 'run=r-1\ncontent=aaaa\nsystem=base-digitalocean\n')
   for (const system of ['system-1', 'system-2'])
     writeFileSync(machine.path(`${system}/bin/switch-to-configuration`), '#!/bin/sh\nexit 0\n', { mode: 0o755 })
   Bun.spawnSync(['ln', '-sfn', machine.path('system-1'), machine.path('nix/var/nix/profiles/system')])
@@ -344,8 +344,8 @@ describe('an update of the system', () => {
   test('is built from the flake that was sent, and remembered', async () => {
     const rig = await openRig()
     expect(await updateSystem(rig)).toMatchObject({ unit: 'done', result: 'updated' })
-    expect((await facts(rig)).content).toBe('bbbb')
-    expect(rig.read('var/lib/landfall/installed')).toContain('run=r-1')
+    expect(await facts(rig)).toMatchObject({ content: 'bbbb', system: 'backend-digitalocean' })
+    expect(rig.read('var/lib/landfall/installed')).toBe('run=r-1\ncontent=bbbb\nsystem=backend-digitalocean\n')
     expect(rig.calls()).toContain(
       `nixos-rebuild switch --flake path:${rig.root}/var/lib/landfall/update-system/source#backend-digitalocean`,
     )

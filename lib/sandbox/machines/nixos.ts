@@ -19,6 +19,8 @@ export interface NixosRow {
   readonly hostKey?: HostKey
   readonly installedBy: string
   readonly content: string
+  /** The name of the system in the flake. */
+  readonly name?: string
   readonly settings?: Readonly<Record<string, string>>
   readonly settingsHash?: string
   readonly revision?: string
@@ -101,7 +103,9 @@ export const runPhase = (disks: Disks, server: MachineServer, { phase, files }: 
     const written = files['var/lib/landfall/installed'] ?? ''
     const field = (name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(written)?.[1] ?? ''
     const hostKey = privateKey && publicKey ? { hostKey: { privateKey, publicKey: withoutComment(publicKey) } } : {}
-    disks.change(server, { nixos: { ...now, ...hostKey, installedBy: field('run'), content: field('content') } })
+    disks.change(server, {
+      nixos: { ...now, ...hostKey, installedBy: field('run'), content: field('content'), name: field('system') },
+    })
     return undefined
   }
   if (phase !== 'reboot') return `There is no phase ${phase}.`
@@ -148,6 +152,7 @@ const serviceFacts = ({ nixos: { row, remotes } }: ProgramMachine): Outcome => {
     back: row.rollback ?? row.previous ?? '',
     remote: remote ?? '',
     content: row.content,
+    system: row.name ?? '',
   })
 }
 
@@ -203,11 +208,11 @@ const startServiceUpdate = (machine: ProgramMachine, { REVISION: wanted = '', BA
   return lines({ unit: 'started' })
 }
 
-const startSystemUpdate = (machine: ProgramMachine, { CONTENT: content = '' }: Values): Outcome => {
+const startSystemUpdate = (machine: ProgramMachine, { CONTENT: content = '', SYSTEM: name = '' }: Values): Outcome => {
   const { row } = machine.nixos
   if (row?.system !== 'nixos') return notNixos
   const update: UpdateRow = { kind: 'system', startedAtMs: machine.nowMs, result: 'updated', log: ['switched'] }
-  machine.nixos.set({ ...row, update, content })
+  machine.nixos.set({ ...row, update, content, name })
   return lines({ unit: 'started' })
 }
 

@@ -67,6 +67,8 @@ describe('the backend service of the example', () => {
     await settles(place, 'provision --yes --json')
     await settles(place, 'setup --yes --json')
 
+    await settles(place, 'service update-system --yes --json')
+
     const good = place.sandbox.controls.machines.pushRevision(REPOSITORY, true)
     const updated = await run(place, 'service update --yes --json')
     expect({ code: updated.code, revision: updated.ended.summary().outputs.revision }).toEqual({ code: 0, revision: good })

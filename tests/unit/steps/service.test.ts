@@ -4,6 +4,7 @@ import { describe, expect, test } from 'bun:test'
 import { World } from '../../../lib/engine/world.ts'
 import type { Machines } from '../../../lib/providers/ports/machine.ts'
 import { hasService, type ServiceFacts, type ServiceState, serviceStep } from '../../../lib/steps/service.ts'
+import { updateSystemStep } from '../../../lib/steps/service-update.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
 import { fakeClock } from '../fake-clock.ts'
@@ -31,6 +32,7 @@ const RUNNING: ServiceFacts = {
   back: '',
   remote: 'a'.repeat(40),
   content: 'abc',
+  system: 'backend-hetzner',
 }
 const present = (change: Partial<ServiceFacts>): ServiceState => ({
   state: 'present',
@@ -89,6 +91,18 @@ describe('the look at the service without its env file', () => {
   ] as const)('when %s', (_what, change, expected) => {
     const world = { ...worldOf(present({})), serviceSettings, ...change }
     expect(say(lookAt(serviceStep({ ...deps, estate }, spec), world))).toBe(expected)
+  })
+})
+
+describe('the look at the service’s system', () => {
+  const CHANGE = 'todo change build backend-hetzner on backend from the present nixos/ and switch to it'
+  test.each([
+    ['as it should be', {}, 'done backend-hetzner, sources abc'],
+    ['of other sources', { content: 'abd' }, CHANGE],
+    ['of another name', { system: 'base-hetzner' }, CHANGE],
+    ['of a name that nobody wrote down', { system: '' }, CHANGE],
+  ] as const)('%s', (_what, change, expected) => {
+    expect(say(lookAt(updateSystemStep({ ...deps, estate }, spec), worldOf(present(change))))).toBe(expected)
   })
 })
 

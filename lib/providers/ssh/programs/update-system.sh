@@ -27,7 +27,7 @@ if [ "$switched" = yes ]; then
   if [ "$(unit_word sshd.service)" != active ]; then problem='sshd does not run'; fi
   if [ -z "$problem" ] && [ "$was_healthy" = yes ] && ! await_health "$port" "$health"; then problem='the service is not healthy any more'; fi
   if [ -z "$problem" ]; then
-    { grep -v '^content=' "$INSTALLED_FILE" || true; printf 'content=%s\n' "$content"; } >"$INSTALLED_FILE.new"
+    { grep -v -e '^content=' -e '^system=' "$INSTALLED_FILE" || true; printf 'content=%s\nsystem=%s\n' "$content" "$system"; } >"$INSTALLED_FILE.new"
     mv -f "$INSTALLED_FILE.new" "$INSTALLED_FILE"
     if [ "$before" = "$after" ]; then over unchanged; fi
     over updated
