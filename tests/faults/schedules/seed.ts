@@ -142,7 +142,7 @@ export async function playInPeace(stage: Stage): Promise<readonly Truth[]> {
     if (part.name.endsWith('drift')) await drift(stage)
     const outcome = await stage.run(part.script, part.words, randomOf(1))
     if (outcome.exitCode !== 0) throw new Error(`${part.name} fails in peace: ${JSON.stringify(outcome.errors)}`)
-    truths.push(lookAtWorld(stage.sandbox))
+    truths.push(await lookAtRest(stage))
   }
   return truths
 }
@@ -169,6 +169,14 @@ const settle = async ({ sandbox, time }: Stage): Promise<void> => {
     time.stir()
     sandbox.controls.hetzner.settle()
   }
+}
+
+/** A machine that was powered on last boots while nothing waits for it. */
+const lookAtRest = async ({ sandbox, time }: Stage): Promise<Truth> => {
+  const { systemClock } = await import('../../../lib/engine/clock.ts')
+  await systemClock.sleep(sandbox.settings.bootMs)
+  time.stir()
+  return lookAtWorld(sandbox)
 }
 
 const complaints = (outcome: Outcome, when: string): string[] => [
@@ -208,7 +216,7 @@ export async function playSeed(stage: Stage, seed: number, expected: readonly Tr
     } while (last.exitCode !== 0 && runs < MAX_RERUNS)
     reruns.push(runs)
     if (last.exitCode !== 0) note(`${runs} reruns do not converge: ${JSON.stringify(last.errors)}`)
-    const truth = lookAtWorld(sandbox)
+    const truth = await lookAtRest(stage)
     for (const problem of truth.problems) note(problem)
     for (const line of differences(expected[index]?.estate, truth.estate)) note(line)
     for (const line of differences(JSON.parse(before.strangers), JSON.parse(truth.strangers))) note(`stranger: ${line}`)
