@@ -45,7 +45,7 @@ const cluster = defineScript({
       { command: `bun scripts/cluster.ts plan ${EXAMPLE}`, about: 'what would be made, and what it costs' },
       { command: `bun scripts/cluster.ts deploy web --image web=ghcr.io/acme/web:1.5 ${EXAMPLE} --yes`, about: 'in CI' },
       { command: `bun scripts/cluster.ts replace node-2 ${EXAMPLE} --yes --confirm node-2`, about: 'a machine, dead or alive' },
-      { command: `bun scripts/cluster.ts logs node-1 --part consul ${EXAMPLE}`, about: 'why a machine does not join' },
+      { command: `bun scripts/cluster.ts logs node --part consul ${EXAMPLE}`, about: 'why a machine does not join' },
     ],
   },
 

@@ -9,7 +9,6 @@ import {
   clusterFirewallName,
   dokployFirewallName,
   dokployServerName,
-  numberedNames,
   serverNames,
   serviceFirewallName,
   slug,
@@ -127,7 +126,7 @@ export const serverGroupsOf = (config: Config): readonly ServerGroup[] => {
     return {
       path: ['servers', name],
       name,
-      names: (spec.joins === undefined ? serverNames : numberedNames)(name, spec.count ?? 1),
+      names: serverNames(name, spec.count ?? 1),
       role,
       types: asList(spec.type ?? config.digitalocean?.size),
       locations: asList(spec.location ?? config.hetzner?.location ?? config.digitalocean?.region),

@@ -22,13 +22,9 @@ export const slug = (text: string, limit = 63): string =>
     .slice(0, limit)
     .replace(/^-+|-+$/g, '')
 
-/** `count` servers of one group: the group's own name when there is one, else `name-1` … `name-n`. */
+/** `count` servers of one group: its own name, then `name-2` … `name-n`, so that a group grows and shrinks at its end and the first stays. */
 export const serverNames = (group: string, count: number): readonly string[] =>
-  count === 1 ? [group] : numberedNames(group, count)
-
-/** Of a group that grows one by one: the first keeps its name when there is a second. */
-export const numberedNames = (group: string, count: number): readonly string[] =>
-  Array.from({ length: count }, (_, index) => `${group}-${index + 1}`)
+  Array.from({ length: count }, (_, index) => (index === 0 ? group : `${group}-${index + 1}`))
 
 export const dokployServerName = (role: string): string => `${role}-dokploy`
 export const dokployFirewallName = (estate: string): string => `${estate}-dokploy`

@@ -103,7 +103,7 @@ const server = section({
     integer('a whole number from 1 to 500', 1, 500),
     'number',
     '1',
-    'How many; more than one, and any that join, are called <name>-1, <name>-2 ….',
+    'How many; the first is called <name>, the others <name>-2, <name>-3 ….',
   ),
   dokploy: key(flag, 'true or false', 'false', 'Whether Dokploy runs on it.'),
   joins: key(

@@ -48,14 +48,6 @@ export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name
 export const confirmOf = ({ servers }: Pick<Estate, 'servers'>, server: Pick<Server, 'name'>): { readonly confirm?: string } =>
   servers.some(spec => spec.protected && isOfGroup([spec.name], server)) ? { confirm: server.name } : {}
 
-/** The only server of a group has no number, so a second one makes both new. */
-const numberedDetails = ({ servers }: Pick<Estate, 'servers'>, { name }: Pick<Server, 'name'>): string[] =>
-  servers.some(spec => spec.name === `${name}-1`)
-    ? [
-        `servers of a group are numbered: ${name}-1 is a new one, and what lies on ${name} is lost; an entry of its own in config.json keeps it`,
-      ]
-    : []
-
 export const SURPLUS_STEP = 'surplus servers'
 
 export interface StayingServer {
@@ -98,7 +90,7 @@ export function surplusStep(
     id: SURPLUS_STEP,
     noun: 'server',
     title: 'no group has more servers than wanted',
-    // Those that stay come first, so that a group that is renumbered is never empty.
+    // Those that stay come first, so that no group is empty in between.
     needs: [...estate.servers.map(spec => `server ${spec.name} running`), ...movers.map(dnsStepId), ...after],
     reads: ['servers', 'serverTypes', 'pricing', 'primaryIps', ...leadingSlices(deps)],
     order: 'parallel',
@@ -136,11 +128,7 @@ export function surplusStep(
         return {
           kind: 'destroy',
           summary: `delete server ${server.name}, which config.json no longer wants`,
-          details: [
-            ...numberedDetails(estate, server),
-            ...staleDetails(leads),
-            ...goingAddresses(estate.name, world.get('primaryIps'), server),
-          ],
+          details: [...staleDetails(leads), ...goingAddresses(estate.name, world.get('primaryIps'), server)],
           ...confirmOf(estate, server),
           ...(rate ? { monthlyNet: -rate.monthly.net } : {}),
           async apply({ world: live }) {

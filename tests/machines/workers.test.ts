@@ -93,13 +93,13 @@ describe('a worker of a swarm', () => {
     async () => {
       const ran = await succeeds('setup --yes')
       process.stderr.write(`setup with a worker: ${Math.round(ran.ms / 1000)} s\n`)
-      expect(await nodes()).toBe('prod Ready Active\nworker-1 Ready Active')
+      expect(await nodes()).toBe('prod Ready Active\nworker Ready Active')
       expect(
-        await inside('worker-1', "docker info --format '{{.Swarm.NodeAddr}} {{range .Swarm.RemoteManagers}}{{.Addr}}{{end}}'"),
-      ).toBe(`${serverOf('worker-1')?.privateIps[0]} ${serverOf('prod')?.privateIps[0]}:2377`)
-      expect(await reached('worker-1', 'prod')).toEqual([22, 2377, 7946])
-      expect(await reached('prod', 'worker-1')).toEqual([22, 7946])
-      for (const name of ['prod', 'worker-1']) expect(await reached('other', name)).toEqual([22])
+        await inside('worker', "docker info --format '{{.Swarm.NodeAddr}} {{range .Swarm.RemoteManagers}}{{.Addr}}{{end}}'"),
+      ).toBe(`${serverOf('worker')?.privateIps[0]} ${serverOf('prod')?.privateIps[0]}:2377`)
+      expect(await reached('worker', 'prod')).toEqual([22, 2377, 7946])
+      expect(await reached('prod', 'worker')).toEqual([22, 7946])
+      for (const name of ['prod', 'worker']) expect(await reached('other', name)).toEqual([22])
       expectNothingElseOpen()
       expect(stranger.seen().looks).toBeGreaterThan(5)
       const own = readdirSync(join(place.cwd, '.landfall'), { recursive: true, withFileTypes: true }).filter(each =>
@@ -122,12 +122,12 @@ describe('a worker of a swarm', () => {
         ${secret('postgres_password')} --env POSTGRES_PASSWORD_FILE=/run/secrets/postgres_password stand-in/dokploy:1`,
       )
       await until(
-        async () => [await healthy('prod'), await healthy('worker-1')],
+        async () => [await healthy('prod'), await healthy('worker')],
         counts => counts.join() === '1,1',
         MOVE_MS,
       )
       const status = await place.run('status')
-      expect(status.lines.find(line => line.fact === 'worker worker-1')).toMatchObject({ state: 'done', detail: '1 container' })
+      expect(status.lines.find(line => line.fact === 'worker worker')).toMatchObject({ state: 'done', detail: '1 container' })
     },
     SETUP_MS,
   )
@@ -144,15 +144,15 @@ describe('a worker of a swarm', () => {
   test(
     'is drained before it is deleted: its containers run on, elsewhere, and nobody is let in at its address',
     async () => {
-      const address = serverOf('worker-1')?.privateIps[0] ?? ''
+      const address = serverOf('worker')?.privateIps[0] ?? ''
       place.configure(configOf(0))
       const unsaid = await place.run('setup --yes')
-      expect({ code: unsaid.code, nodes: await nodes() }).toEqual({ code: 3, nodes: 'prod Ready Active\nworker-1 Ready Active' })
+      expect({ code: unsaid.code, nodes: await nodes() }).toEqual({ code: 3, nodes: 'prod Ready Active\nworker Ready Active' })
       const ran = await succeeds('setup --yes --confirm crew')
       process.stderr.write(`setup without the worker: ${Math.round(ran.ms / 1000)} s\n`)
-      expect(ran.text).toContain('drain worker-1 and take it out of the swarm of prod')
+      expect(ran.text).toContain('drain worker and take it out of the swarm of prod')
       expect(await nodes()).toBe('prod Ready Active')
-      expect(serverOf('worker-1')).toBeUndefined()
+      expect(serverOf('worker')).toBeUndefined()
       await until(
         () => healthy('prod'),
         count => count === 2,

@@ -26,7 +26,7 @@ const judge = (swarm: SwarmState) => judgeSwarms(estate, { prod: swarm })
 const up = (...nodes: SwarmNode[]): SwarmState => ({ state: 'up', address: '172.16.0.2', nodes })
 
 test('a swarm of ready nodes is well, and so is an estate without workers', () => {
-  expect(judge(up(node('prod'), node('worker-1')))).toEqual({ state: 'ok', detail: 'prod: 2 nodes are ready' })
+  expect(judge(up(node('prod'), node('worker')))).toEqual({ state: 'ok', detail: 'prod: 2 nodes are ready' })
   expect(judgeSwarms(estate, {}).state).toBe('ok')
 })
 
@@ -35,10 +35,10 @@ test('one that does not answer, a node that is down, and one that nobody owns ar
     state: 'fail',
     detail: 'the swarm of prod does not answer: the server is off',
   })
-  expect(judge(up(node('worker-1', { state: 'down' })))).toEqual({
+  expect(judge(up(node('worker', { state: 'down' })))).toEqual({
     state: 'fail',
-    detail: 'worker-1 in the swarm of prod is down',
-    fix: 'bun scripts/status.ts --machine worker-1',
+    detail: 'worker in the swarm of prod is down',
+    fix: 'bun scripts/status.ts --machine worker',
   })
   expect(judge(up(node('old-1', { state: 'down' }))).fix).toBe(
     'No server of the estate is behind it: docker node rm id-old-1, on prod',
@@ -46,12 +46,12 @@ test('one that does not answer, a node that is down, and one that nobody owns ar
 })
 
 test('one that was drained by hand is a warning, and the worst is told first', () => {
-  const drained = node('worker-1', { availability: 'drain' })
+  const drained = node('worker', { availability: 'drain' })
   expect(judge(up(drained)).state).toBe('warn')
   expect(judge(up(drained, node('worker-2', { isLeaving: true })))).toEqual({
     state: 'fail',
     detail:
-      'worker-1 in the swarm of prod gets no containers: its availability was set to drain by hand; worker-2 in the swarm of prod is half taken out',
+      'worker in the swarm of prod gets no containers: its availability was set to drain by hand; worker-2 in the swarm of prod is half taken out',
     fix: 'bun scripts/setup.ts',
   })
 })

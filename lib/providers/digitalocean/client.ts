@@ -20,7 +20,7 @@ interface DotsAnswer {
 }
 
 export interface Request {
-  /** To follow "Could not": "create server web-1". */
+  /** To follow "Could not": "create server web-2". */
   readonly what: string
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** For the guard and for people; the library knows the real one. */

@@ -5,7 +5,7 @@ import { knownSecrets, type Secret } from '../../secret.ts'
 import { createRedactor } from '../../ui/redact.ts'
 
 export interface Failed {
-  /** What was tried, to follow "Could not": "create server web-1". */
+  /** What was tried, to follow "Could not": "create server web-2". */
   readonly what: string
   readonly effect: 'read' | 'write'
   readonly token: Secret

@@ -49,11 +49,11 @@ describe('a cluster of three', () => {
         ['catalog/register', '{"Node":"x","Address":"192.0.2.1"}'],
         ['acl/token', '{}'],
       ] as const)
-        expect([path, await rig().inside('node-1', `${asked}:8500/v1/${path} -X PUT -d '${body}'`)]).toEqual([path, '403'])
-      expect(await rig().inside('node-1', `${asked}:8500/v1/agent/self`)).toBe('403')
-      expect(await rig().inside('node-1', `${asked}:4646/v1/jobs`)).toBe('403')
+        expect([path, await rig().inside('node', `${asked}:8500/v1/${path} -X PUT -d '${body}'`)]).toEqual([path, '403'])
+      expect(await rig().inside('node', `${asked}:8500/v1/agent/self`)).toBe('403')
+      expect(await rig().inside('node', `${asked}:4646/v1/jobs`)).toBe('403')
       for (const name of ['consul.d/consul.json', 'nomad.d/nomad.json', 'landfall/cluster.json'])
-        expect(await rig().inside('node-1', `stat -c %a /etc/${name}`)).toBe('600')
+        expect(await rig().inside('node', `stat -c %a /etc/${name}`)).toBe('600')
     },
     STEP_MS,
   )
@@ -146,7 +146,7 @@ describe('a cluster of three', () => {
   test(
     'knows an app for rolled out when Nomad has forgotten the rollout',
     async () => {
-      const nomad = (words: string) => rig().inside('node-1', `${AS_MANAGER} nomad ${words}`)
+      const nomad = (words: string) => rig().inside('node', `${AS_MANAGER} nomad ${words}`)
       const running = async () =>
         (JSON.parse(await nomad('job allocs -json web')) as Record<'ID' | 'ClientStatus' | 'DesiredStatus', string>[]).flatMap(
           each => (each.ClientStatus === 'running' && each.DesiredStatus === 'run' ? [each.ID] : []),

@@ -7,7 +7,7 @@ import { BUILD_TIMEOUT_MS, CLOSE_TIMEOUT_MS } from '../base/world.ts'
 import { type ClusterRig, type Line, openRig } from './rig.ts'
 
 export const STEP_MS = 5 * 60_000
-export const NODES = ['node-1', 'node-2', 'node-3'] as const
+export const NODES = ['node', 'node-2', 'node-3'] as const
 
 export const BASE = {
   project: 'acme',

@@ -102,10 +102,10 @@ describe('a cluster in use', () => {
     'orders its certificate anew by a timer’s command, without failing a visitor, and changes nothing else',
     async () => {
       const serialOf = (node: string) => rig().inside(node, 'openssl x509 -noout -serial -in /etc/caddy/tls/cert.pem')
-      const before = await serialOf('node-1')
+      const before = await serialOf('node')
       const summary = await succeed('cluster', 'renew', '--yes')
       expect({ changes: summary.changes, applied: summary.applied }).toEqual({ changes: 0, applied: 0 })
-      await rig().inside('node-1', `${AS_MANAGER} nomad var purge landfall/certificate`)
+      await rig().inside('node', `${AS_MANAGER} nomad var purge landfall/certificate`)
       // A timer runs in a fresh checkout, which keeps no order from before.
       rmSync(join(rig().cwd, '.landfall/acme/certificates'), { recursive: true })
       // Something else that differs is left to apply.
@@ -138,7 +138,7 @@ describe('a cluster in use', () => {
       })
       const running = (node: string) => rig().inside(node, "docker ps --format '{{.Image}}'")
       const known = () =>
-        rig().inside('node-1', `${AS_MANAGER} nomad node status -json | sed -n 's/.*"Name": "\\(.*\\)",/\\1/p' | sort`)
+        rig().inside('node', `${AS_MANAGER} nomad node status -json | sed -n 's/.*"Name": "\\(.*\\)",/\\1/p' | sort`)
       configure(grown(3))
       const { durationMs } = await succeed('cluster', 'apply', '--yes')
       say(`a worker more: ${Math.round(Number(durationMs) / 1000)} s`)
@@ -268,7 +268,7 @@ describe('a cluster in use', () => {
       const holders = await Promise.all(
         NODES.map(async node => [node, await rig().inside(node, 'ls -d /var/lib/nomad/alloc/*/grafana || true')] as const),
       )
-      const [holder, folder] = holders.find(([, path]) => path !== '') ?? ['node-1', '']
+      const [holder, folder] = holders.find(([, path]) => path !== '') ?? ['node', '']
       // Grafana can be reached at the end of a tunnel alone.
       expect(await rig().inside(holder, "ss -Hltn 'sport = :13000' | awk '{ print $4 }'")).toBe('127.0.0.1:13000')
 
@@ -308,10 +308,10 @@ describe('a cluster in use', () => {
       const running = () => rig().inside(holder, "docker ps --format '{{.Image}}' | grep -c prometheus || true")
       await until(running, count => count === '0', 30_000)
       expect(await rig().inside(holder, `${consul}/agent/metrics`)).toBe('403')
-      const rights = await rig().inside('node-1', `${AS_MANAGER} consul acl token list; consul acl policy list`)
+      const rights = await rig().inside('node', `${AS_MANAGER} consul acl token list; consul acl policy list`)
       expect(rights).toContain('landfall-agent')
       expect(rights).not.toContain('landfall-metrics')
-      const secrets = await rig().inside('node-1', `${AS_MANAGER} nomad var list -out terse`)
+      const secrets = await rig().inside('node', `${AS_MANAGER} nomad var list -out terse`)
       expect(secrets).toContain('nomad/jobs/')
       expect(secrets).not.toContain('grafana')
     },

@@ -82,8 +82,8 @@ test('a group that shrinks takes the addresses of its last server along, and nam
 
 test('a server that was deleted by hand gets its addresses again, and one that is not wanted leaves none', async () => {
   const place = await rebuilt(3)
-  const before = ipsOf(place, 'web-1')
-  await takeAway(place, 'web-1')
+  const before = ipsOf(place, 'web')
+  await takeAway(place, 'web')
   await takeAway(place, 'web-3')
   expect(freeIn(place)).toHaveLength(5)
   place.writeConfig(group(2))
@@ -93,7 +93,7 @@ test('a server that was deleted by hand gets its addresses again, and one that i
   const unnamed = await place.run('provision apply --yes --json')
   expect([unnamed.code, mutationsIn(unnamed.requests)]).toEqual([3, []])
   await ran(place, `provision apply ${NAMED}`)
-  expect(ipsOf(place, 'web-1')).toEqual(before)
+  expect(ipsOf(place, 'web')).toEqual(before)
   expect(freeIn(place)).toEqual(['stranger'])
   await isQuiet(place)
 })
@@ -103,7 +103,7 @@ test.each([
   ['in another place', 'fsn1', ''],
 ])('a rebuild %s deletes those that an earlier one kept', async (_, location, flags) => {
   const place = await rebuilt(2)
-  const before = ipsOf(place, 'web-1')
+  const before = ipsOf(place, 'web')
   place.writeConfig(group(2, location))
   await ran(place, `provision rebuild ${NAMED} ${flags}`.trim())
   expect(freeIn(place)).toEqual(['stranger'])
@@ -126,7 +126,7 @@ test('destroy finds an address that is all that is left of an estate; a first ru
   const place = await rebuilt(2)
   const [first] = place.history
   expect(first?.requests.filter(({ path }) => path === '/primary_ips')).toEqual([])
-  for (const name of ['web-1', 'web-2']) await takeAway(place, name)
+  for (const name of ['web', 'web-2']) await takeAway(place, name)
   await takeAway(place, 'acme-base', 'firewalls')
   expect(freeIn(place)).toHaveLength(5)
   await ran(place, `destroy ${NAMED}`)

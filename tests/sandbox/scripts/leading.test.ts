@@ -76,7 +76,7 @@ describe('a group that becomes smaller', () => {
     const { place, address } = await shrunk()
     lead(place, 'shop.example.com', address)
     isRefused(await place.run(APPLY), `shop.example.com (A ${address}) would be left pointing at an address`)
-    expect(serversOf(place)).toEqual(['web-1', 'web-2', 'web-3'])
+    expect(serversOf(place)).toEqual(['web', 'web-2', 'web-3'])
   })
 
   test('takes a record of ours that nobody wants along, and names it in the plan', async () => {
@@ -85,7 +85,7 @@ describe('a group that becomes smaller', () => {
     lead(place, 'www.example.com', '198.51.100.9')
     expect((await place.run('provision plan --json')).stdout).toContain(`- old.example.com A ${address}`)
     const ended = await ran(place, APPLY)
-    expect([serversOf(place), recordsOf(place)]).toEqual([['web-1', 'web-2'], ['www.example.com 198.51.100.9']])
+    expect([serversOf(place), recordsOf(place)]).toEqual([['web', 'web-2'], ['www.example.com 198.51.100.9']])
     const order = mutationsIn(ended.requests).filter(each => /dns_records|DELETE \/servers/.test(each))
     expect(order.map(each => (each.includes('dns_records') ? 'name' : 'server'))).toEqual(['name', 'server'])
     await isQuiet(place, APPLY)
@@ -96,7 +96,7 @@ describe('a group that becomes smaller', () => {
     const without = await place.run(APPLY, { env: { CLOUDFLARE_API_TOKEN: undefined } })
     isRefused(without, 'CLOUDFLARE_API_TOKEN is not set, so nobody can tell whether a name still leads to web-3.')
     isRefused(await place.run(APPLY, blindTo(place)), 'The Cloudflare token sees no zone for example.com.')
-    expect(serversOf(place)).toEqual(['web-1', 'web-2', 'web-3'])
+    expect(serversOf(place)).toEqual(['web', 'web-2', 'web-3'])
   })
 
   test('whose server was deleted by hand keeps its address while somebody’s name leads there', async () => {
@@ -158,7 +158,7 @@ describe('a rebuild that gives addresses up', () => {
   test('is refused while somebody else’s name leads there; at DigitalOcean every rebuild is one', async () => {
     const place = await openPlace(group(2))
     await ran(place, APPLY)
-    const address = addressOf(place, 'web-1')
+    const address = addressOf(place, 'web')
     lead(place, 'shop.example.com', address)
     isRefused(await place.run(`provision rebuild ${NAMED} --drop addresses`), `shop.example.com (A ${address}) would be left`)
 

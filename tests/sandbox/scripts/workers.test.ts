@@ -35,10 +35,10 @@ test(
     const place = await openPlace(estate(1))
     const first = await place.run('setup --yes --json')
     expect({ code: first.code, errors: first.errors() }).toEqual({ code: 0, errors: [] })
-    expect(nodesOf(place)).toEqual(['worker-1 active'])
+    expect(nodesOf(place)).toEqual(['worker active'])
     // Each lets in the other, and nobody else does.
-    expect(swarmOf(place, 'prod')?.peers).toEqual([privateOf(place, 'worker-1')])
-    expect(swarmOf(place, 'worker-1')?.peers).toEqual([privateOf(place, 'prod')])
+    expect(swarmOf(place, 'prod')?.peers).toEqual([privateOf(place, 'worker')])
+    expect(swarmOf(place, 'worker')?.peers).toEqual([privateOf(place, 'prod')])
 
     const second = await place.run('setup --yes --json')
     expect({ code: second.code, writes: mutationsIn(second.requests), applied: second.summary().applied }).toEqual({
@@ -47,26 +47,26 @@ test(
       applied: 0,
     })
     const status = await place.run('status')
-    expect(status.output).toContain('worker-1 works for prod — 0 containers')
+    expect(status.output).toContain('worker works for prod — 0 containers')
 
     place.writeConfig(estate(2))
     const plan = await place.run('setup --plan')
     expect(plan.output).toContain('join worker-2 to the swarm of prod as a worker')
     expect(plan.output.replace(/\s+/g, ' ')).toContain('open 2377, 7946 and 4789 of worker-2 to its swarm')
     expect((await place.run('setup --yes --json')).code).toBe(0)
-    expect(nodesOf(place)).toEqual(['worker-1 active', 'worker-2 active'])
-    expect(swarmOf(place, 'worker-1')?.peers).toEqual([privateOf(place, 'prod'), privateOf(place, 'worker-2')])
+    expect(nodesOf(place)).toEqual(['worker active', 'worker-2 active'])
+    expect(swarmOf(place, 'worker')?.peers).toEqual([privateOf(place, 'prod'), privateOf(place, 'worker-2')])
 
     place.writeConfig(estate(1))
     const unsaid = await place.run('setup --yes')
-    expect({ code: unsaid.code, nodes: nodesOf(place) }).toEqual({ code: 3, nodes: ['worker-1 active', 'worker-2 active'] })
+    expect({ code: unsaid.code, nodes: nodesOf(place) }).toEqual({ code: 3, nodes: ['worker active', 'worker-2 active'] })
     const address = privateOf(place, 'worker-2')
     const shrunk = await place.run('setup --yes --confirm solo --json')
     expect({ code: shrunk.code, errors: shrunk.errors() }).toEqual({ code: 0, errors: [] })
     expect(shrunk.output).toContain('drain worker-2 and take it out of the swarm of prod')
-    expect(nodesOf(place)).toEqual(['worker-1 active'])
-    expect(namesOf(place)).toEqual(['prod', 'worker-1'])
-    for (const name of ['prod', 'worker-1']) expect(swarmOf(place, name)?.peers).not.toContain(address)
+    expect(nodesOf(place)).toEqual(['worker active'])
+    expect(namesOf(place)).toEqual(['prod', 'worker'])
+    for (const name of ['prod', 'worker']) expect(swarmOf(place, name)?.peers).not.toContain(address)
 
     // The group is gone from the file: what carries its mark is drained and deleted all the same.
     place.writeConfig(estate(0))
@@ -88,21 +88,21 @@ test(
     expect(nodesOf(place)).toBeUndefined()
     const joined = await place.run('dokploy prod --yes --json')
     expect({ code: joined.code, errors: joined.errors() }).toEqual({ code: 0, errors: [] })
-    expect(nodesOf(place)).toEqual(['worker-1 active'])
+    expect(nodesOf(place)).toEqual(['worker active'])
 
-    const id = place.sandbox.controls.hetzner.dump().servers.find(each => each.name === 'worker-1')?.id
+    const id = place.sandbox.controls.hetzner.dump().servers.find(each => each.name === 'worker')?.id
     await callAs(place.sandbox, 'hetzner', 'DELETE', `/servers/${id}`)
-    await waitFor('worker-1 is gone', () => !namesOf(place).includes('worker-1'))
+    await waitFor('worker is gone', () => !namesOf(place).includes('worker'))
     const doctor = await place.run('doctor')
-    expect(doctor.output).toContain('worker-1 in the swarm of prod is down')
+    expect(doctor.output).toContain('worker in the swarm of prod is down')
 
     const again = await place.run('setup --yes --json')
     expect({ code: again.code, errors: again.errors() }).toEqual({ code: 0, errors: [] })
-    expect(nodesOf(place)).toEqual(['worker-1 active'])
-    expect(swarmOf(place, 'worker-1')).toMatchObject({ isMember: true, peers: [privateOf(place, 'prod')] })
+    expect(nodesOf(place)).toEqual(['worker active'])
+    expect(swarmOf(place, 'worker')).toMatchObject({ isMember: true, peers: [privateOf(place, 'prod')] })
     expect((await place.run('doctor')).output).toContain('swarms: prod: 2 nodes are ready')
     // The whole bill: two servers with an address each.
-    expect((await place.run('cost')).output).toContain('worker-1')
+    expect((await place.run('cost')).output).toContain('worker')
     for (const file of Object.keys(filesBelow(`${place.cwd}/.landfall`)).filter(name => /ndjson|json$/.test(name)))
       expect(await Bun.file(`${place.cwd}/.landfall/${file}`).text()).not.toContain('SWMTKN')
   },
@@ -117,8 +117,8 @@ test(
     place.writeConfig(estate(0))
     place.sandbox.controls.machines.neverBoots('prod')
     const refused = await place.run('provision apply --yes --confirm solo')
-    expect({ code: refused.code, names: namesOf(place) }).toEqual({ code: 3, names: ['prod', 'worker-1'] })
-    expect(refused.output.replace(/\s+/g, ' ')).toContain('worker-1 is to leave the swarm of prod, which does not answer')
+    expect({ code: refused.code, names: namesOf(place) }).toEqual({ code: 3, names: ['prod', 'worker'] })
+    expect(refused.output.replace(/\s+/g, ' ')).toContain('worker is to leave the swarm of prod, which does not answer')
     place.sandbox.controls.machines.heal('prod')
     expect((await place.run('provision apply --yes --confirm solo')).code).toBe(0)
     expect({ names: namesOf(place), nodes: nodesOf(place) }).toEqual({ names: ['prod'], nodes: [] })
@@ -137,11 +137,11 @@ test(
     const mutual = () => ({
       nodes: nodesOf(place),
       prod: swarmOf(place, 'prod')?.peers,
-      worker: swarmOf(place, 'worker-1')?.peers,
+      worker: swarmOf(place, 'worker')?.peers,
     })
     const wanted = () => ({
-      nodes: ['worker-1 active'],
-      prod: [privateOf(place, 'worker-1')],
+      nodes: ['worker active'],
+      prod: [privateOf(place, 'worker')],
       worker: [privateOf(place, 'prod')],
     })
     for (const command of ['setup --yes --json', 'provision rebuild --yes --confirm solo --json']) {
@@ -168,7 +168,7 @@ test(
     expect({ code: first.code, errors: first.errors(), nodes: nodesOf(place) }).toEqual({
       code: 0,
       errors: [],
-      nodes: ['worker-1 active'],
+      nodes: ['worker active'],
     })
     const second = await place.run('setup --yes --json')
     expect({ code: second.code, writes: mutationsIn(second.requests) }).toEqual({ code: 0, writes: [] })

@@ -32,13 +32,13 @@ const clusterOf = (count: number): ClusterSpec => {
 
 const ca = await createAuthority('acme', NOW_MS)
 const secrets = generateSecrets(ca)
-const node = { name: 'node-1', role: 'server', privateIp: '172.16.0.3', interface: 'enp7s0' } as const
+const node = { name: 'node', role: 'server', privateIp: '172.16.0.3', interface: 'enp7s0' } as const
 const parsed = (text: { reveal(): string }) => JSON.parse(text.reveal()) as Record<string, Record<string, unknown>>
 
 describe('the secrets', () => {
   test('come back as they were kept, and print as their names', () => {
     const kept = renderSecrets(secrets)
-    const back = parseSecrets(kept.reveal(), 'node-1')
+    const back = parseSecrets(kept.reveal(), 'node')
     expect(renderSecrets(back).reveal()).toBe(kept.reveal())
     expect(JSON.stringify(secrets)).not.toContain(secrets.consulManagement.reveal())
     expect(Buffer.from(secrets.consulGossip.reveal(), 'base64')).toHaveLength(32)
@@ -51,7 +51,7 @@ describe('the secrets', () => {
 
 describe('certificates', () => {
   test('name the role that Consul and Nomad ask for, and the address', async () => {
-    const member = { name: 'node-1', datacenter: 'acme', role: 'server', privateIp: '172.16.0.3' } as const
+    const member = { name: 'node', datacenter: 'acme', role: 'server', privateIp: '172.16.0.3' } as const
     const server = new X509Certificate((await issue(secrets, member, NOW_MS)).certificate)
     expect(server.subjectAltName).toContain('DNS:server.acme.consul')
     expect(server.subjectAltName).toContain('DNS:server.global.nomad')
@@ -61,7 +61,7 @@ describe('certificates', () => {
   })
 
   test('are good for their authority, their address and their time alone', async () => {
-    const member = { name: 'node-1', datacenter: 'acme', role: 'server', privateIp: '172.16.0.3' } as const
+    const member = { name: 'node', datacenter: 'acme', role: 'server', privateIp: '172.16.0.3' } as const
     const { certificate } = await issue(secrets, member, NOW_MS)
     const other = await createAuthority('other', NOW_MS)
     const good = (caPem: string, ip: string, atMs: number) => isGoodCertificate(certificate, caPem, ip, atMs)

@@ -90,7 +90,7 @@ describe('the jobs', () => {
 
   test('have Caddy read on servers only, and each figure carry its machine', () => {
     const config = templateOf(METRICS_JOB, 'prometheus', 'local/prometheus.yml')
-    expect(config).toContain('[[ if or (eq $name "node-1") (eq $name "node-2") (eq $name "node-3") false ]]')
+    expect(config).toContain('[[ if or (eq $name "node") (eq $name "node-2") (eq $name "node-3") false ]]')
     expect(config).toContain('node: [[ env "node.unique.name" ]]')
     expect(config.match(/targets: \["127\.0\.0\.1:\d+"\]/g)).toHaveLength(3)
   })
@@ -149,7 +149,7 @@ describe('the secrets', () => {
 })
 
 test('the machines show their figures only where they are asked for', () => {
-  const node = { name: 'node-1', role: 'server', privateIp: '172.16.0.3', interface: 'enp7s0' } as const
+  const node = { name: 'node', role: 'server', privateIp: '172.16.0.3', interface: 'enp7s0' } as const
   for (const [cluster, shown] of [
     [clusterOf({}), true],
     [clusterOf(), false],

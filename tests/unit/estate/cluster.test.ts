@@ -33,15 +33,15 @@ const mistakesOf = (config: Config): string => {
 test('three servers stand behind a load balancer, closed to the internet but for SSH', () => {
   const { cluster, servers, firewalls, dns, platform } = resolve(GOOD)
   expect(cluster).toMatchObject({
-    servers: ['node-1', 'node-2', 'node-3'],
-    workers: ['extra-1', 'extra-2'],
+    servers: ['node', 'node-2', 'node-3'],
+    workers: ['extra', 'extra-2'],
     front: 'load_balancer',
     datacenter: 'acme',
   })
   expect(cluster?.apps.map(app => app.name)).toEqual(['web'])
   expect(cluster?.certificateNames).toEqual(['www.example.com'])
   expect(platform?.apps).toEqual([])
-  expect(servers.find(spec => spec.name === 'node-1')).toMatchObject({ firewalls: ['acme-cluster'], placementGroup: 'nodes' })
+  expect(servers.find(spec => spec.name === 'node')).toMatchObject({ firewalls: ['acme-cluster'], placementGroup: 'nodes' })
   expect(firewalls.find(each => each.name === 'acme-cluster')?.rules.flatMap(rule => rule.port ?? [])).toEqual(['22'])
   expect(dns?.records).toEqual([{ name: 'www.example.com', server: 'acme-cluster', kind: 'balancer', ttl: 300, proxied: false }])
 })

@@ -61,7 +61,7 @@ describe('cost', () => {
       ...pricing,
       loadBalancers: [{ type: 'lb11', location: 'nbg1', hourly: price(0.0084), monthly: price(5.39, 6.4141) }],
     }
-    const cost = costOf({ ...none, pricing: priced, servers: [server('node-1', 'cx33')], loadBalancers })
+    const cost = costOf({ ...none, pricing: priced, servers: [server('node', 'cx33')], loadBalancers })
     // 6.49 + 0.50 + 5.39.
     expect(cost.monthly.net).toBe(12.38)
     expect(cost.lines.at(-1)).toMatchObject({ kind: 'load balancer', name: 'acme-cluster', detail: 'lb11, nbg1' })

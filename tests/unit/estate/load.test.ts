@@ -88,8 +88,8 @@ describe('a two-role file without any option', () => {
 describe('an estate of plain servers', () => {
   const estate = load(fleet, ['2001:db8::7'])
 
-  test('numbers the members of a group and leaves a single one its name', () =>
-    expect(estate.servers.map(server => server.name)).toEqual(['node-1', 'node-2', 'node-3', 'edge']))
+  test('numbers the members of a group behind its first, which has its name', () =>
+    expect(estate.servers.map(server => server.name)).toEqual(['node', 'node-2', 'node-3', 'edge']))
 
   test('runs no Dokploy and has no names', () => {
     expect(estate.servers.some(server => server.dokploy !== undefined)).toBe(false)

@@ -112,9 +112,9 @@ describe('names', () => {
     )
   })
 
-  test('one server keeps its name, several are numbered', () => {
+  test('the first server of a group has its name, whatever comes after', () => {
     expect(serverNames('web', 1)).toEqual(['web'])
-    expect(serverNames('web', 2)).toEqual(['web-1', 'web-2'])
+    expect(serverNames('web', 3)).toEqual(['web', 'web-2', 'web-3'])
   })
 })
 

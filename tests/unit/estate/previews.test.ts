@@ -61,7 +61,7 @@ describe('previews stand on a stock system with Compose v2', () => {
         ...config({}),
         network: {},
         dokploy: { admin_email: 'admin@example.com' },
-        previews: { repository: 'example/web', host: 'previews-1' },
+        previews: { repository: 'example/web', host: 'previews' },
         servers: {
           panel: { type: 'cx33', dokploy: true, image: 'debian-13' },
           previews: { type: 'cx33', image: 'debian-13', joins: 'panel' },

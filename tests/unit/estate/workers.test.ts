@@ -12,17 +12,17 @@ const config = (worker: Readonly<Record<string, unknown>> = {}, more: Readonly<R
   ...more,
 })
 
-test('one worker has a number, so that a second leaves it as it is; it shows visitors nothing', () => {
+test('a second worker leaves the first as it is; none shows visitors anything', () => {
   const estate = load(config())
   expect(estate.servers.map(({ name, joins }) => [name, joins])).toEqual([
     ['prod-dokploy', undefined],
-    ['worker-1', 'prod-dokploy'],
+    ['worker', 'prod-dokploy'],
   ])
   const worker = estate.servers[1]
   expect(worker).toMatchObject({ network: true, firewalls: ['acme-base'], image: { kind: 'system', name: 'debian-12' } })
   const rules = estate.firewalls.find(each => each.name === 'acme-base')?.rules
   expect(rules?.map(rule => rule.port ?? rule.protocol)).toEqual(['22', 'icmp'])
-  expect(load(config({ count: 2 })).servers.map(each => each.name)).toEqual(['prod-dokploy', 'worker-1', 'worker-2'])
+  expect(load(config({ count: 2 })).servers.map(each => each.name)).toEqual(['prod-dokploy', 'worker', 'worker-2'])
 })
 
 test('it has the image of the server that it joins', () => {

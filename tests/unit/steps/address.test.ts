@@ -34,7 +34,7 @@ const surplus = (slices: Partial<EstateWorld>, given = deps) =>
   lookAt(surplusAddressesStep(given, []), { serverTypes, ...slices })
 
 test('one that nobody waits for goes, with its price', () => {
-  const finding = surplus({ servers: [member('web-1'), member('web-2')], primaryIps: [free('1', 'web-3')] })
+  const finding = surplus({ servers: [member('web'), member('web-2')], primaryIps: [free('1', 'web-3')] })
   expect(say(finding)).toBe('todo destroy delete the address 203.0.113.101, which was kept for web-3')
   if (finding.state !== 'todo') throw new Error('nothing to do')
   expect(finding.changes[0]?.monthlyNet).toBeCloseTo(-0.5)
@@ -42,13 +42,13 @@ test('one that nobody waits for goes, with its price', () => {
 })
 
 test.each<readonly [string, Partial<EstateWorld>]>([
-  ['waits for a server that is to come', { primaryIps: [free('1', 'web-1')] }],
-  ['is on a server', { servers: [member('web-1')], primaryIps: [address('1', 'web-1')] }],
+  ['waits for a server that is to come', { primaryIps: [free('1', 'web')] }],
+  ['is on a server', { servers: [member('web')], primaryIps: [address('1', 'web')] }],
   [
     'is on a server, as that says and the list does not yet',
     {
-      servers: [member('web-1', { ipv4: '203.0.113.101' })],
-      primaryIps: [free('1', 'web-1')],
+      servers: [member('web', { ipv4: '203.0.113.101' })],
+      primaryIps: [free('1', 'web')],
     },
   ],
   [
@@ -65,17 +65,17 @@ test.each<readonly [string, Partial<EstateWorld>]>([
 })
 
 test.each<readonly [string, Partial<EstateWorld>, Partial<typeof deps>]>([
-  ['whose server has another one', { servers: [member('web-1')], primaryIps: [free('1', 'web-1')] }, {}],
-  ['where its server will not be', { primaryIps: [free('1', 'web-1', { location: 'fsn1' })] }, {}],
-  ['that is to be given up', { primaryIps: [free('1', 'web-1')] }, { dropsAddresses: true }],
+  ['whose server has another one', { servers: [member('web')], primaryIps: [free('1', 'web')] }, {}],
+  ['where its server will not be', { primaryIps: [free('1', 'web', { location: 'fsn1' })] }, {}],
+  ['that is to be given up', { primaryIps: [free('1', 'web')] }, { dropsAddresses: true }],
 ])('one %s goes', (_, slices, given) => {
   expect(say(surplus(slices, { ...deps, ...given }))).toBe(
-    'todo destroy delete the address 203.0.113.101, which was kept for web-1',
+    'todo destroy delete the address 203.0.113.101, which was kept for web',
   )
 })
 
 test('a server too many takes its address along', () => {
-  const servers = [member('web-1'), member('web-2'), member('web-3')]
+  const servers = [member('web'), member('web-2'), member('web-3')]
   const primaryIps = [address('1', 'web-3'), address('2', 'web-2')]
   const finding = lookAt(surplusStep(deps), { servers, primaryIps, serverTypes })
   expect(say(finding)).toBe('todo destroy delete server web-3, which config.json no longer wants')
@@ -91,17 +91,17 @@ const creation = (primaryIps: EstateWorld['primaryIps'], given = deps) => {
 }
 
 test('a new server gets what was put aside for it, which is billed already', () => {
-  const { details, monthlyNet } = creation([free('1', 'web-1')])
+  const { details, monthlyNet } = creation([free('1', 'web')])
   expect(details).toEqual(['it gets 203.0.113.101, put aside for it'])
   expect(monthlyNet).toBeCloseTo(6.49)
 })
 
 test.each<readonly [string, EstateWorld['primaryIps'], Partial<typeof deps>]>([
   ['another server’s', [free('1', 'web-2')], {}],
-  ['another estate’s', [free('1', 'web-1', { labels: { [LABEL_KEYS.estate]: 'acme2', [LABEL_KEYS.keptFor]: 'web-1' } })], {}],
-  ['elsewhere', [free('1', 'web-1', { location: 'fsn1' })], {}],
-  ['in use', [address('1', 'web-1')], {}],
-  ['given up', [free('1', 'web-1')], { dropsAddresses: true }],
+  ['another estate’s', [free('1', 'web', { labels: { [LABEL_KEYS.estate]: 'acme2', [LABEL_KEYS.keptFor]: 'web' } })], {}],
+  ['elsewhere', [free('1', 'web', { location: 'fsn1' })], {}],
+  ['in use', [address('1', 'web')], {}],
+  ['given up', [free('1', 'web')], { dropsAddresses: true }],
 ])('a new server gets a new address when what is there is %s', (_, primaryIps, given) => {
   const { details, monthlyNet } = creation(primaryIps, { ...deps, ...given })
   expect(details).toEqual([])
@@ -111,7 +111,7 @@ test.each<readonly [string, EstateWorld['primaryIps'], Partial<typeof deps>]>([
 test('destroy tells a free address with its price, and counts one on a server once', () => {
   const step = destroySteps({ ...deps, store }).find(each => each.id === 'primaryIps gone')
   if (!step) throw new Error('destroy has no step for addresses')
-  const finding = lookAt(step, { primaryIps: [free('1', 'web-1'), address('2', 'web-2')] })
+  const finding = lookAt(step, { primaryIps: [free('1', 'web'), address('2', 'web-2')] })
   if (finding.state !== 'todo') throw new Error(say(finding))
   expect(finding.changes.map(({ details, monthlyNet }) => ({ details, monthlyNet }))).toEqual([
     { details: ['203.0.113.101, 0.50 EUR a month net'], monthlyNet: -0.5 },
@@ -133,9 +133,9 @@ const rebuilt = (location: string, keeps: readonly ('addresses' | 'certificates'
     serverStep(given, spec),
     surplusAddressesStep(given, []),
   ])
-  const servers = [member('web-1', { ipv4: '203.0.113.101', ipv6: undefined })]
+  const servers = [member('web', { ipv4: '203.0.113.101', ipv6: undefined })]
   return steps
-    .filter(step => / (web-1|addresses)( |$)/.test(step.id))
+    .filter(step => / (web|addresses)( |$)/.test(step.id))
     .map(step => lookAt(step, { serverTypes, images, primaryIps, servers, keptCertificates: [] }))
 }
 const sum = (findings: ReturnType<typeof rebuilt>): number =>
@@ -145,14 +145,14 @@ const details = (findings: ReturnType<typeof rebuilt>, at: number): readonly str
   return finding?.state === 'todo' ? finding.changes[0]?.details : undefined
 }
 
-const fresh = address('1', '', { serverId: 'web-1', deletedWithServer: true, labels: {} })
+const fresh = address('1', '', { serverId: 'web', deletedWithServer: true, labels: {} })
 
 test('a rebuild keeps the address for the new server, says so, and costs nothing more', () => {
   const findings = rebuilt('nbg1', ['addresses'], [fresh])
   expect(findings.map(say)).toEqual([
-    'todo change keep the address 203.0.113.101 for the new web-1',
-    'todo destroy delete web-1 with everything on its disk, to make it anew',
-    'todo create create server web-1 (cx33, nbg1)',
+    'todo change keep the address 203.0.113.101 for the new web',
+    'todo destroy delete web with everything on its disk, to make it anew',
+    'todo create create server web (cx33, nbg1)',
     'done none',
   ])
   expect(details(findings, 1)).toEqual([])
@@ -164,8 +164,8 @@ test('a rebuild elsewhere keeps no address that the new server could not have', 
   const findings = rebuilt('fsn1', ['addresses'], [fresh])
   expect(findings.map(say)).toEqual([
     'done kept',
-    'todo destroy delete web-1 with everything on its disk, to make it anew',
-    'todo create create server web-1 (cx33, fsn1)',
+    'todo destroy delete web with everything on its disk, to make it anew',
+    'todo create create server web (cx33, fsn1)',
     'done none',
   ])
   expect(details(findings, 1)).toEqual(['given up: its address 203.0.113.101'])
@@ -175,7 +175,7 @@ test.each([
   ['elsewhere', 'fsn1', ['addresses'] as const],
   ['that drops addresses', 'nbg1', [] as const],
 ])('a rebuild %s deletes the address that an earlier one had kept', (_, location, keeps) => {
-  const findings = rebuilt(location, keeps, [address('1', 'web-1')])
-  expect(findings.map(say).at(-1)).toBe('todo destroy delete the address 203.0.113.101, which was kept for web-1')
+  const findings = rebuilt(location, keeps, [address('1', 'web')])
+  expect(findings.map(say).at(-1)).toBe('todo destroy delete the address 203.0.113.101, which was kept for web')
   expect(details(findings, findings.length - 3)).toEqual(['given up: its address 203.0.113.101'])
 })

@@ -12,7 +12,7 @@ import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
 import { address, deps as base, pricing, say, server, serverType, zone } from './worlds.ts'
 
-const VOTERS = ['node-1', 'node-2', 'node-3'] as const
+const VOTERS = ['node', 'node-2', 'node-3'] as const
 
 const estateOf = (workers: number) =>
   load({

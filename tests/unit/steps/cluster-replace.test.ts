@@ -20,7 +20,7 @@ const estate = load({
   servers: { node: { type: 'cx33', count: 3, placement_group: 'nodes' } },
   cluster: { servers: 'node' },
 })
-const NODES = ['node-1', 'node-2', 'node-3'] as const
+const NODES = ['node', 'node-2', 'node-3'] as const
 
 /** Replaces node-2 of three, and tells what was done to the world, in order. */
 async function replaced(

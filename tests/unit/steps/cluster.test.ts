@@ -177,10 +177,10 @@ test('a drifted setting and a newer program go round one machine after another',
   const newer = estateOf(1, { nomad: { version: '1.1.0' } })
   const plan = planOf(newer, worldOf(specOf(newer)))
   expect(changesOf(plan)).toEqual(
-    ['node-1', 'node-2', 'node-3', 'extra'].map(name => `change nomad on ${name} (nomad 1.0.0 → 1.1.0)`),
+    ['node', 'node-2', 'node-3', 'extra'].map(name => `change nomad on ${name} (nomad 1.0.0 → 1.1.0)`),
   )
   const needs = (id: string) => plan.entries.find(({ step }) => step.id === id)?.step.needs
-  expect(needs('nomad node-2')).toContain('nomad node-1')
+  expect(needs('nomad node-2')).toContain('nomad node')
   expect(needs('nomad node-3')).toContain('nomad node-2')
 })
 
@@ -330,12 +330,12 @@ test('a server that cannot be read stops new secrets from being made', () => {
       return [name, node]
     }),
   )
-  const world = worldOf(specOf(estate), { ...none, 'node-1': { state: 'closed', why: 'no answer' } })
-  const machines = { ...world.machines, 'node-1': { state: 'unreachable' } } as unknown as EstateWorld['machines']
+  const world = worldOf(specOf(estate), { ...none, node: { state: 'closed', why: 'no answer' } })
+  const machines = { ...world.machines, node: { state: 'unreachable' } } as unknown as EstateWorld['machines']
   const plan = planOf(estate, { ...world, machines })
   expect(plan.entries.find(({ step }) => step.id === 'cluster secrets')?.finding).toMatchObject({
     state: 'blocked',
-    on: 'node-1 (no answer)',
+    on: 'node (no answer)',
   })
 })
 

@@ -20,8 +20,8 @@ const estate = load(
     network: {},
     servers: { web: { type: 'cx33', count: 2 }, panel: { type: 'cx33', dokploy: true } },
     apps: { shop: { server: 'panel', source: { image: 'shop:1' }, port: 3000, domains: [{ host: 'shop.example.com' }] } },
-    migration: { names: { 'www.example.com': { server: 'web-1' } } },
-    previews: { repository: 'example/web', host: 'web-1' },
+    migration: { names: { 'www.example.com': { server: 'web' } } },
+    previews: { repository: 'example/web', host: 'web' },
   },
   [],
   [{ name: 'alice', publicKey: KEY }],
@@ -39,7 +39,7 @@ const member = (name: string, last: number) =>
     ipv4: `203.0.113.${last}`,
     ipv6: `2001:db8:${last}::1`,
   })
-const servers = [member('web-1', 1), member('web-2', 2), member('web-3', 3)]
+const servers = [member('web', 1), member('web-2', 2), member('web-3', 3)]
 const deps = { ...base, estate }
 const look = (slices: Partial<EstateWorld>, movers: readonly string[] = [], given = deps) =>
   lookAt(surplusStep(given, [], movers), { servers, ...slices })

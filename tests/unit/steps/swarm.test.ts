@@ -29,7 +29,7 @@ const stepOf = (id: string, count = 1) => {
   return step
 }
 
-const ADDRESSES: Readonly<Record<string, string>> = { prod: '172.16.0.2', 'worker-1': '172.16.0.3', 'worker-2': '172.16.0.4' }
+const ADDRESSES: Readonly<Record<string, string>> = { prod: '172.16.0.2', worker: '172.16.0.3', 'worker-2': '172.16.0.4' }
 const member = (name: string, change: Partial<Server> = {}): Server => {
   const { labels: base } = server(name)
   const own = labelsFor('acme', name === 'prod' ? 'prod' : 'worker', 'run-0')
@@ -53,41 +53,41 @@ const node = (name: string, change: Partial<SwarmNode> = {}): SwarmNode => ({
 })
 const swarm = (...nodes: SwarmNode[]): SwarmState => ({ state: 'up', address: '172.16.0.2', nodes: [node('prod'), ...nodes] })
 const machine = (change: Partial<Facts>) => ({ ...ready, facts: { ...facts, ...change } })
-const WORKER = { worker: 'installed', dokploy: 'absent', swarmNode: 'id-worker-1', swarmPeers: ['172.16.0.2'] } as const
+const WORKER = { worker: 'installed', dokploy: 'absent', swarmNode: 'id-worker', swarmPeers: ['172.16.0.2'] } as const
 const joined = {
-  servers: [member('prod'), member('worker-1')],
-  machines: { prod: machine({ swarmPeers: ['172.16.0.3'] }), 'worker-1': machine(WORKER) },
-  swarms: { prod: swarm(node('worker-1')) },
+  servers: [member('prod'), member('worker')],
+  machines: { prod: machine({ swarmPeers: ['172.16.0.3'] }), worker: machine(WORKER) },
+  swarms: { prod: swarm(node('worker')) },
 }
 
 describe('a worker', () => {
   const look = (change: Partial<typeof joined> & { swarms?: Record<string, SwarmState> } = {}) =>
-    say(lookAt(stepOf('worker worker-1'), { ...joined, ...change }))
-  const again = (state: string) => `todo change make worker-1 a worker of prod again (now ${state})`
-  const join = 'todo create join worker-1 to the swarm of prod as a worker'
+    say(lookAt(stepOf('worker worker'), { ...joined, ...change }))
+  const again = (state: string) => `todo change make worker a worker of prod again (now ${state})`
+  const join = 'todo create join worker to the swarm of prod as a worker'
 
   test('that is ready is done, and one that was drained by hand stays so', () => {
     expect(look()).toBe('done 2 containers')
-    expect(look({ swarms: { prod: swarm(node('worker-1', { availability: 'drain', tasks: 1 })) } })).toBe(
+    expect(look({ swarms: { prod: swarm(node('worker', { availability: 'drain', tasks: 1 })) } })).toBe(
       'done 1 container; its availability was set to drain by hand',
     )
   })
 
   test('that a run had begun to take out is put in again, and one that is down is waited for', () => {
-    expect(look({ swarms: { prod: swarm(node('worker-1', { availability: 'drain', isLeaving: true })) } })).toBe(again('ready'))
-    expect(look({ swarms: { prod: swarm(node('worker-1', { state: 'down' })) } })).toBe(again('down'))
+    expect(look({ swarms: { prod: swarm(node('worker', { availability: 'drain', isLeaving: true })) } })).toBe(again('ready'))
+    expect(look({ swarms: { prod: swarm(node('worker', { state: 'down' })) } })).toBe(again('down'))
   })
 
   test('that the swarm does not know joins, and so does one whose name an earlier life has', () => {
     expect(look({ swarms: { prod: swarm() } })).toBe(join)
-    expect(look({ swarms: { prod: swarm(node('worker-1', { id: 'old', state: 'down' })) } })).toBe(join)
+    expect(look({ swarms: { prod: swarm(node('worker', { id: 'old', state: 'down' })) } })).toBe(join)
     expect(look({ swarms: { prod: { state: 'away', why: 'Docker starts' } } })).toBe(join)
   })
 
   test('waits for its own Docker and for the other’s Dokploy', () => {
-    const later = 'create join worker-1 to the swarm of prod as a worker'
-    expect(look({ machines: { ...joined.machines, 'worker-1': machine({ ...WORKER, worker: 'installing' }) } })).toBe(
-      `blocked worker worker-1 ready | ${later}`,
+    const later = 'create join worker to the swarm of prod as a worker'
+    expect(look({ machines: { ...joined.machines, worker: machine({ ...WORKER, worker: 'installing' }) } })).toBe(
+      `blocked worker worker ready | ${later}`,
     )
     expect(look({ machines: { ...joined.machines, prod: machine({ dokploy: 'installing' }) } })).toBe(
       `blocked Dokploy on prod | ${later}`,
@@ -98,9 +98,9 @@ describe('a worker', () => {
     expect(look({ swarms: { prod: { state: 'up', address: '203.0.113.1', nodes: [] } } })).toStartWith(
       'refused The swarm of prod is reached at 203.0.113.1, which is not its private address',
     )
-    const labels = { ...member('worker-1').labels, [LABEL_KEYS.joins]: 'dev' }
-    expect(look({ servers: [member('prod'), member('worker-1', { labels })] })).toBe(
-      'refused worker-1 works for dev, and config.json wants it to work for prod.',
+    const labels = { ...member('worker').labels, [LABEL_KEYS.joins]: 'dev' }
+    expect(look({ servers: [member('prod'), member('worker', { labels })] })).toBe(
+      'refused worker works for dev, and config.json wants it to work for prod.',
     )
   })
 })
@@ -108,10 +108,10 @@ describe('a worker', () => {
 describe('the ports', () => {
   test('are opened to each member, also to one that is leaving, and shut when it has left', () => {
     const three = { ...joined, servers: [...joined.servers, member('worker-2')] }
-    expect(say(lookAt(stepOf('swarm ports prod'), joined))).toBe('done by worker-1')
+    expect(say(lookAt(stepOf('swarm ports prod'), joined))).toBe('done by worker')
     expect(say(lookAt(stepOf('swarm ports prod', 2), three))).toStartWith('todo change open 2377, 7946 and 4789 of prod')
     const known = { ...joined.machines, prod: machine({ swarmPeers: ['172.16.0.3', '172.16.0.4'] }) }
-    expect(say(lookAt(stepOf('swarm ports prod'), { ...three, machines: known }))).toBe('done by worker-1, worker-2')
+    expect(say(lookAt(stepOf('swarm ports prod'), { ...three, machines: known }))).toBe('done by worker, worker-2')
     expect(say(lookAt(stepOf('swarm ports shut'), { ...three, machines: known }))).toStartWith('blocked the workers that leave')
     expect(say(lookAt(stepOf('swarm ports shut'), { ...joined, machines: known }))).toBe(
       'todo change shut the swarm’s ports of prod to those who left',
@@ -120,7 +120,7 @@ describe('the ports', () => {
   })
 
   test('wait for a server that is still to be made', () => {
-    expect(say(lookAt(stepOf('swarm ports worker-1', 2), joined))).toStartWith('blocked server worker-2')
+    expect(say(lookAt(stepOf('swarm ports worker', 2), joined))).toStartWith('blocked server worker-2')
   })
 })
 
@@ -129,10 +129,8 @@ describe('a worker that is not wanted', () => {
   const look = (state: SwarmState) => say(lookAt(stepOf('leaving workers'), { ...world, swarms: { prod: state } }))
 
   test('is drained before it goes', () => {
-    expect(look(swarm(node('worker-1'), node('worker-2')))).toBe(
-      'todo change drain worker-2 and take it out of the swarm of prod',
-    )
-    expect(look(swarm(node('worker-1')))).toBe('done none')
+    expect(look(swarm(node('worker'), node('worker-2')))).toBe('todo change drain worker-2 and take it out of the swarm of prod')
+    expect(look(swarm(node('worker')))).toBe('done none')
   })
 
   test('stays while nobody can say what runs on it', () => {
@@ -142,9 +140,9 @@ describe('a worker that is not wanted', () => {
   })
 
   test('is a surplus server by its mark, when its group is gone from the file', () => {
-    const other = member('helper-1')
+    const other = member('helper')
     expect(say(lookAt(stepOf('surplus servers'), { ...world, servers: [...joined.servers, other] }))).toBe(
-      'todo destroy delete server helper-1, which config.json no longer wants',
+      'todo destroy delete server helper, which config.json no longer wants',
     )
   })
 })
