@@ -90,8 +90,9 @@ async function apiBeside(deps: ClusterDeps, name: string, live: World<EstateWorl
   )
 }
 
+/** What failed there stays wanted, here or elsewhere, until its next attempt, which may be an hour away. */
 const isEmpty = async (nomad: Nomad, node: string): Promise<boolean> =>
-  (await nomad.listAllocationsOn(node)).every(each => !each.wanted && each.state !== 'running' && each.state !== 'pending')
+  (await nomad.listAllocationsOn(node)).every(({ state }) => state === 'complete' || state === 'failed' || state === 'lost')
 
 async function forget(
   deps: Pick<ClusterDeps, 'clock'>,

@@ -111,7 +111,8 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
     },
     async drainNode(node, deadlineMs) {
       await exchange('POST', `/v1/node/${id(node)}/drain`, {
-        DrainSpec: { Deadline: deadlineMs * 1_000_000, IgnoreSystemJobs: true },
+        // Those run on every machine, and end here when nothing else runs.
+        DrainSpec: { Deadline: deadlineMs * 1_000_000, IgnoreSystemJobs: false },
         MarkEligible: false,
       })
     },

@@ -107,7 +107,7 @@ export interface Nomad {
   /** Registers the job only when nobody changed it since `index` was read; `undefined`: only when there is none. */
   setJob(body: Readonly<Record<string, unknown>>, index: number | undefined): Promise<void>
   deleteJob(id: string): Promise<void>
-  /** Starts or ends a drain; a draining node gets no new work and gives its own away. */
+  /** Starts a drain: the node gets no new work and gives its own away, at last what runs on every machine. */
   drainNode(id: string, deadlineMs: number): Promise<void>
   releaseNode(id: string): Promise<void>
   /** Tells the others that a member that is gone will not come back. */
