@@ -111,12 +111,32 @@ export const PRETENDED = {
 
 const isSimulated = (text: string): boolean => text.includes('not simulated')
 
-/** One look at a machine; its network is the estate's. */
-export async function readNode(
-  deps: Pick<ClusterDeps, 'estate' | 'machines' | 'programs' | 'clock'>,
+type NodeDeps = Pick<ClusterDeps, 'estate' | 'machines' | 'programs' | 'clock'>
+
+/** One look at each machine of the cluster. A worker keeps no authority: its certificates are judged by what a server keeps. */
+export async function readNodes(
+  deps: NodeDeps & Pick<ClusterDeps, 'cluster'>,
+  servers: readonly Server[],
+  machines: Readonly<Record<string, MachineState>>,
+): Promise<Nodes> {
+  const read = async (names: readonly string[], authority?: Promise<ClusterSecrets | undefined>): Promise<Nodes> => {
+    const entries = names.flatMap(name => {
+      const server = findServer(deps.estate.name, name, servers)
+      return server ? [readNode(deps, server, machines[name], authority).then(node => [name, node] as const)] : []
+    })
+    return Object.fromEntries(await Promise.all(entries))
+  }
+  const voters = read(deps.cluster.servers)
+  const [all, workers] = await Promise.all([voters, read(deps.cluster.workers, voters.then(secretsOf))])
+  return { ...all, ...workers }
+}
+
+/** @param authority who is to have signed its certificates; absent for a server, which keeps it itself. Its network is the estate's. */
+async function readNode(
+  deps: NodeDeps,
   server: Server,
   machine: MachineState | undefined,
-  isServer: boolean,
+  authority: Promise<ClusterSecrets | undefined> | undefined,
 ): Promise<NodeState> {
   const target = targetOf(deps.estate.name, server)
   if (machine?.state !== 'ready' || !target)
@@ -124,7 +144,7 @@ export async function readNode(
   if (machine.trust !== 'pinned') return { state: 'closed', why: 'its host key is not pinned yet' }
   const [facts, kept] = await Promise.all([
     deps.machines.run(target, deps.programs['cluster-facts']),
-    isServer ? deps.machines.run(target, deps.programs['read-cluster-secrets']) : undefined,
+    authority ? undefined : deps.machines.run(target, deps.programs['read-cluster-secrets']),
   ])
   if (facts.exitCode !== 0 && isSimulated(facts.stderr))
     throw new LandfallError('refused', PRETENDED.why, { hint: PRETENDED.hint })
@@ -141,6 +161,7 @@ export async function readNode(
   if (!address || !device)
     return { state: 'closed', why: `it has no address in ${deps.estate.network?.range ?? 'the network'} yet` }
   const secrets = kept?.exitCode === 0 ? parseSecrets(decode(kept.stdout), server.name) : undefined
+  const judge = secrets ?? (await authority)
   const part = (name: Part): PartState => {
     const version = values[`${name}_version`]
     const pem = Buffer.from(values[`${name}_certificate`] ?? '', 'base64').toString('utf8')
@@ -149,7 +170,7 @@ export async function readNode(
       // Consul counts as started only when it has joined; a Caddy that is still starting is one that fails again and again.
       running: values[`${name}_state`] === 'active' || (name !== 'caddy' && values[`${name}_state`] === 'activating'),
       files: values[`${name}_files`] ?? 'none',
-      certificate: certificateOf(pem, secrets, address, deps.clock),
+      certificate: certificateOf(pem, judge, address, deps.clock),
       certificateHash: certificateHashOf(pem),
     }
   }
@@ -165,7 +186,7 @@ export async function readNode(
 
 const decode = (line: string): string => Buffer.from(line.trim().replace(/^SECRETS /, ''), 'base64').toString('utf8')
 
-/** A worker keeps no authority to judge by; its certificate is judged when a server's is known, see `secretsOf`. */
+/** Where no authority is known, one that is there is taken for good. */
 const certificateOf = (
   pem: string,
   secrets: ClusterSecrets | undefined,

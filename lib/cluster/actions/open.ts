@@ -19,12 +19,11 @@ import { type JobDeps, jobSteps } from '../../steps/cluster-job.ts'
 import { LEAVING_MACHINES_STEP, leavingMachinesStep } from '../../steps/cluster-leave.ts'
 import { monitoringSteps } from '../../steps/cluster-monitoring.ts'
 import { clusterSteps } from '../../steps/cluster-quorum.ts'
-import { PRETENDED, readConsul, readNode, readNomad } from '../../steps/cluster-world.ts'
+import { PRETENDED, readConsul, readNodes, readNomad } from '../../steps/cluster-world.ts'
 import type { Deps, EstateStep } from '../../steps/deps.ts'
 import { recordStep, zoneStep } from '../../steps/dns.ts'
 import type { CertificateDeps } from '../../steps/dns-certificate.ts'
 import { estateSteps } from '../../steps/estate.ts'
-import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
 import { createTunnels } from '../../tunnels.ts'
 import { type BuildContext, readContext } from '../context.ts'
@@ -112,15 +111,7 @@ export async function openCluster(
   }
   const readers: Readers<EstateWorld> = {
     ...composition.readers,
-    clusterNodes: async get => {
-      const [servers, machines] = [await get('servers'), await get('machines')]
-      const entries = [...cluster.servers, ...cluster.workers].flatMap(name => {
-        const server = findServer(estate.name, name, servers)
-        const isServer = cluster.servers.includes(name)
-        return server ? [readNode(deps, server, machines[name], isServer).then(node => [name, node] as const)] : []
-      })
-      return Object.fromEntries(await Promise.all(entries))
-    },
+    clusterNodes: async get => readNodes(deps, await get('servers'), await get('machines')),
     consul: async get => readConsul(deps, await get('servers'), await get('clusterNodes')),
     clusterImages: () =>
       readImages(
