@@ -37,7 +37,7 @@ const settleConsul = (deps: ClusterDeps, name: string) => async (live: Live, sig
       }
       const [quorum, members] = await Promise.all([consul.quorum(), consul.listMembers()])
       const alive = members.some(member => member.name === name && member.state === 'alive')
-      return alive && quorum.state === 'formed' && quorum.healthy && quorum.voters >= voters
+      return alive && quorum.state === 'formed' && quorum.healthy && quorum.voters.length >= voters
     },
     { signal, hint: LOGS('consul', name) },
   )
@@ -60,7 +60,7 @@ const settleNomad = (deps: ClusterDeps, name: string) => async (live: Live, sign
       }
       const [quorum, nodes] = await Promise.all([nomad.quorum(), nomad.listNodes()])
       const ready = nodes.some(node => node.name === name && node.status === 'ready')
-      return ready && quorum.state === 'formed' && quorum.healthy && quorum.voters >= voters
+      return ready && quorum.state === 'formed' && quorum.healthy && quorum.voters.length >= voters
     },
     { signal, hint: LOGS('nomad', name) },
   )
@@ -80,8 +80,8 @@ function consulLeaderStep(deps: ClusterDeps): EstateStep {
       const wait = { kind: 'wait', summary: `wait for a leader and ${count} voters of Consul` } as const
       if (consul.state === 'away' && !deps.cluster.servers.some(name => openNode(world, name)?.parts.consul.running))
         return blocked('Consul', wait)
-      if (consul.state === 'up' && consul.quorum?.healthy && consul.quorum.voters >= count)
-        return done(`${consul.quorum.voters} of ${count} voters`)
+      if (consul.state === 'up' && consul.quorum?.healthy && consul.quorum.voters.length >= count)
+        return done(`${consul.quorum.voters.length} of ${count} voters`)
       return todo({
         ...wait,
         async apply({ world: live, signal }) {
@@ -90,7 +90,7 @@ function consulLeaderStep(deps: ClusterDeps): EstateStep {
             `Consul has no leader with ${count} healthy voters`,
             async () => {
               const quorum = await (await consulAt(deps, live)).quorum()
-              return quorum.state === 'formed' && quorum.healthy && quorum.voters >= count
+              return quorum.state === 'formed' && quorum.healthy && quorum.voters.length >= count
             },
             { signal, hint: 'bun scripts/cluster.ts status' },
           )
@@ -145,7 +145,7 @@ function nomadReadyStep(deps: ClusterDeps): EstateStep {
       const wait = { kind: 'wait', summary: `wait until ${all.length} machines take jobs` } as const
       if (nomad.state !== 'up' || nomad.token !== 'known') return blocked("Nomad's token", wait)
       const idle = nomad.nodes.filter(node => all.includes(node.name) && node.status === 'ready' && !node.eligible)
-      const ready = missing(nomad.nodes).length === 0 && nomad.quorum?.healthy && nomad.quorum.voters >= servers.length
+      const ready = missing(nomad.nodes).length === 0 && nomad.quorum?.healthy && nomad.quorum.voters.length >= servers.length
       if (ready && idle.length > 0)
         return todo({
           kind: 'change',
@@ -155,7 +155,7 @@ function nomadReadyStep(deps: ClusterDeps): EstateStep {
             live.touch('nomad')
           },
         })
-      if (ready) return done(`${nomad.quorum?.voters ?? 0} of ${servers.length} voters, ${all.length} machines`)
+      if (ready) return done(`${nomad.quorum?.voters.length ?? 0} of ${servers.length} voters, ${all.length} machines`)
       if (wasFormed(world, 'nomad') === false) return refused('Nomad lost its leader.', 'bun scripts/cluster.ts status')
       return todo({
         ...wait,
@@ -166,7 +166,12 @@ function nomadReadyStep(deps: ClusterDeps): EstateStep {
             async () => {
               const api = await nomadAt(deps, live)
               const [quorum, nodes] = await Promise.all([api.quorum(), api.listNodes()])
-              return missing(nodes).length === 0 && quorum.state === 'formed' && quorum.healthy && quorum.voters >= servers.length
+              return (
+                missing(nodes).length === 0 &&
+                quorum.state === 'formed' &&
+                quorum.healthy &&
+                quorum.voters.length >= servers.length
+              )
             },
             { signal, hint: 'bun scripts/cluster.ts status' },
           )

@@ -12,7 +12,7 @@ import { hasCode, LandfallError } from '../errors.ts'
 import { contains, parseCidr } from '../estate/address.ts'
 import type { ClusterSpec } from '../estate/cluster.ts'
 import type { Server } from '../providers/ports/cloud.ts'
-import type { Consul, Deployment, Job, Nomad, NomadNode, Quorum } from '../providers/ports/cluster.ts'
+import type { Consul, Deployment, FormedQuorum, Job, Nomad, NomadNode } from '../providers/ports/cluster.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import type { RegistryLogin } from '../providers/ports/registry.ts'
 import { Secret } from '../secret.ts'
@@ -69,7 +69,7 @@ export type ConsulState =
       readonly state: 'up'
       readonly leader: boolean
       /** Known once the leader knows our token. */
-      readonly quorum?: Extract<Quorum, { state: 'formed' }>
+      readonly quorum?: FormedQuorum
       readonly members: readonly { readonly name: string; readonly state: string }[]
       readonly policies: Awaited<ReturnType<Consul['listPolicies']>>
       readonly tokens: Awaited<ReturnType<Consul['listTokens']>>
@@ -86,7 +86,7 @@ export type NomadState =
       readonly state: 'up'
       readonly leader: boolean
       readonly token: 'known' | 'unknown'
-      readonly quorum?: Extract<Quorum, { state: 'formed' }>
+      readonly quorum?: FormedQuorum
       readonly nodes: readonly NomadNode[]
       /** Of wanted apps, and all others that carry our mark, by id. */
       readonly jobs: Readonly<Record<string, JobState>>

@@ -56,9 +56,9 @@ export async function showStatus(session: Session, cluster: OpenedCluster): Prom
     const count = deps.cluster.servers.length
     if (state.state === 'away') problems.push(`${part} does not answer: ${state.why}`)
     else if (!state.leader) problems.push(`${part} has no leader`)
-    else if (!state.quorum?.healthy || state.quorum.voters < count)
-      problems.push(`${part} has ${state.quorum?.voters ?? 0} of ${count} voters`)
-    return state.state === 'up' && state.quorum ? `${state.quorum.voters} of ${count} voters` : 'no quorum'
+    else if (!state.quorum?.healthy || state.quorum.voters.length < count)
+      problems.push(`${part} has ${state.quorum?.voters.length ?? 0} of ${count} voters`)
+    return state.state === 'up' && state.quorum ? `${state.quorum.voters.length} of ${count} voters` : 'no quorum'
   }
   const quorums = { consul: quorumLine('Consul', consul), nomad: quorumLine('Nomad', nomad) }
   const api = nomad.state === 'up' && nomad.token === 'known' ? await nomadOf(cluster, world) : undefined

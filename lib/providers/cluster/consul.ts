@@ -1,7 +1,7 @@
 /** Consul's HTTP API (documentation of Consul 1.14 and newer: status, operator/autopilot, agent, acl, health). */
 
 import type { Consul } from '../ports/cluster.ts'
-import { type ClusterApi, createExchange, numberOf, rowOf, rowsOf, textOf } from './http.ts'
+import { type ClusterApi, createExchange, numberOf, readQuorum, rowOf, rowsOf, textOf } from './http.ts'
 
 /** Gossip's numbers for a member's state. */
 const STATES: Readonly<Record<number, 'alive' | 'left' | 'failed'>> = { 1: 'alive', 3: 'left', 4: 'failed' }
@@ -16,14 +16,7 @@ export function createConsul(options: Omit<ClusterApi, 'vendor'>): Consul {
     hasLeader,
     async quorum() {
       if (!(await hasLeader())) return { state: 'none' }
-      const health = rowOf(await exchange('GET', '/v1/operator/autopilot/health'))
-      const servers = rowsOf(health.Servers)
-      return {
-        state: 'formed',
-        healthy: health.Healthy === true,
-        voters: servers.filter(server => server.Voter === true && textOf(server, 'SerfStatus') === 'alive').length,
-        failed: servers.filter(server => server.Healthy !== true).map(server => textOf(server, 'Name')),
-      }
+      return readQuorum(exchange, server => textOf(server, 'Name'))
     },
     async listMembers() {
       return rowsOf(await exchange('GET', '/v1/agent/members')).map(member => ({

@@ -4,6 +4,7 @@ import { type RetryPolicy, retry } from '../../engine/retry.ts'
 import { type ErrorCode, hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import type { Secret } from '../../secret.ts'
 import type { ProviderContext } from '../context.ts'
+import type { FormedQuorum } from '../ports/cluster.ts'
 
 export interface ClusterApi {
   readonly vendor: 'Consul' | 'Nomad'
@@ -15,6 +16,8 @@ export interface ClusterApi {
 }
 
 export type Exchange = (method: 'GET' | 'PUT' | 'POST' | 'DELETE', path: string, body?: unknown) => Promise<unknown>
+
+const HEALTH_PATH = '/v1/operator/autopilot/health'
 
 const TIMEOUT_MS = 20_000
 const POLICY: RetryPolicy = { maxRetries: 3, baseMs: 300, capMs: 3_000 }
@@ -56,6 +59,8 @@ export function createExchange({ vendor, baseUrl, token, context }: ClusterApi):
       )
     }
     if (response.ok) return parse(text)
+    // What autopilot has to say of servers of which one is unwell comes with this status.
+    if (path === HEALTH_PATH && response.status === 429 && isRow(parse(text))) return parse(text)
     const said = text
       .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
       .trim()
@@ -98,3 +103,17 @@ export const textOf = (row: Row, name: string): string => (typeof row[name] === 
 export const numberOf = (row: Row, name: string): number => (typeof row[name] === 'number' ? row[name] : 0)
 export const wordOf = <W extends string>(row: Row, name: string, words: readonly W[], otherwise: W): W =>
   words.find(word => word === row[name]) ?? otherwise
+
+/** Autopilot's word on the servers, the same for both. */
+export async function readQuorum(exchange: Exchange, nameOf: (server: Row) => string): Promise<FormedQuorum> {
+  const health = rowOf(await exchange('GET', HEALTH_PATH))
+  const servers = rowsOf(health.Servers)
+  const voting = servers.filter(server => server.Voter === true)
+  return {
+    state: 'formed',
+    voters: voting.filter(server => textOf(server, 'SerfStatus') === 'alive').map(nameOf),
+    size: voting.length,
+    healthy: health.Healthy === true,
+    failed: servers.filter(server => server.Healthy !== true).map(nameOf),
+  }
+}

@@ -3,7 +3,7 @@
 import { hasCode, isServerFault, LandfallError } from '../../errors.ts'
 import { Secret } from '../../secret.ts'
 import type { Allocation, Deployment, Nomad } from '../ports/cluster.ts'
-import { type ClusterApi, createExchange, numberOf, type Row, rowOf, rowsOf, textOf, wordOf } from './http.ts'
+import { type ClusterApi, createExchange, numberOf, type Row, readQuorum, rowOf, rowsOf, textOf, wordOf } from './http.ts'
 
 const orUndefined = async <T>(work: Promise<T>): Promise<T | undefined> => {
   try {
@@ -53,14 +53,7 @@ export function createNomad(options: Omit<ClusterApi, 'vendor'>): Nomad {
     },
     async quorum() {
       if (!(await hasLeader())) return { state: 'none' }
-      const health = rowOf(await exchange('GET', '/v1/operator/autopilot/health'))
-      const servers = rowsOf(health.Servers)
-      return {
-        state: 'formed',
-        healthy: health.Healthy === true,
-        voters: servers.filter(server => server.Voter === true && textOf(server, 'SerfStatus') === 'alive').length,
-        failed: servers.filter(server => server.Healthy !== true).map(server => textOf(server, 'Name').replace(/\.global$/, '')),
-      }
+      return readQuorum(exchange, server => textOf(server, 'Name').replace(/\.global$/, ''))
     },
     async listNodes() {
       return rowsOf(await exchange('GET', '/v1/nodes')).map(node => ({

@@ -2,10 +2,18 @@
 
 import type { Secret } from '../../secret.ts'
 
-/** `formed`: there is a leader. `voters` counts members that may vote and are alive. */
-export type Quorum =
-  | { readonly state: 'none' }
-  | { readonly state: 'formed'; readonly voters: number; readonly healthy: boolean; readonly failed: readonly string[] }
+export interface FormedQuorum {
+  /** There is a leader. */
+  readonly state: 'formed'
+  /** Those that may vote and are alive, by name. */
+  readonly voters: readonly string[]
+  /** How many may vote, alive or not: a majority of these decides. */
+  readonly size: number
+  readonly healthy: boolean
+  readonly failed: readonly string[]
+}
+
+export type Quorum = { readonly state: 'none' } | FormedQuorum
 
 export interface ConsulPolicy {
   readonly name: string

@@ -103,7 +103,7 @@ const BARE = { running: false, files: 'none', certificate: 'bad', certificateHas
 
 function worldOf(cluster: ClusterSpec, change: Readonly<Record<string, NodeState>> = {}): Partial<EstateWorld> {
   const names = [...cluster.servers, ...cluster.workers]
-  const formed = { state: 'formed', voters: 3, healthy: true, failed: [] } as const
+  const formed = { state: 'formed', voters: cluster.servers, size: 3, healthy: true, failed: [] } as const
   const joined = names.filter(name => !(name in change))
   return {
     servers: [],
@@ -388,7 +388,7 @@ describe('a look at Nomad whose leader answers 403 to a token that it knew', () 
       knowsToken: async () => true,
       async quorum() {
         if (left-- > 0) throw new LandfallError('forbidden', 'Permission denied')
-        return { state: 'formed', voters: 3, healthy: true, failed: [] }
+        return { state: 'formed', voters: ['node', 'node-2', 'node-3'], size: 3, healthy: true, failed: [] }
       },
       listNodes: async () => [],
       listJobs: async () => [],
@@ -403,7 +403,7 @@ describe('a look at Nomad whose leader answers 403 to a token that it knew', () 
   test('sees the cluster as it is once that leader has applied its log', async () => {
     expect((await readAfter(0)).waitedMs).toBe(0)
     const { state, waitedMs } = await readAfter(3)
-    expect(state).toMatchObject({ state: 'up', token: 'known', quorum: { voters: 3 } })
+    expect(state).toMatchObject({ state: 'up', token: 'known', quorum: { voters: ['node', 'node-2', 'node-3'] } })
     expect(waitedMs).toBe(1500)
   })
 
