@@ -216,18 +216,27 @@ const hostsOf = (deps: Pick<ClusterDeps, 'estate' | 'cluster'>, servers: readonl
     return node?.state === 'open' && node.parts[part].running && target ? [target] : []
   })
 
-/** Asks the first host that answers. */
-async function askFirst<T>(hosts: readonly Target[], ask: (host: Target) => Promise<T>, away: (why: string) => T): Promise<T> {
+type Answer = { readonly state: 'away'; readonly why: string } | { readonly state: 'up'; readonly leader: boolean }
+
+/** The answer of the first host that knows a leader; one that is cut off from the others knows none, and speaks only where nobody does. */
+async function askFirst<T extends Answer>(
+  hosts: readonly Target[],
+  ask: (host: Target) => Promise<T>,
+  away: (why: string) => T,
+): Promise<T> {
   let why = 'it runs nowhere yet'
+  let leaderless: T | undefined
   for (const host of hosts) {
     try {
-      return await ask(host)
+      const answer = await ask(host)
+      if (answer.state === 'up' && answer.leader) return answer
+      leaderless ??= answer
     } catch (error) {
       if (!hasCode(error, 'network', 'timeout', 'vendor', 'rate_limited')) throw error
       why = error.message
     }
   }
-  return away(why)
+  return leaderless ?? away(why)
 }
 
 const ELECTION_POLL_MS = 500
@@ -339,13 +348,16 @@ async function readKnown(deps: ClusterDeps, nomad: Nomad, mark: string): Promise
   }
 }
 
-/** A server of the cluster whose part answers, for a change that may go to any. @throws LandfallError unhealthy */
+/** A server of the cluster whose part answers, one that votes if there is any, for a change that may go to any. @throws LandfallError unhealthy */
 export function hostOf(
   deps: ClusterDeps,
   world: { get<K extends keyof EstateWorld>(slice: K): EstateWorld[K] },
-  part: Part,
+  part: 'consul' | 'nomad',
 ): Target {
-  const [host] = hostsOf(deps, world.get('servers'), world.get('clusterNodes'), part)
+  const state = world.get(part)
+  const voters = state.state === 'up' ? (state.quorum?.voters ?? []) : []
+  const hosts = hostsOf(deps, world.get('servers'), world.get('clusterNodes'), part)
+  const host = hosts.find(({ name }) => voters.includes(name)) ?? hosts[0]
   if (host) return host
   throw new LandfallError('unhealthy', `No server of the cluster runs ${part}.`, { hint: 'bun scripts/cluster.ts status' })
 }

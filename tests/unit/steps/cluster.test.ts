@@ -24,7 +24,9 @@ import { surplusJobsStep } from '../../../lib/steps/cluster-surplus.ts'
 import {
   type ClusterDeps,
   certificateHashOf,
+  hostOf,
   type NodeState,
+  readConsul,
   readNomad,
   type SharedCertificate,
 } from '../../../lib/steps/cluster-world.ts'
@@ -411,5 +413,36 @@ describe('a look at Nomad whose leader answers 403 to a token that it knew', () 
     const { state, waitedMs } = await readAfter(1000)
     expect(state).toMatchObject({ code: 'forbidden' })
     expect(waitedMs).toBeLessThan(10_000)
+  })
+})
+
+describe('a first server that is cut off from the others, and knows no leader', () => {
+  const estate = estateOf(1)
+  const cluster = specOf(estate)
+  const world = worldOf(cluster)
+  const servers = cluster.servers.map(ownServer)
+  const readWith = (knows: (name: string) => boolean) => {
+    const asked = (name: string): Partial<Consul> => ({
+      hasLeader: async () => knows(name),
+      quorum: async () => ({ state: 'formed', voters: ['node-2', 'node-3'], size: 3, healthy: false, failed: ['node'] }),
+      listMembers: async () => [],
+      listPolicies: async () => [],
+      listTokens: async () => [],
+    })
+    const deps: ClusterDeps = { ...depsOf(estate), consulOn: async ({ name }) => asked(name) as Consul }
+    return readConsul(deps, servers, world.clusterNodes ?? {})
+  }
+
+  test('is not asked how the cluster is', async () => {
+    expect(await readWith(name => name !== 'node')).toMatchObject({ leader: true, quorum: { failed: ['node'] } })
+    expect(await readWith(() => false)).toMatchObject({ state: 'up', leader: false })
+  })
+
+  test('is not told to change anything', async () => {
+    const consul = await readWith(name => name !== 'node')
+    const state = { ...world, servers, consul }
+    const view = { get: <K extends keyof EstateWorld>(slice: K) => state[slice] as EstateWorld[K] }
+    expect(hostOf(depsOf(estate), view, 'consul').name).toBe('node-2')
+    expect(hostOf(depsOf(estate), view, 'nomad').name).toBe('node')
   })
 })
