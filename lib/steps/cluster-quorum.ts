@@ -13,6 +13,9 @@ type Live = World<EstateWorld>
 
 export const NOMAD_READY_STEP = 'nomad ready'
 
+/** How many of so many voters decide. */
+export const majorityOf = (size: number): number => Math.floor(size / 2) + 1
+
 const LOGS = (part: string, name: string) => `See why: bun scripts/cluster.ts logs ${name} --part ${part}`
 
 /** Whether this part had a leader when the world was looked at: then a change waits until all is as healthy as before. */

@@ -1,13 +1,16 @@
 /** A machine of the cluster gives its place to a new one: its visitors and its work move, it goes, and the others stop counting on it. */
 
 import { blocked, done, refused, todo } from '../engine/step.ts'
+import type { WorldView } from '../engine/world.ts'
 import { blindSecondsOf } from './balancer.ts'
 import { openNode } from './cluster-node.ts'
 import { takeOut } from './cluster-out.ts'
+import { majorityOf } from './cluster-quorum.ts'
 import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import { danglingRecords, goingServer, type LeadingDeps, leadingSlices, refusedForDangling } from './leading.ts'
 import { runProgram, targetOf } from './machine.ts'
+import type { EstateWorld } from './world.ts'
 
 export const replaceStepId = (name: string): string => `replace ${name}`
 
@@ -37,17 +40,10 @@ export function replaceStep(deps: ClusterDeps & LeadingDeps, name: string, serve
         deps.estate.dns?.records.map(each => each.name) ?? [],
       )
       if (dangling.length > 0) return refusedForDangling(dangling)
-      const consul = world.get('consul')
-      const others = cluster.servers.filter(
-        each =>
-          each !== name &&
-          consul.state === 'up' &&
-          consul.members.some(member => member.name === each && member.state === 'alive'),
-      )
-      const majority = Math.floor(cluster.servers.length / 2) + 1
-      if (cluster.servers.includes(name) && cluster.servers.length > 1 && others.length < majority)
+      const lost = cluster.servers.includes(name) && lostWithout(deps, world, name)
+      if (lost)
         return refused(
-          `Without ${name} only ${others.length} of ${cluster.servers.length} servers are left, which is no majority: the cluster would stop.`,
+          `Without ${name} only ${lost.left} of ${lost.size} servers vote in ${lost.where}, which is no majority: the cluster would stop.`,
           'Bring back another server first: bun scripts/cluster.ts status',
         )
       const nomad = world.get('nomad')
@@ -74,6 +70,25 @@ export function replaceStep(deps: ClusterDeps & LeadingDeps, name: string, serve
       })
     },
   }
+}
+
+/** Where no majority would be left without this server: Consul and Nomad vote each by themselves. One that is all there is has nobody to lose. */
+function lostWithout(
+  { cluster: { servers } }: Pick<ClusterDeps, 'cluster'>,
+  world: WorldView<EstateWorld>,
+  name: string,
+): { readonly where: 'Consul' | 'Nomad'; readonly left: number; readonly size: number } | undefined {
+  if (servers.length === 1) return undefined
+  const others = servers.filter(each => each !== name).flatMap(each => world.get('clusterNodes')[each] ?? [])
+  return (['consul', 'nomad'] as const)
+    .filter(part => others.some(node => node.state === 'closed' || node.parts[part].files !== 'none'))
+    .map(part => {
+      const state = world.get(part)
+      const { voters, size } = (state.state === 'up' ? state.quorum : undefined) ?? { voters: [], size: servers.length }
+      const where = part === 'consul' ? ('Consul' as const) : ('Nomad' as const)
+      return { where, left: voters.filter(each => each !== name).length, size }
+    })
+    .find(({ left, size }) => left < majorityOf(size))
 }
 
 /** The estate's steps, of which those of `name` wait until the old one is gone. */
