@@ -21,6 +21,7 @@ type OpenNode = Extract<NodeState, { state: 'open' }>
 export const SECRETS_STEP = 'cluster secrets'
 export const CERTIFICATE_STEP = 'cluster certificate'
 export const partStepId = (part: Part, name: string): string => `${part} ${name}`
+export const revivalStepId = (part: Part, name: string): string => `${part} up ${name}`
 
 const POLL_MS = 500
 const PRIVATE_ADDRESS_TIMEOUT_MS = 60_000
@@ -139,6 +140,10 @@ export interface PartWish {
   readonly needs: readonly string[]
   /** `certificates`: nothing else is a reason for a change. */
   readonly keeps: Keeps
+  /** `down`: only a part that does not run is a reason for a change; `up`: that one is none. */
+  readonly when: 'down' | 'up' | 'always'
+  /** Resolves when the cluster can do without this machine for a moment. */
+  readonly spare: (live: Live, signal: AbortSignal) => Promise<void>
   /** Resolves when the machine does its part again, and what was healthy before is so again. */
   readonly settle: (live: Live, signal: AbortSignal) => Promise<void>
 }
@@ -191,9 +196,9 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
   const { part, name, role } = wish
   const verb = (have: OpenNode['parts'][Part]): string => (have.files === 'none' ? 'set up' : 'change')
   return {
-    id: partStepId(part, name),
+    id: wish.when === 'down' ? revivalStepId(part, name) : partStepId(part, name),
     noun: 'cluster',
-    title: `${name} runs ${part}`,
+    title: wish.when === 'up' ? `what runs of ${part} on ${name} is as wanted` : `${name} runs ${part}`,
     needs: [`machine ${name}`, SECRETS_STEP, ...wish.needs],
     reads: ['servers', 'clusterNodes', 'consul', 'nomad'],
     typicalMs: 15_000,
@@ -201,6 +206,8 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
       const later = { kind: 'create', summary: `set up ${part} on ${name}` } as const
       const node = openNode(world, name)
       const secrets = secretsOf(world.get('clusterNodes'))
+      // What does not run is the other step's, which this one waits for.
+      if (wish.when === 'up' && !node?.parts[part].running) return done('it does not run yet')
       if (!node || !secrets) return blocked(node ? "the cluster's secrets" : whyClosed(world, name), later)
       const files = filesOf(deps, part, { name, role, privateIp: node.privateIp, interface: node.interface }, secrets)
       const have = node.parts[part]
@@ -211,7 +218,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
         // What is unfinished may be a certificate.
         each => wish.keeps === 'everything' || each.what === 'certificate' || each.what === 'unfinished',
       )
-      if (different.length === 0) return done(`${part} ${have.version ?? ''}`.trim())
+      if (different.length === 0 || (wish.when === 'down' && have.running)) return done(`${part} ${have.version ?? ''}`.trim())
       return todo({
         kind: have.files === 'none' ? 'create' : 'change',
         summary: `${verb(have)} ${part} on ${name} (${different.map(each => each.says).join(', ')})`,
@@ -219,6 +226,7 @@ export function partStep(deps: ClusterDeps, wish: PartWish): EstateStep {
           const { version = '', url = '', sha256 = '' } = deps.cluster.programs[part]
           const member = { name, datacenter: deps.cluster.datacenter, role, privateIp: node.privateIp }
           const renew = needsCertificate(part) && have.certificate === 'bad'
+          if (have.running) await wish.spare(live, signal)
           const issued = renew ? await issue(secrets, member, deps.clock.nowMs()) : undefined
           log(`${part} is being installed and started`)
           await runProgram(

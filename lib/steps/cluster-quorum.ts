@@ -4,7 +4,17 @@ import { blocked, done, refused, todo } from '../engine/step.ts'
 import type { World, WorldView } from '../engine/world.ts'
 import { consulTokensStep, nomadTokenStep } from './cluster-access.ts'
 import { consulAt, nomadAt } from './cluster-api.ts'
-import { CERTIFICATE_STEP, type Keeps, openNode, partStep, partStepId, secretsStep, waitFor } from './cluster-node.ts'
+import {
+  CERTIFICATE_STEP,
+  type Keeps,
+  openNode,
+  type PartWish,
+  partStep,
+  partStepId,
+  revivalStepId,
+  secretsStep,
+  waitFor,
+} from './cluster-node.ts'
 import type { ClusterDeps } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
@@ -66,6 +76,23 @@ const settleNomad = (deps: ClusterDeps, name: string) => async (live: Live, sign
       return ready && quorum.state === 'formed' && quorum.healthy && quorum.voters.length >= voters
     },
     { signal, hint: LOGS('nomad', name) },
+  )
+}
+
+const SPARE_TIMEOUT_MS = 60_000
+
+/** While its program on this server restarts, the others still decide. Two cannot, which there are only while a cluster grows. */
+const spare = (deps: ClusterDeps, part: 'consul' | 'nomad', name: string) => async (live: Live, signal: AbortSignal) => {
+  if (!deps.cluster.servers.includes(name) || !wasFormed(live, part)) return
+  await waitFor(
+    deps,
+    `${part === 'consul' ? 'Consul' : 'Nomad'} still has no majority without ${name}, so it is not restarted there`,
+    async () => {
+      const quorum = await (part === 'consul' ? await consulAt(deps, live) : await nomadAt(deps, live)).quorum()
+      if (quorum.state !== 'formed') return false
+      return quorum.size < 3 || quorum.voters.filter(each => each !== name).length >= majorityOf(quorum.size)
+    },
+    { signal, timeoutMs: SPARE_TIMEOUT_MS, hint: 'Bring back the one that is away first: bun scripts/cluster.ts status' },
   )
 }
 
@@ -197,40 +224,53 @@ const chained = <T>(
     return make(name, before === undefined ? first : [...first, id(before)])
   })
 
+const nothing = async (): Promise<void> => {}
+
 /** Everything of the cluster below its jobs. */
 export function clusterSteps(deps: ClusterDeps, keeps: Keeps = 'everything'): EstateStep[] {
   const { servers, workers } = deps.cluster
-  const roleOf = (name: string) => (servers.includes(name) ? 'server' : 'worker')
-  const parts = (part: 'consul' | 'nomad', names: readonly string[], first: readonly string[]) =>
+  const roleOf = (name: string): PartWish['role'] => (servers.includes(name) ? 'server' : 'worker')
+  const wishFor = (part: 'consul' | 'nomad', name: string) => ({
+    part,
+    name,
+    role: roleOf(name),
+    keeps,
+    spare: spare(deps, part, name),
+    settle: part === 'consul' ? settleConsul(deps, name) : settleNomad(deps, name),
+  })
+  const parts = (part: 'consul' | 'nomad', names: readonly string[], first: readonly string[], when: 'up' | 'always') =>
     chained(
       names,
       first,
-      (name, needs) =>
-        partStep(deps, {
-          part,
-          name,
-          role: roleOf(name),
-          needs,
-          keeps,
-          settle: part === 'consul' ? settleConsul(deps, name) : settleNomad(deps, name),
-        }),
+      (name, needs) => partStep(deps, { ...wishFor(part, name), needs, when }),
       name => partStepId(part, name),
     )
+  // Those that do not run come back before one that does is restarted.
+  const voters = (part: 'consul' | 'nomad', first: readonly string[]) => [
+    ...chained(
+      servers,
+      first,
+      (name, needs) => partStep(deps, { ...wishFor(part, name), needs, when: 'down' }),
+      name => revivalStepId(part, name),
+    ),
+    ...parts(part, servers, [...first, ...servers.map(name => revivalStepId(part, name))], 'up'),
+  ]
   return [
     secretsStep(deps),
-    ...parts('consul', servers, []),
+    ...voters('consul', []),
     consulLeaderStep(deps),
     consulTokensStep(deps),
-    ...parts('consul', workers, ['consul tokens']),
-    ...parts('nomad', servers, ['consul tokens']),
+    ...parts('consul', workers, ['consul tokens'], 'always'),
+    ...voters('nomad', ['consul tokens']),
     nomadLeaderStep(deps),
     nomadTokenStep(deps),
-    ...parts('nomad', workers, ['nomad token', ...workers.map(name => partStepId('consul', name))]),
+    ...parts('nomad', workers, ['nomad token', ...workers.map(name => partStepId('consul', name))], 'always'),
     nomadReadyStep(deps),
     ...chained(
       servers,
       ['consul tokens', ...(deps.cluster.certificateNames.length > 0 ? [CERTIFICATE_STEP] : [])],
-      (name, needs) => partStep(deps, { part: 'caddy', name, role: 'server', needs, keeps, settle: async () => {} }),
+      (name, needs) =>
+        partStep(deps, { part: 'caddy', name, role: 'server', needs, keeps, when: 'always', spare: nothing, settle: nothing }),
       name => partStepId('caddy', name),
     ),
   ]

@@ -14,6 +14,7 @@ import type { ClusterSpec } from '../../../lib/estate/cluster.ts'
 import { labelsFor } from '../../../lib/estate/labels.ts'
 import type { Server } from '../../../lib/providers/ports/cloud.ts'
 import type { Consul, Job, Nomad } from '../../../lib/providers/ports/cluster.ts'
+import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { Secret } from '../../../lib/secret.ts'
 import { surplusTokenStep } from '../../../lib/steps/cluster-access.ts'
 import { sharedCertificateStep } from '../../../lib/steps/cluster-certificate.ts'
@@ -184,6 +185,75 @@ test('a drifted setting and a newer program go round one machine after another',
   const needs = (id: string) => plan.entries.find(({ step }) => step.id === id)?.step.needs
   expect(needs('nomad node-2')).toContain('nomad node')
   expect(needs('nomad node-3')).toContain('nomad node-2')
+})
+
+describe('a server that is to be restarted', () => {
+  const newer = estateOf(1, { nomad: { version: '1.1.0' } })
+  const world = worldOf(specOf(newer))
+  const stopped = (part: Part): EstateWorld['clusterNodes'] => {
+    const node = pick(world, 'node-3')
+    const parts = { ...node.parts, [part]: { ...node.parts[part], version: '1.1.0', running: false } }
+    return { ...world.clusterNodes, 'node-3': { ...node, parts } }
+  }
+
+  test('waits until another that does not run is back', () => {
+    const plan = planOf(newer, { ...world, clusterNodes: stopped('nomad') })
+    expect(changesOf(plan)).toEqual([
+      'change nomad on node-3 (start it)',
+      'change nomad on node (nomad 1.0.0 → 1.1.0)',
+      'change nomad on node-2 (nomad 1.0.0 → 1.1.0)',
+      'change nomad on extra (nomad 1.0.0 → 1.1.0)',
+    ])
+    const [first, second] = plan.entries.filter(({ finding }) => finding.state === 'todo').map(({ step }) => step)
+    expect(second?.needs).toContain(first?.id ?? '')
+  })
+
+  test('stays as it is while the others have no majority without it', async () => {
+    const did: string[] = []
+    const restarted = async (voters: readonly string[], size = 3): Promise<string> => {
+      const nomad: Partial<Nomad> = {
+        hasLeader: async () => true,
+        quorum: async () => ({ state: 'formed', voters, size, healthy: true, failed: [] }),
+        listNodes: async () => worldNodes,
+      }
+      const deps: ClusterDeps = {
+        ...depsOf(newer),
+        clock: fakeClock(),
+        programs: PROGRAM_TEXTS,
+        machines: {
+          async run({ name }: { name: string }, program: { name: string }) {
+            did.push(`${program.name} on ${name}`)
+            return { exitCode: 0, stdout: 'ok=1', stderr: '' }
+          },
+        } as unknown as ClusterDeps['machines'],
+        nomadOn: async () => nomad as Nomad,
+      }
+      const state = { ...world, servers: specOf(newer).servers.map(ownServer) }
+      const worldNodes = state.nomad?.state === 'up' ? state.nomad.nodes : []
+      const readers = new Proxy({}, { get: (_, slice) => async () => Reflect.get(state, slice) }) as Readers<EstateWorld>
+      const live = new World<EstateWorld>(readers)
+      await live.look(['servers', 'machines', 'clusterNodes', 'consul', 'nomad'])
+      const finding = clusterSteps(deps)
+        .find(({ id }) => id === 'nomad node-2')
+        ?.look(live)
+      if (finding?.state !== 'todo') throw new Error('nothing to do')
+      const [change] = finding.changes
+      did.length = 0
+      return (
+        change?.apply({ world: live, signal: new AbortController().signal, log: () => undefined }).then(
+          () => did.join(', '),
+          (error: Error) => `${error.message} ${did.join(', ')}`,
+        ) ?? ''
+      )
+    }
+    const done = 'set-cluster-part on node-2, confirm-cluster-part on node-2'
+    expect(await restarted(['node', 'node-2', 'node-3'])).toBe(done)
+    expect(await restarted(['node', 'node-2'])).toBe(
+      'After 60 s Nomad still has no majority without node-2, so it is not restarted there. ',
+    )
+    // One of two cannot be spared, which there are only while a cluster grows.
+    expect(await restarted(['node', 'node-2'], 2)).toContain('set-cluster-part on node-2')
+  })
 })
 
 test('a machine whose visitors were sent elsewhere, by a run that did not end, gets them back', () => {
