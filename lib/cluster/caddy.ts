@@ -33,6 +33,23 @@ const ROUTE = (app: AppSpec): readonly string[] => [
   '\t}',
 ]
 
+const NOT_HERE = 'respond "There is no such site here." 404'
+
+/** The longest path first, in the order in which Caddy asks them; what lies below none of them is the app's that has no path, or nobody's. */
+const routesOf = (routes: readonly { readonly path: string; readonly app: AppSpec }[]): readonly string[] => {
+  const below = routes.filter(({ path }) => path !== '').sort((a, b) => b.path.length - a.path.length)
+  const root = routes.find(({ path }) => path === '')
+  return [
+    ...below.flatMap(({ path, app }, index) => [
+      `\t@path${index} path ${path} ${path}/*`,
+      `\thandle @path${index} {`,
+      ...ROUTE(app).map(line => `\t${line}`),
+      '\t}',
+    ]),
+    ...(root ? ROUTE(root.app) : [`\t${NOT_HERE}`]),
+  ]
+}
+
 const TLS = '/etc/caddy/tls'
 
 export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Files {
@@ -40,11 +57,7 @@ export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Fil
     app.domains.flatMap(domain => {
       const scheme = domain.https ? '' : 'http://'
       const shared = cluster.certificateNames.includes(domain.host) ? [`\ttls ${TLS}/cert.pem ${TLS}/key.pem`] : []
-      const route =
-        domain.path === '/'
-          ? ROUTE(app)
-          : [`\thandle ${domain.path.replace(/\/$/, '')}/* {`, ...ROUTE(app).map(line => `\t${line}`), '\t}']
-      return [{ site: `${scheme}${domain.host}`, route, shared }]
+      return [{ site: `${scheme}${domain.host}`, path: domain.path.replace(/\/$/, ''), app, shared }]
     }),
   )
   const bySite = Map.groupBy(sites, each => each.site)
@@ -69,14 +82,14 @@ export function caddyFiles(cluster: ClusterSpec, email: string | undefined): Fil
     '\troute {',
     '\t\trespond @leaving 503',
     `\t\trespond ${CADDY_HEALTH_PATH} 200`,
-    '\t\trespond "There is no such site here." 404',
+    `\t\t${NOT_HERE}`,
     '\t}',
     '}',
     ...[...bySite].flatMap(([site, routes]) => [
       '',
       `${site} {`,
       ...(routes[0]?.shared ?? []),
-      ...routes.flatMap(each => each.route),
+      ...routesOf(routes),
       '}',
       // Caddy's own redirect would come after the answer of those that ask for no site.
       ...(site.startsWith('http://') || bySite.has(`http://${site}`)

@@ -121,10 +121,27 @@ describe('the configuration', () => {
       expect(text.indexOf('respond @leaving 503')).toBeLessThan(text.indexOf('respond /.landfall/health 200'))
       expect(text).toContain('name web.service.consul')
       expect(text).toContain('\nhttp://www.example.com {\n\tredir https://{host}{uri} 308\n}')
-      expect(text).toContain('handle /api/* {')
+      expect(text).toContain('\t@path0 path /api /api/*\n\thandle @path0 {\n')
       // Names in an SRV answer are Consul's own.
       expect(text.match(/resolvers 127\.0\.0\.1:8600/g)).toHaveLength(4)
     }
+  })
+
+  test('of Caddy: the path itself is the app’s too, a longer one comes first, and what is nobody’s is said to be', () => {
+    const cluster = clusterOf(3)
+    const [app] = cluster.apps
+    const [domain] = app?.domains ?? []
+    if (!app || !domain) throw new Error('the test config has no domain')
+    const at = (...paths: string[]): string =>
+      caddyFiles({ ...cluster, apps: [{ ...app, domains: paths.map(path => ({ ...domain, path })) }] }, undefined)
+        .config.reveal()
+        .split('\nwww.example.com {')[1]
+        ?.split('\n}')[0] ?? ''
+    const nobodys = '\n\trespond "There is no such site here." 404'
+    expect(at('/api', '/api/v2/').match(/path\d+ path .*/g)).toEqual(['path0 path /api/v2 /api/v2/*', 'path1 path /api /api/*'])
+    expect(at('/api').endsWith(nobodys)).toBe(true)
+    expect(at('/api', '/')).not.toContain(nobodys)
+    expect(at('/')).not.toContain('handle')
   })
 
   test('has one hash for the same files', () => {
