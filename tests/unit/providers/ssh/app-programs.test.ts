@@ -160,7 +160,8 @@ describe('a restore drill', () => {
   *'rclone cat'*) test "$RCLONE_CONFIG_DRILL_SECRET_ACCESS_KEY" = secret-of-the-drill || exit 1; printf %s '${object}' ;;
   *'pg_restore'*) cat >/dev/null; ${during}
     exit ${restores} ;;
-  *'psql'*) echo ${tables} ;;
+  *'psql'* | *' -N -e '*) echo ${tables} ;;
+  'exec -i '*) cat >/dev/null ;;
 esac`,
     )
     stage.command('gzip', object === 'damaged' ? 'exit 1' : 'case $1 in -dc) cat "$2" ;; esac')
@@ -205,6 +206,26 @@ esac`,
     const ended = stage.run(program, input())
     expect([ended.exitCode, ended.stdout.includes('ok=1')]).toEqual([1, false])
     expect(ended.stderr).toContain(says)
+  })
+
+  describe.each([
+    ['mysql', '-- MySQL dump 10.13  Distrib 8.4.6, for Linux (x86_64)'],
+    ['mariadb', '/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19-11.8.2-MariaDB'],
+  ])('of %s', (kind, head) => {
+    const drill = (object: string) => {
+      pretend({ object })
+      return stage.run(program, input({ KIND: kind, IMAGE: `${kind}:1` }))
+    }
+    const body = 'CREATE TABLE `orders` (`id` int);\nINSERT INTO `orders` VALUES (1);\n'
+
+    test('a whole dump is restored', () =>
+      expect(drill(`${head}\n${body}\n-- Dump completed on 2026-11-28  3:00:01\n`)).toMatchObject({ exitCode: 0, stderr: '' }))
+
+    test('one that was cut off between two statements, which restores as far as it goes, is no good backup', () =>
+      expect(drill(`${head}\n${body}`)).toMatchObject({ exitCode: 1, stderr: 'The backup is damaged: its dump has no end.\n' }))
+
+    test('one without a word about itself is judged by what it restores', () =>
+      expect(drill(body)).toMatchObject({ exitCode: 0, stderr: '' }))
   })
 
   describe('of a volume', () => {
