@@ -17,7 +17,12 @@ export interface WantedJob {
   readonly body: { readonly Meta: Readonly<Record<string, string>>; readonly [field: string]: unknown }
 }
 
-export const META = { hash: 'landfall_hash', estate: 'landfall_estate', attempt: 'landfall_attempt' } as const
+export const META = {
+  hash: 'landfall_hash',
+  estate: 'landfall_estate',
+  attempt: 'landfall_attempt',
+  variables: 'landfall_variables',
+} as const
 
 /** Time from leaving Consul to the end of the process: longer than anybody still sends requests there. */
 const SHUTDOWN_DELAY_MS = 10_000
@@ -47,8 +52,15 @@ export const chooseJobImage = (app: AppSpec, asked: string | undefined, running:
   return !hasTag(named) && running !== undefined && withoutTag(running) === named ? running : named
 }
 
-/** Where the app's variables are kept in Nomad; the job itself may read them there without a policy. */
-export const variablesPath = (app: Pick<AppSpec, 'name'>): string => `nomad/jobs/${app.name}`
+/** Where variables are kept in Nomad. */
+export const variablesPath = (place: string): string => `nomad/jobs/${place}`
+
+/** Where a job may read variables without a policy. There are two, so that a version that runs has its own until the next has taken over. */
+export const variablesPlaces = (app: string): readonly [string, string] => [app, `${app}/${app}`]
+
+/** Where a job reads its variables. */
+export const placeRead = (app: string, job: { readonly meta: Readonly<Record<string, string>> } | undefined): string =>
+  job?.meta[META.variables] ?? app
 
 /** How long a new instance may take until it is healthy. */
 export const healthyDeadlineMs = ({ health }: Pick<AppSpec, 'health'>): number =>
@@ -60,11 +72,13 @@ export interface JobContext {
   readonly image: string
   /** So that a changed variable is a changed job, without its value being guessable from the job. */
   readonly variables: Variables
+  /** Where they are kept; see `variablesPlaces`. */
+  readonly variablesIn: string
   readonly hashKey: Secret
 }
 
 export function renderJob(app: AppSpec, context: JobContext): WantedJob {
-  const { image, variables } = context
+  const { image, variables, variablesIn } = context
   const values = createHmac('sha256', context.hashKey.reveal())
   for (const [name, value] of variables) values.update(`${name}\0${value.reveal()}\0`)
   const variablesHash = values.digest('hex').slice(0, 16)
@@ -81,7 +95,7 @@ export function renderJob(app: AppSpec, context: JobContext): WantedJob {
               ChangeMode: 'noop',
               DestPath: 'secrets/app.env',
               Envvars: true,
-              EmbeddedTmpl: `{{ with nomadVar "${variablesPath(app)}" }}{{ range .Tuples }}{{ .K }}={{ .V | toJSON }}\n{{ end }}{{ end }}`,
+              EmbeddedTmpl: `{{ with nomadVar "${variablesPath(variablesIn)}" }}{{ range .Tuples }}{{ .K }}={{ .V | toJSON }}\n{{ end }}{{ end }}`,
             },
           ],
         }),
@@ -135,7 +149,10 @@ export function renderJob(app: AppSpec, context: JobContext): WantedJob {
     },
     TaskGroups: [group],
   }
-  return withHash(body, { id: app.name, image, estate: context.estate })
+  const job = withHash(body, { id: app.name, image, estate: context.estate })
+  return variablesIn === app.name
+    ? job
+    : { ...job, body: { ...job.body, Meta: { ...job.body.Meta, [META.variables]: variablesIn } } }
 }
 
 /** The job with the sum over itself in its Meta, which tells a changed one from one that runs already. */

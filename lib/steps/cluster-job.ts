@@ -5,9 +5,11 @@ import {
   chooseJobImage,
   healthyDeadlineMs,
   META,
+  placeRead,
   renderJob,
   type Variables,
   variablesPath,
+  variablesPlaces,
   type WantedJob,
 } from '../cluster/job.ts'
 import { blocked, type Change, done, refused, todo } from '../engine/step.ts'
@@ -20,7 +22,7 @@ import { nomadAt } from './cluster-api.ts'
 import { type ImageDeps, imageStep, imageStepId, pinned } from './cluster-image.ts'
 import { NOMAD_READY_STEP } from './cluster-quorum.ts'
 import { surplusJobsStep } from './cluster-surplus.ts'
-import { type ClusterDeps, type JobState, secretsOf } from './cluster-world.ts'
+import { type ClusterDeps, type JobState, type NomadState, secretsOf } from './cluster-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -57,16 +59,23 @@ export function variableChanges(
 export const variablesStepId = (app: Pick<AppSpec, 'name'>): string => `variables ${app.name}`
 export const jobStepId = (app: Pick<AppSpec, 'name'>): string => `job ${app.name}`
 
+type NomadUp = Extract<NomadState, { state: 'up' }>
+
 interface VariablesWish {
   /** Of the job that reads them. */
   readonly name: string
   readonly title: string
+  /** Where they go, and where those are that they differ from; both by its name unless said. */
+  readonly placesIn?: (nomad: NomadUp) => { readonly to: string; readonly from: string }
   /** @param have what Nomad keeps now */
   readonly wanted: (world: WorldView<EstateWorld>, have: ReadonlyMap<string, Secret>) => Variables
 }
 
 /** The variables of a job are as wanted. */
-export function variablesStep(deps: ClusterDeps, { name, title, wanted: wantedIn }: VariablesWish): EstateStep {
+export function variablesStep(
+  deps: ClusterDeps,
+  { name, title, placesIn = () => ({ to: name, from: name }), wanted: wantedIn }: VariablesWish,
+): EstateStep {
   return {
     id: variablesStepId({ name }),
     noun: 'app',
@@ -77,17 +86,17 @@ export function variablesStep(deps: ClusterDeps, { name, title, wanted: wantedIn
       const nomad = world.get('nomad')
       if (nomad.state !== 'up' || nomad.token !== 'known')
         return blocked('Nomad', { kind: 'change', summary: `set the variables of ${name}` })
-      const have = nomad.variables[name]
-      const items = have?.items ?? new Map()
-      const wanted = wantedIn(world, items)
-      const { added, changed, removed } = variableChanges(wanted, items)
-      if (added.length + changed.length + removed.length === 0) return done(`${wanted.length}, by name and value`)
+      const { to, from } = placesIn(nomad)
+      const have = nomad.variables[to]
+      const wanted = wantedIn(world, have?.items ?? new Map())
+      const { added, changed, removed } = variableChanges(wanted, nomad.variables[from]?.items ?? new Map())
+      if (!differ(wanted, have?.items)) return done(`${wanted.length}, by name and value`)
       return todo({
         kind: 'change',
         summary: `set the variables of ${name}`,
         details: [...added.map(each => `+ ${each}`), ...changed.map(each => `~ ${each}`), ...removed.map(each => `- ${each}`)],
         async apply({ world: live }) {
-          await (await nomadAt(deps, live)).setVariables(variablesPath({ name }), wanted, have?.index ?? 0)
+          await (await nomadAt(deps, live)).setVariables(variablesPath(to), wanted, have?.index ?? 0)
           live.touch('nomad')
         },
       })
@@ -95,12 +104,55 @@ export function variablesStep(deps: ClusterDeps, { name, title, wanted: wantedIn
   }
 }
 
+const differ = (wanted: Variables, have: ReadonlyMap<string, Secret> | undefined): boolean =>
+  Object.values(variableChanges(wanted, have ?? new Map())).some(names => names.length > 0)
+
+/** Where the wanted variables are, or go: not over those of another version that runs, which starts with them wherever it has to start again. */
+function placeFor(deps: JobDeps, app: AppSpec, nomad: NomadUp): string {
+  const [first, second] = variablesPlaces(app.name)
+  const job = nomad.jobs[app.name]?.job
+  const read = placeRead(app.name, job)
+  if (app.envFile === undefined || !job || !differ(deps.variablesOf(app), nomad.variables[read]?.items)) return read
+  return read === first ? second : first
+}
+
 const appVariablesStep = (deps: JobDeps, app: AppSpec): EstateStep =>
   variablesStep(deps, {
     name: app.name,
     title: `the variables of ${app.name} are those of ${app.envFile}`,
+    placesIn: nomad => ({ to: placeFor(deps, app, nomad), from: placeRead(app.name, nomad.jobs[app.name]?.job) }),
     wanted: () => deps.variablesOf(app),
   })
+
+/** Those of the version before are gone when nothing of it can start any more. */
+function formerVariablesStep(deps: JobDeps, app: AppSpec): EstateStep {
+  return {
+    id: `former variables ${app.name}`,
+    noun: 'app',
+    title: `Nomad keeps no former variables of ${app.name}`,
+    needs: [jobStepId(app)],
+    reads: ['servers', 'clusterNodes', 'nomad'],
+    look(world) {
+      const nomad = world.get('nomad')
+      if (nomad.state !== 'up' || nomad.token !== 'known') return done('none')
+      const have = nomad.jobs[app.name]
+      const place = placeFor(deps, app, nomad)
+      const former = variablesPlaces(app.name).filter(each => each !== place && each in nomad.variables)
+      if (former.length === 0) return done('none')
+      const change = { kind: 'change', summary: `forget the former variables of ${app.name}` } as const
+      if (have && (placeRead(app.name, have.job) !== place || lastRollout(have) !== 'done'))
+        return blocked(`the rollout of ${app.name}`, change)
+      return todo({
+        ...change,
+        async apply({ world: live }) {
+          const api = await nomadAt(deps, live)
+          for (const each of former) await api.deleteVariables(variablesPath(each))
+          live.touch('nomad')
+        },
+      })
+    },
+  }
+}
 
 type Rollout = 'done' | 'running' | 'failed'
 
@@ -141,6 +193,7 @@ function wantedJob(deps: JobDeps, app: AppSpec, world: WorldView<EstateWorld>): 
     cluster: deps.cluster,
     image,
     variables: deps.variablesOf(app),
+    variablesIn: placeFor(deps, app, nomad),
     hashKey: secrets.nomadManagement,
   })
 }
@@ -309,6 +362,7 @@ export const jobSteps = (deps: JobDeps, apps: readonly AppSpec[], which: 'all' |
     ...(isBuilt(deps, app) ? [imageStep(deps, app)] : []),
     ...(app.envFile === undefined ? [] : [appVariablesStep(deps, app)]),
     jobStep(deps, app),
+    ...(app.envFile === undefined ? [] : [formerVariablesStep(deps, app)]),
   ]),
   ...(which === 'all' ? [surplusJobsStep(deps)] : []),
 ]

@@ -1,6 +1,6 @@
 /** Jobs of the cluster that nobody wants any more. */
 
-import { META, variablesPath } from '../cluster/job.ts'
+import { META, variablesPath, variablesPlaces } from '../cluster/job.ts'
 import { MONITORING_JOBS } from '../cluster/monitoring.ts'
 import { type Change, done, todo } from '../engine/step.ts'
 import { nomadAt } from './cluster-api.ts'
@@ -38,7 +38,7 @@ export function surplusJobsStep(deps: ClusterDeps): EstateStep {
             async apply({ world: live }) {
               const nomad = await nomadAt(deps, live)
               // Nothing would lead a later run to the variables of a job that is gone.
-              await nomad.deleteVariables(variablesPath({ name: job.id }))
+              for (const place of variablesPlaces(job.id)) await nomad.deleteVariables(variablesPath(place))
               await nomad.deleteJob(job.id)
               live.touch('nomad')
             },

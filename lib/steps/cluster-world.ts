@@ -1,7 +1,7 @@
 /** What is observed of a cluster: each of its machines over SSH, then Consul and Nomad through a tunnel to the first that answers. */
 
 import { createHash } from 'node:crypto'
-import { variablesPath } from '../cluster/job.ts'
+import { variablesPath, variablesPlaces } from '../cluster/job.ts'
 import { MONITORING_JOBS } from '../cluster/monitoring.ts'
 import { isGoodCertificate } from '../cluster/pki.ts'
 import type { Part } from '../cluster/render.ts'
@@ -91,6 +91,7 @@ export type NomadState =
       /** Of wanted apps, and all others that carry our mark, by id. */
       readonly jobs: Readonly<Record<string, JobState>>
       readonly certificate?: SharedCertificate
+      /** By where they are kept. */
       readonly variables: Readonly<Record<string, { readonly items: ReadonlyMap<string, Secret>; readonly index: number }>>
     }
 
@@ -328,11 +329,11 @@ async function readKnown(deps: ClusterDeps, nomad: Nomad, mark: string): Promise
   )
   const variables = await Promise.all(
     [
-      ...deps.cluster.apps.flatMap(app => (app.envFile === undefined ? [] : [app.name])),
+      ...deps.cluster.apps.flatMap(app => (app.envFile === undefined ? [] : variablesPlaces(app.name))),
       ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
-    ].map(async name => {
-      const found = await nomad.findVariables(variablesPath({ name }))
-      return found ? [[name, found] as const] : []
+    ].map(async place => {
+      const found = await nomad.findVariables(variablesPath(place))
+      return found ? [[place, found] as const] : []
     }),
   )
   const shared = deps.cluster.certificateNames.length === 0 ? undefined : await nomad.findVariables(SHARED_CERTIFICATE_PATH)

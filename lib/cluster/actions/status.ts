@@ -8,7 +8,7 @@ import { hostOf, secretsOf } from '../../steps/cluster-world.ts'
 import { runProgram, targetOf } from '../../steps/machine.ts'
 import { findServer } from '../../steps/server.ts'
 import type { EstateWorld } from '../../steps/world.ts'
-import { hasTag, imageOf } from '../job.ts'
+import { hasTag, imageOf, placeRead } from '../job.ts'
 import { GRAFANA_PORT, grafanaPassword, MONITORING_JOB, MONITORING_JOBS } from '../monitoring.ts'
 import { PARTS } from '../render.ts'
 import type { OpenedCluster } from './open.ts'
@@ -154,7 +154,7 @@ export async function showSecrets(session: Session, cluster: OpenedCluster): Pro
     })
   for (const app of cluster.apps) {
     const wanted = cluster.deps.variablesOf(app)
-    const have = nomad.variables[app.name]?.items ?? new Map()
+    const have = nomad.variables[placeRead(app.name, nomad.jobs[app.name]?.job)]?.items ?? new Map()
     const { added, changed, removed } = variableChanges(wanted, have)
     const same = wanted.map(([name]) => name).filter(name => !added.includes(name) && !changed.includes(name))
     const lines = [

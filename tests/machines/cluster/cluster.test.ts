@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, test } from 'bun:test'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { STRANGER } from '../../../lib/sandbox/exposure.ts'
 import { until } from '../base/world.ts'
@@ -12,6 +12,19 @@ import { AS_MANAGER, errorsOf, NODES, STEP_MS, say, summaryOf, useCluster, withA
 import { RATE_PER_S } from './rig.ts'
 
 const { rig, configure, succeed, expectNothingToDo, expectSecure } = useCluster()
+
+/** Of each instance that runs, by machine. */
+const greetings = async (): Promise<string[]> => {
+  const all = await Promise.all(
+    NODES.map(node =>
+      rig().inside(
+        node,
+        "docker ps -q | xargs -r docker inspect --format '{{range .Config.Env}}{{println .}}{{end}}' | grep ^GREETING= || true",
+      ),
+    ),
+  )
+  return all.flatMap(text => text.split('\n').filter(Boolean)).sort()
+}
 
 describe('a cluster of three', () => {
   test(
@@ -124,10 +137,13 @@ describe('a cluster of three', () => {
   )
 
   test(
-    'takes a version back that does not become healthy, and says why',
+    'takes a version back that does not become healthy, and says why; its variables go with it',
     async () => {
+      const env = join(rig().cwd, 'web.env')
+      const before = readFileSync(env, 'utf8')
       const visitors = await rig().visitors()
       configure(withApp('test/app:broken'))
+      writeFileSync(env, 'GREETING=broken\n')
       const { code, lines } = await rig().script('cluster', 'deploy', 'web', '--yes')
       expect(code).toBe(1)
       expect(
@@ -137,7 +153,15 @@ describe('a cluster of three', () => {
       ).toContain('Nomad took it back')
       const report = await visitors.stop()
       expect({ failed: report.failed, answers: Object.keys(report.answers) }).toEqual({ failed: 0, answers: ['version 2'] })
+      // One that has to start again does so as it was.
+      const ended = await rig().inside('node', 'docker kill $(docker ps -q --filter ancestor=test/app:2)')
+      const hello = NODES.map(() => 'GREETING=hello')
+      const now = async () => ((await rig().inside('node', 'docker ps -q')).includes(ended) ? [] : greetings())
+      expect(await until(now, all => all.length === hello.length, 60_000)).toEqual(hello)
       configure(withApp('test/app:2'))
+      writeFileSync(env, before)
+      // The variables that failed are forgotten.
+      expect((await succeed('cluster', 'apply', '--yes')).applied).toBe(1)
       await expectNothingToDo()
     },
     STEP_MS,
@@ -191,6 +215,12 @@ describe('a cluster of three', () => {
       expect(plan.code).toBe(2)
       expect(plan.text).toContain('"+ MODE","~ GREETING","- API_KEY"')
       expect(plan.text).not.toContain('canary-of-the-cluster')
+      await succeed('cluster', 'deploy', 'web', '--yes')
+      expect(await compared()).toMatchObject({ same: ['GREETING', 'MODE'], added: [], changed: [], removed: [] })
+      const welcome = NODES.map(() => 'GREETING=welcome')
+      // A former instance runs on until nobody asks it for anything.
+      expect(await until(greetings, all => all.length === welcome.length, 60_000)).toEqual(welcome)
+      await expectNothingToDo()
     },
     STEP_MS,
   )

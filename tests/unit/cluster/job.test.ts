@@ -27,6 +27,7 @@ const job = (app: AppSpec, variables: readonly (readonly [string, Secret])[] = [
     cluster: { datacenter: 'acme' },
     image,
     variables,
+    variablesIn: 'web',
     hashKey: new Secret('key', 'k'.repeat(36)),
   })
 

@@ -382,7 +382,7 @@ test('a job that config.json no longer names goes with its variables, which go f
     await change.apply({ world: live, signal: new AbortController().signal, log: () => undefined })
   expect([say(finding), asked]).toEqual([
     'todo destroy stop old, which config.json no longer names',
-    ['variables nomad/jobs/old', 'job old'],
+    ['variables nomad/jobs/old', 'variables nomad/jobs/old/old', 'job old'],
   ])
 })
 
