@@ -1,6 +1,6 @@
 /** A Compose file as it was written, in one shape whatever of its short and long forms was used. Pure. */
 
-import { parseSeconds } from './resolved.ts'
+import { endingOf, parseSeconds } from './resolved.ts'
 import { parseYaml, type YamlFile } from './yaml.ts'
 
 export interface Mount {
@@ -28,6 +28,8 @@ export interface WrittenService {
   readonly environment: Readonly<Record<string, string>>
   readonly envFiles: readonly { readonly path: string; readonly required: boolean }[]
   readonly dependsOn: readonly string[]
+  /** Those of `dependsOn` that are to have ended well before it starts. */
+  readonly awaitsEndOf: readonly string[]
   readonly secrets: readonly string[]
   readonly hasLimits: boolean
   readonly restart: string | undefined
@@ -101,6 +103,7 @@ function parseService(name: string, raw: Group): WrittenService {
       return path === undefined ? [] : [{ path, required: !(isGroup(each) && each.required === false) }]
     }),
     dependsOn: Array.isArray(raw.depends_on) ? texts(raw.depends_on) : Object.keys(group(raw.depends_on)),
+    awaitsEndOf: endingOf(raw.depends_on),
     secrets: list(raw.secrets).flatMap(each => (isGroup(each) ? (text(each.source) ?? []) : (text(each) ?? []))),
     hasLimits: limits.memory !== undefined || raw.mem_limit !== undefined,
     restart: text(raw.restart) ?? (deploy.restart_policy === undefined ? undefined : 'deploy'),

@@ -14,6 +14,8 @@ export interface ResolvedService {
   readonly dependsOn: readonly string[]
   /** Those of `dependsOn` that have to be more than started before it starts. */
   readonly awaits: readonly string[]
+  /** Another one waits until it has ended well: it does its work and ends, as a migration does. */
+  readonly ends: boolean
   readonly pullPolicy: string
   /** Why two containers of it cannot run side by side: "it has a fixed container_name". */
   readonly obstacles: readonly string[]
@@ -37,6 +39,7 @@ export function parseResolved(json: string, project: string): Resolved {
   if (!isGroup(value) || !isGroup(value.services))
     throw new LandfallError('config', 'Compose’s own view of the stack names no services.', { hint: 'docker compose config' })
   const networks = group(value.networks)
+  const ending = new Set(Object.values(value.services).flatMap(raw => endingOf(group(raw).depends_on)))
   const services = Object.entries(value.services).map(([name, raw]) => {
     const service = group(raw)
     const joined = isGroup(service.networks) ? service.networks : { default: null }
@@ -61,6 +64,7 @@ export function parseResolved(json: string, project: string): Resolved {
       awaits: Object.entries(group(service.depends_on))
         .filter(([, how]) => (group(how).condition ?? 'service_started') !== 'service_started')
         .map(([other]) => other),
+      ends: ending.has(name),
       obstacles: findObstacles(service),
       pullPolicy: typeof service.pull_policy === 'string' ? service.pull_policy : '',
     }
@@ -72,6 +76,12 @@ export function parseResolved(json: string, project: string): Resolved {
     value,
   }
 }
+
+/** Those whose good end is awaited. */
+export const endingOf = (dependsOn: unknown): readonly string[] =>
+  Object.entries(group(dependsOn)).flatMap(([other, how]) =>
+    group(how).condition === 'service_completed_successfully' ? [other] : [],
+  )
 
 function findObstacles(service: Group): string[] {
   const ports = Array.isArray(service.ports) ? service.ports.map(group) : []

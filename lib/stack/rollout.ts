@@ -12,6 +12,7 @@ export interface SeenContainer {
   readonly service: string
   readonly state: string
   readonly health: string
+  readonly exitCode: number
   readonly imageId: string
   readonly image: string
   readonly configHash: string
@@ -76,6 +77,10 @@ export function judge(service: ResolvedService, seen: Seen): Verdict {
     ...(containers.length === service.replicas ? [] : [`${containers.length} → ${service.replicas} containers`]),
   ]
   if (whys.length > 0) return verdict('outdated', listed(whys))
+  if (service.ends)
+    return containers.every(({ state, exitCode }) => state === 'exited' && exitCode === 0)
+      ? verdict('current', 'has ended well')
+      : verdict('stopped', 'it has not ended well')
   if (containers.every(container => container.state !== 'running')) return verdict('stopped', 'its container does not run')
   if (!containers.every(isUp)) return verdict('unwell', 'it is not healthy')
   return verdict('current', 'runs as wanted')

@@ -85,7 +85,9 @@ export const INPUT_RULES = {
     about: 'a service comes back after a reboot',
     *check(input) {
       if (input.environment === 'dev') return
-      for (const { name, restart } of Object.values(input.compose.services))
+      const services = Object.values(input.compose.services)
+      const ending = new Set(services.flatMap(({ awaitsEndOf }) => awaitsEndOf))
+      for (const { name, restart } of services.filter(each => !ending.has(each.name)))
         if (restart === undefined || restart === 'no' || restart === 'false')
           yield withEdit(
             {

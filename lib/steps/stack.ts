@@ -122,8 +122,10 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     const first = proxyRuns ? [] : verdictsOf(view, roles.rolled).filter(isIdle)
     const absent = [...verdicts.filter(isAbsent), ...first]
     const changed = verdicts.filter(({ service, state }) => state === 'outdated' && service !== roles.nginx)
-    const wanted = changed.filter(({ service }) => confirmed.includes(service))
-    const unasked = changed.filter(({ service }) => !confirmed.includes(service))
+    // What does its work and ends stops nobody; what is rolled out now waits for it.
+    const due = changed.filter(({ service }) => wish.kind === 'deploy' && isAwaited(service, view, roles.rolled))
+    const wanted = changed.filter(verdict => due.includes(verdict) || confirmed.includes(verdict.service))
+    const unasked = changed.filter(verdict => !wanted.includes(verdict))
     if (unasked.length > 0 && !named) return refuseFixed(unasked, view)
     const order = byDependency(
       [...roles.fixed, ...roles.rolled, roles.nginx].filter(name =>
@@ -136,12 +138,17 @@ function hostSteps(options: StackStepsOptions, host: StackHost, before: readonly
     return todo(
       ...order.map(service => {
         const recreated = wanted.find(verdict => verdict.service === service)
+        const ends = view.resolved.services[service]?.ends === true
         const placed = service === roles.nginx && !filesInPlace(view)
         const stops = recreated ? stopsLine(recreated, view) : placed ? filesLines(view, roles.nginx) : []
         return change(
-          recreated ? 'destroy' : 'create',
-          recreated ? `recreate ${service}: ${recreated.why}` : `start ${service}`,
-          stops,
+          recreated ? (ends ? 'change' : 'destroy') : 'create',
+          ends
+            ? `run ${service} to its end${recreated ? `: ${recreated.why}` : ''}`
+            : recreated
+              ? `recreate ${service}: ${recreated.why}`
+              : `start ${service}`,
+          ends ? [] : stops,
           async (now, its) => {
             const id = idOf(now)
             if (placed) await claimFiles(now, its)
@@ -232,6 +239,10 @@ const recoveryLines = ({ word, sides, proxy }: Recovery, nginx: string): readonl
   ...(proxy === 'left' ? [`${nginx}: does not run, and finds its files at rest when it starts`] : []),
 ]
 
+/** Whether it does its work and ends, and one of these waits for that. */
+const isAwaited = (service: string, view: HostView, services: readonly string[]): boolean =>
+  view.resolved.services[service]?.ends === true && services.some(name => othersOf(view, name).includes(service))
+
 /** No container of it runs. */
 const isIdle = ({ state, containers }: Verdict): boolean =>
   state === 'missing' || (state !== 'current' && containers.every(container => container.state !== 'running'))
@@ -249,7 +260,8 @@ const bring = (
 ): Promise<void> => {
   const others = othersOf(view, service)
   const alone = recreate && verdictsOf(view, others).some(({ state }) => state === 'outdated')
-  return docker.up(id, { service, others, recreate, alone }, startMs)
+  const ends = view.resolved.services[service]?.ends === true
+  return docker.up(id, { service, others, recreate, alone, ends }, startMs)
 }
 
 const verdictsOf = (view: HostView, services: readonly string[]): readonly Verdict[] =>

@@ -205,7 +205,7 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
       await run('stack-remove', { IDS: ids.join(' '), GRACE_S: String(Math.ceil(graceS)) })
     },
 
-    async up(release, { service, others, recreate, alone }, timeoutMs) {
+    async up(release, { service, others, recreate, alone, ends }, timeoutMs) {
       const yes = (value: boolean) => (value ? 'yes' : 'no')
       await run('stack-up', {
         RELEASE: release,
@@ -213,6 +213,7 @@ export function createDockerHost({ place, transport, context }: DockerHostOption
         OTHERS: others.join(' '),
         RECREATE: yes(recreate),
         ALONE: yes(alone),
+        ENDS: yes(ends),
         LIMIT_S: seconds(timeoutMs),
       })
     },

@@ -128,7 +128,7 @@ export const STACK_PROGRAMS = {
     timeoutMs: 65 * MINUTE_MS,
   },
   'stack-up': {
-    accepts: [...OWN, 'RELEASE', 'SERVICE', 'OTHERS', 'RECREATE', 'ALONE', 'LIMIT_S'],
+    accepts: [...OWN, 'RELEASE', 'SERVICE', 'OTHERS', 'RECREATE', 'ALONE', 'ENDS', 'LIMIT_S'],
     text: ownText + upText,
     effect: 'write',
     timeoutMs: 65 * MINUTE_MS,

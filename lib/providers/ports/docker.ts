@@ -209,6 +209,8 @@ export interface DockerHost {
       readonly recreate: boolean
       /** Whether what it depends on is left out, because it would be replaced too. */
       readonly alone: boolean
+      /** Whether it is to end well, instead of becoming healthy. */
+      readonly ends: boolean
     },
     timeoutMs: number,
   ): Promise<void>

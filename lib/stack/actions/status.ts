@@ -8,7 +8,8 @@ import type { Session } from '../../script.ts'
 import { lookWith, type StackHost } from '../../steps/stack-world.ts'
 import { commandLine } from '../../view.ts'
 import { type Manifest, parseManifest, parseState, type StackState } from '../model.ts'
-import { parseResolved } from '../resolved.ts'
+import { parseResolved, type Resolved } from '../resolved.ts'
+import { isUp } from '../rollout.ts'
 import { type OpenedStack, openHosts, whoAmI } from './open.ts'
 
 /** Prints how every host stands. Answers 0 when everything is healthy and served. */
@@ -18,7 +19,7 @@ export async function showStatus(session: Session, opened: OpenedStack): Promise
   try {
     let bad = 0
     for (const host of hosts) {
-      const { facts, state } = await lookAt(session, opened, host)
+      const { facts, state, services } = await lookAt(session, opened, host)
       const versions = await host.docker.versions(signal)
       const rows = facts.containers.map(({ service, name, state: running, health, image }) => ({
         service,
@@ -27,7 +28,9 @@ export async function showStatus(session: Session, opened: OpenedStack): Promise
         health,
         image,
       }))
-      const unwell = rows.filter(row => row.state !== 'running' || (row.health !== 'healthy' && row.health !== 'none'))
+      const unwell = facts.containers.filter(each =>
+        services[each.service]?.ends ? each.state !== 'exited' || each.exitCode !== 0 : !isUp(each),
+      )
       const { health } = opened.environment
       const statuses = health.length === 0 ? [] : await host.docker.ask(health, signal)
       const served = health.map(({ url, host: name }, index) => ({ url, host: name, status: statuses[index] ?? 0 }))
@@ -79,7 +82,13 @@ async function lookAt(
   session: Session,
   opened: OpenedStack,
   { docker, variables }: StackHost,
-): Promise<{ facts: HostFacts; state: StackState; manifests: readonly Manifest[]; repositories: readonly string[] }> {
+): Promise<{
+  facts: HostFacts
+  state: StackState
+  services: Resolved['services']
+  manifests: readonly Manifest[]
+  repositories: readonly string[]
+}> {
   const text = await docker.resolve(variables, session.signal)
   const resolved = parseResolved(text, opened.stack.project)
   const { services } = resolved
@@ -87,7 +96,7 @@ async function lookAt(
   const facts = await lookWith(docker, resolved, images, session.signal)
   const rolled = Object.values(services).filter(({ name }) => opened.stack.services.includes(name))
   const repositories = [...new Set(rolled.map(({ image }) => repositoryOf(image)))].filter(each => each !== '')
-  return { facts, state: parseState(facts.state), manifests: facts.manifests.map(parseManifest), repositories }
+  return { facts, state: parseState(facts.state), services, manifests: facts.manifests.map(parseManifest), repositories }
 }
 
 /** `registry.example.com:5000/app:1@sha256:…` → `registry.example.com:5000/app`. */

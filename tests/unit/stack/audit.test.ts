@@ -50,6 +50,21 @@ describe('planted faults', () => {
     })
 })
 
+test('a service that does its work and ends needs no restart policy, which would run it for ever', () => {
+  const migrate = `  migrate:
+    image: registry.example.com/api:\${TAG}
+    deploy: { resources: { limits: { memory: 1G } } }
+secrets:`
+  const awaited = COMPOSE.replace('secrets:\n  signing', `${migrate}\n  signing`)
+  const compose = awaited.replace(
+    'depends_on: [postgres]',
+    'depends_on: { migrate: { condition: service_completed_successfully } }',
+  )
+  const restarts = (text: string) => audit(auditInput({ compose: text })).filter(({ rule }) => rule === 'no-restart')
+  expect(restarts(awaited).map(({ says }) => says)).toEqual([expect.stringContaining('migrate has no restart policy')])
+  expect(restarts(compose)).toEqual([])
+})
+
 test('the example has nothing to find', () => {
   const [stack] = parseStacks(readFileSync(join(EXAMPLES, 'compose-rolling.json'), 'utf8'), 'examples/compose-rolling.json')
   if (!stack) throw new Error('no stack')

@@ -57,6 +57,7 @@ const container = (change: Partial<SeenContainer> = {}): SeenContainer => ({
   service: 'web',
   state: 'running',
   health: 'healthy',
+  exitCode: 0,
   imageId: 'sha256:web1',
   image: 'web:1',
   configHash: 'h-web',

@@ -22,15 +22,16 @@ const hostOf = (key: string) => ({
   }),
 })
 
-const stepsOn = (...keys: string[]) =>
+const stepsOn = (...keys: string[]) => stepsWith([], keys)
+const stepsWith = (fixed: readonly string[], keys: readonly string[], kind: 'deploy' | 'rollback' = 'deploy') =>
   stackSteps({
     project: 'shop',
     hosts: keys.map(hostOf),
-    wish: { kind: 'deploy', leave: [], images: {}, pull: false },
+    wish: kind === 'deploy' ? { kind, leave: [], images: {}, pull: false } : { kind, release: undefined },
     confirmed: [],
     selected: false,
     tools: {
-      roles: { rolled: ['api', 'web'], nginx: 'nginx', fixed: [] },
+      roles: { rolled: ['api', 'web'], nginx: 'nginx', fixed },
       clock: systemClock,
       runId: 'run',
       who: 'me@here',
@@ -153,6 +154,50 @@ describe('what a host still needs', () => {
     const [, fixed, release] = look({ containers })
     expect(fixed).toEqual(['start api', 'start nginx'])
     expect(release).toBe('blocked')
+  })
+
+  describe('a service that does its work and ends', () => {
+    const all = parseResolved(
+      JSON.stringify({
+        name: 'shop',
+        services: {
+          ...Object.fromEntries(names.map(name => [name, service(name)])),
+          api: { ...service('api'), depends_on: { migrate: { condition: 'service_completed_successfully' } } },
+          migrate: { image: 'migrate:1' },
+        },
+      }),
+      'shop',
+    )
+    const known = { ...hashes, migrate: 'hash' }
+    const having = { ...images, 'migrate:1': { id: 'migrate', digests: [] } }
+    const said = (migrate: Partial<StackContainer> | undefined, kind?: 'rollback') => {
+      const containers = [
+        ...names.map(name => container(name)),
+        ...(migrate ? [container('migrate', { state: 'exited', health: 'none', ...migrate })] : []),
+      ]
+      const view = viewOf({
+        resolved: all,
+        hashes: known,
+        looseHashes: known,
+        images: having,
+        containers,
+        state: { version: 1, history: [{ id: releaseId(all, having), atMs: 1, kind: 'deploy', nginx: filesDigest(files) }] },
+      })
+      const finding = stepsWith(['migrate'], ['host'], kind)[1]?.look({ get: () => view })
+      return finding?.state === 'todo' ? finding.changes.map(each => `${each.kind} ${each.summary}`).join() : finding?.state
+    }
+
+    test('is as wanted when it has ended well, and runs when it has not', () => {
+      expect(said({})).toBe('done')
+      expect(said({ exitCode: 3 })).toBe('create run migrate to its end')
+      expect(said({ state: 'running' })).toBe('create run migrate to its end')
+      expect(said(undefined)).toBe('create run migrate to its end')
+    })
+
+    test('runs again when it has changed, without a question, but not on the way back', () => {
+      expect(said({ configHash: 'older' })).toBe('change run migrate to its end: its configuration differs')
+      expect(said({ configHash: 'older' }, 'rollback')).toBe('done')
+    })
   })
 
   test('an end of what was left, said for each service where it is not one way', () => {
