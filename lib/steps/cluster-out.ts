@@ -72,16 +72,19 @@ export async function forgetMachine(
   live.touch('nomad')
 }
 
-/** Consul and Nomad on a server of the cluster that stays. */
+/** Consul and Nomad on a server of the cluster that stays, one that votes if there is any. */
 async function apiBeside(deps: ClusterDeps, name: string, live: World<EstateWorld>) {
   const nodes = live.get('clusterNodes')
   const tokens = secretsOf(nodes)
-  const [host] = deps.cluster.servers
+  const hosts = deps.cluster.servers
     .filter(each => each !== name && nodes[each]?.state === 'open')
     .flatMap(each => {
       const server = findServer(deps.estate.name, each, live.get('servers'))
       return (server && targetOf(deps.estate.name, server)) ?? []
     })
+  const nomad = live.get('nomad')
+  const voters = nomad.state === 'up' ? (nomad.quorum?.voters ?? []) : []
+  const host = hosts.find(each => voters.includes(each.name)) ?? hosts[0]
   return (
     host && {
       consul: await deps.consulOn(host, tokens?.consulManagement),

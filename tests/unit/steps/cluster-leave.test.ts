@@ -35,6 +35,8 @@ interface Scene {
   readonly dead?: readonly string[]
   readonly estate?: string
   readonly protectedNames?: readonly string[]
+  /** Who votes, when not all do. */
+  readonly voters?: readonly string[]
   /** Whose servers are gone, while Nomad still counts on them. */
   readonly ghosts?: readonly string[]
   readonly primaryIps?: EstateWorld['primaryIps']
@@ -43,6 +45,7 @@ interface Scene {
 async function open(scene: Scene) {
   const { workers, names, dead = [], estate: owner = 'acme', protectedNames = [], ghosts = [], primaryIps = [] } = scene
   const did: string[] = []
+  const told = new Set<string>()
   const estate = estateOf(workers)
   if (!estate.cluster) throw new Error('the test config has no cluster')
   const all = [...VOTERS, ...names]
@@ -82,8 +85,14 @@ async function open(scene: Scene) {
       look: async ({ name }: { name: string }) =>
         dead.includes(name) ? { state: 'unreachable', why: 'no answer' } : { state: 'ready' },
     } as unknown as ClusterDeps['machines'],
-    consulOn: async () => consul as Consul,
-    nomadOn: async () => nomad as Nomad,
+    consulOn: async ({ name }) => {
+      told.add(name)
+      return consul as Consul
+    },
+    nomadOn: async ({ name }) => {
+      told.add(name)
+      return nomad as Nomad
+    },
   }
   const slices: Partial<EstateWorld> = {
     servers: all.map(name => {
@@ -103,6 +112,7 @@ async function open(scene: Scene) {
       state: 'up',
       leader: true,
       token: 'known',
+      quorum: { state: 'formed', voters: scene.voters ?? VOTERS, size: VOTERS.length, healthy: true, failed: [] },
       nodes: [...all, ...ghosts].map(name => ({
         id: `id of ${name}`,
         name,
@@ -126,7 +136,7 @@ async function open(scene: Scene) {
       await change.apply({ world, signal: new AbortController().signal, log: () => undefined })
     return did
   }
-  return { said: say(finding), finding, apply }
+  return { said: say(finding), finding, apply, told }
 }
 
 test('one too many gives its jobs away, goes, and is forgotten; its price is freed', async () => {
@@ -159,6 +169,12 @@ test('the address that a rebuild had put aside for it goes with it, and no other
 test('one that does not answer is not waited for', async () => {
   const { apply } = await open({ workers: 1, names: ['extra', 'extra-2'], dead: ['extra-2'] })
   expect((await apply())[0]).toBe('delete extra-2')
+})
+
+test('its leave is told to a server that votes, not to the first one when that is cut off', async () => {
+  const { apply, told } = await open({ workers: 1, names: ['extra', 'extra-2'], voters: ['node-2', 'node-3'] })
+  await apply()
+  expect([...told]).toEqual(['node-2'])
 })
 
 test('voters, what is wanted, and what is not ours stay', async () => {

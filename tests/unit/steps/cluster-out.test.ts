@@ -87,10 +87,11 @@ async function takenOut(): Promise<string> {
     servers: names.map(name => server(name, { id: name })),
     primaryIps: [],
     clusterNodes: Object.fromEntries(names.map(name => [name, open] as const)),
+    nomad: { state: 'up', leader: true, token: 'known', nodes: [], jobs: {}, variables: {} },
   }
   const readers = new Proxy({}, { get: (_, name) => async () => Reflect.get(slices, name) }) as Readers<EstateWorld>
   const world = new World<EstateWorld>(readers)
-  await world.look(['servers', 'primaryIps', 'clusterNodes'])
+  await world.look(['servers', 'primaryIps', 'clusterNodes', 'nomad'])
   const leaver = {
     server: { id: 'node-2', name: 'node-2' },
     known: [{ id: 'id' }],
