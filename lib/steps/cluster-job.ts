@@ -124,23 +124,28 @@ const appVariablesStep = (deps: JobDeps, app: AppSpec): EstateStep =>
     wanted: () => deps.variablesOf(app),
   })
 
-/** Those of the version before are gone when nothing of it can start any more. */
+/** Those of the version before are gone when nothing of it can start any more; all of them, when the app has no file of them any more. */
 function formerVariablesStep(deps: JobDeps, app: AppSpec): EstateStep {
   return {
     id: `former variables ${app.name}`,
     noun: 'app',
     title: `Nomad keeps no former variables of ${app.name}`,
     needs: [jobStepId(app)],
-    reads: ['servers', 'clusterNodes', 'nomad'],
+    reads: ['servers', 'clusterNodes', 'nomad', 'clusterImages'],
     look(world) {
       const nomad = world.get('nomad')
       if (nomad.state !== 'up' || nomad.token !== 'known') return done('none')
       const have = nomad.jobs[app.name]
-      const place = placeFor(deps, app, nomad)
+      const place = app.envFile === undefined ? undefined : placeFor(deps, app, nomad)
       const former = variablesPlaces(app.name).filter(each => each !== place && each in nomad.variables)
       if (former.length === 0) return done('none')
-      const change = { kind: 'change', summary: `forget the former variables of ${app.name}` } as const
-      if (have && (placeRead(app.name, have.job) !== place || lastRollout(have) !== 'done'))
+      const names = former.flatMap(each => [...(nomad.variables[each]?.items.keys() ?? [])])
+      const change = {
+        kind: 'change',
+        summary: `forget the former variables of ${app.name}`,
+        ...(place === undefined ? { details: names.map(each => `- ${each}`) } : {}),
+      } as const
+      if (have && (have.job.meta[META.hash] !== wantedJob(deps, app, world)?.hash || lastRollout(have) !== 'done'))
         return blocked(`the rollout of ${app.name}`, change)
       return todo({
         ...change,
@@ -362,7 +367,7 @@ export const jobSteps = (deps: JobDeps, apps: readonly AppSpec[], which: 'all' |
     ...(isBuilt(deps, app) ? [imageStep(deps, app)] : []),
     ...(app.envFile === undefined ? [] : [appVariablesStep(deps, app)]),
     jobStep(deps, app),
-    ...(app.envFile === undefined ? [] : [formerVariablesStep(deps, app)]),
+    formerVariablesStep(deps, app),
   ]),
   ...(which === 'all' ? [surplusJobsStep(deps)] : []),
 ]

@@ -328,13 +328,12 @@ async function readKnown(deps: ClusterDeps, nomad: Nomad, mark: string): Promise
     }),
   )
   const variables = await Promise.all(
-    [
-      ...deps.cluster.apps.flatMap(app => (app.envFile === undefined ? [] : variablesPlaces(app.name))),
-      ...(deps.cluster.monitoring ? MONITORING_JOBS : []),
-    ].map(async place => {
-      const found = await nomad.findVariables(variablesPath(place))
-      return found ? [[place, found] as const] : []
-    }),
+    [...deps.cluster.apps.flatMap(app => variablesPlaces(app.name)), ...(deps.cluster.monitoring ? MONITORING_JOBS : [])].map(
+      async place => {
+        const found = await nomad.findVariables(variablesPath(place))
+        return found ? [[place, found] as const] : []
+      },
+    ),
   )
   const shared = deps.cluster.certificateNames.length === 0 ? undefined : await nomad.findVariables(SHARED_CERTIFICATE_PATH)
   return {

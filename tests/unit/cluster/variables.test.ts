@@ -13,15 +13,17 @@ import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
 import { deps as base, server } from '../steps/worlds.ts'
 
-const estate = load({
+const config = {
   project: 'nextnode',
   dns: { domain: 'example.com' },
   hetzner: { location: 'nbg1', image: 'debian-12' },
   network: {},
   servers: { prod: { type: 'cx33' } },
   cluster: { servers: 'prod' },
-  apps: { web: { source: { image: 'web:1' }, env_file: 'web.env', replicas: 1, domains: [{ host: 'www.example.com' }] } },
-})
+}
+const app = { source: { image: 'web:1' }, replicas: 1, domains: [{ host: 'www.example.com' }] }
+const withFile = load({ ...config, apps: { web: { ...app, env_file: 'web.env' } } })
+const withoutFile = load({ ...config, apps: { web: app } })
 const secrets = generateSecrets(await createAuthority('nextnode', 0))
 const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
 const node: NodeState = {
@@ -92,8 +94,9 @@ function pretendNomad() {
   return { nomad: nomad as Nomad, world, startsWith, kept: () => [...variables.values()].map(({ items }) => items.size) }
 }
 
-/** One run of `deploy` with these variables; answers with what it did. */
-async function deploy(nomad: Nomad, variables: Readonly<Record<string, string>>): Promise<string[]> {
+/** One run of `deploy` with these variables, or with no file of them; answers with what it did. */
+async function deploy(nomad: Nomad, variables: Readonly<Record<string, string>> | undefined): Promise<string[]> {
+  const estate = variables ? withFile : withoutFile
   if (!estate.cluster) throw new Error('the test config has no cluster')
   let ms = 0
   const deps: JobDeps = {
@@ -109,7 +112,7 @@ async function deploy(nomad: Nomad, variables: Readonly<Record<string, string>>)
     },
     consulOn: () => Promise.reject(new Error('a deploy asked Consul')),
     nomadOn: async () => nomad,
-    variablesOf: () => Object.entries(variables).map(([name, value]) => [name, new Secret(name, value)] as const),
+    variablesOf: () => Object.entries(variables ?? {}).map(([name, value]) => [name, new Secret(name, value)] as const),
     images: {},
     imagesIn: () => Promise.reject(new Error('a deploy asked the registry')),
     contextOf: () => {
@@ -180,4 +183,19 @@ test('what was rolled out back to the variables that run is no change', async ()
   world.isHealthy = true
   expect(await deploy(nomad, { DB: 'good' })).toEqual(['forget the former variables of web'])
   expect(kept()).toEqual([1])
+})
+
+test('an app without a file of variables leaves none in Nomad once no version of it reads them', async () => {
+  const { nomad, world, startsWith, kept } = pretendNomad()
+  await deploy(nomad, { DB: 'one' })
+  world.isHealthy = false
+  await deploy(nomad, undefined)
+  expect(startsWith()).toEqual({ DB: 'one' })
+  world.isHealthy = true
+  expect(await deploy(nomad, undefined)).toEqual([
+    'roll out web: its settings or variables changed',
+    'forget the former variables of web - DB',
+  ])
+  expect(kept()).toEqual([])
+  expect(await deploy(nomad, undefined)).toEqual([])
 })
