@@ -68,6 +68,7 @@ function driftIn(estate: Estate, world: World<EstateWorld>): (Drift & { readonly
   const seen = {
     ...(world.has('networks') ? { networks: world.get('networks') } : {}),
     ...(world.has('placementGroups') ? { placementGroups: world.get('placementGroups') } : {}),
+    ...(world.has('images') ? { images: world.get('images') } : {}),
   }
   return estate.servers.flatMap(spec => {
     const have = findServer(estate.name, spec.name, world.get('servers'))

@@ -11,7 +11,7 @@ export interface Drift {
   readonly command: string
 }
 
-type Seen = Partial<Pick<EstateWorld, 'networks' | 'placementGroups'>>
+type Seen = Partial<Pick<EstateWorld, 'networks' | 'placementGroups' | 'images'>>
 
 const FAMILIES = { ipv4: 'IPv4', ipv6: 'IPv6' } as const
 
@@ -30,18 +30,31 @@ export function strayedFrom(
   return have.privateIps.some(each => each.networkId === id) ? undefined : network.name
 }
 
+/** The system image that it should have been made from; NixOS comes over any, and of one that the vendor lists no more nothing is known. */
+function otherImage(
+  { image, nixos }: Pick<ServerSpec, 'image' | 'nixos'>,
+  { imageId }: Pick<Server, 'imageId'>,
+  images: EstateWorld['images'] = [],
+): string[] {
+  if (image.kind !== 'system' || nixos) return []
+  const from = images.find(each => each.id === imageId && each.kind === 'system')?.name
+  return from === undefined || from === image.name ? [] : [`made from ${image.name}`]
+}
+
 /** @param seen slices that were not looked at are not judged */
 export function driftOf(
   estate: Pick<Estate, 'cloud' | 'network'>,
   spec: ServerSpec,
   have: Server,
-  { networks, placementGroups }: Seen,
+  { networks, placementGroups, images }: Seen,
 ): Drift[] {
   // Hetzner takes a server into a network at any time.
   const outside = networks && estate.cloud !== 'hetzner' ? strayedFrom(estate, spec, have, networks) : undefined
   const group = placementGroups?.find(each => each.name === spec.placementGroup)
   const apart = placementGroups && spec.placementGroup !== undefined && (!group || group.id !== have.placementGroupId)
   const anew = [
+    ...(spec.locations.includes(have.location) ? [] : [`in ${spec.locations.join(' or ')}`]),
+    ...otherImage(spec, have, images),
     ...(outside === undefined ? [] : [`in network ${outside}`]),
     ...(apart ? [`in placement group ${spec.placementGroup}`] : []),
     ...(['ipv4', 'ipv6'] as const).flatMap(family =>

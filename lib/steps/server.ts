@@ -67,7 +67,7 @@ export function serverStep(deps: ServerDeps, spec: ServerSpec): EstateStep {
         const outside = isJudged && estate.cloud === 'hetzner' ? strayedFrom(estate, spec, have, networks) : undefined
         if (outside !== undefined) return joinNetwork(cloud, have, outside, networks)
         const placementGroups = spec.placementGroup ? world.get('placementGroups') : []
-        const drift = driftOf(estate, spec, have, { networks, placementGroups }).map(
+        const drift = driftOf(estate, spec, have, { networks, placementGroups, images: world.get('images') }).map(
           each => `; config.json wants ${each.wants}: ${each.command}`,
         )
         return done(`${have.type} in ${have.location}, ${have.ipv4 ?? have.ipv6 ?? 'no public address'}${drift.join('')}`)

@@ -68,3 +68,29 @@ test(
   },
   LIMIT,
 )
+
+test(
+  'another location and system image are told by every look, and a rebuild makes them so',
+  async () => {
+    const wanted = (location: string, image: string) => ({ ...estate('cx23', 'cx33'), hetzner: { location, image } })
+    const place = await openPlace(wanted('nbg1', 'debian-12'))
+    expect((await place.run('setup --yes --json')).code).toBe(0)
+    expect((await place.run('status')).code).toBe(0)
+
+    place.writeConfig(wanted('fsn1', 'ubuntu-24.04'))
+    for (const look of ['setup --yes', 'status']) {
+      const { stdout, requests } = await place.run(look)
+      expect(stdout.replace(/\s+/g, ' ')).toContain(
+        'dev: config.json wants it in fsn1, made from ubuntu-24.04 bun scripts/provision.ts rebuild',
+      )
+      expect(mutationsIn(requests)).toEqual([])
+    }
+
+    expect((await place.run('provision rebuild --yes --confirm solo --json')).code).toBe(0)
+    const { servers } = place.sandbox.controls.hetzner.dump()
+    expect(servers.map(({ name, location }) => `${name} in ${location}`).sort()).toEqual(['dev in fsn1', 'prod in fsn1'])
+    const status = await place.run('status')
+    expect({ code: status.code, says: status.stdout.includes('differs') }).toEqual({ code: 0, says: false })
+  },
+  LIMIT,
+)

@@ -6,7 +6,7 @@ import type { Firewall, Server } from '../../../lib/providers/ports/cloud.ts'
 import { ALL_STAGES, estateSteps, type Stage } from '../../../lib/steps/estate.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load, twoServers } from '../estate/configs.ts'
-import { deps, firewall, lookAt, say, server } from './worlds.ts'
+import { deps, firewall, golden, lookAt, say, server } from './worlds.ts'
 
 const OPEN = { web: [{ port: 22, from: ['anywhere'] }], other: [{ port: 443, from: ['anywhere'] }] }
 const config = (more: Record<string, unknown> = {}, app: Record<string, unknown> = {}) => ({
@@ -179,8 +179,8 @@ describe('an existing server in a file that has got', () => {
       firewalls: OPEN,
       servers: { app: { firewalls: ['web'] } },
     }
-    expect(says(droplet, { type: 's-1vcpu-2gb' })).toBe(
-      'done s-1vcpu-2gb in nbg1, 203.0.113.1; config.json wants it in network solo: bun scripts/provision.ts rebuild',
+    expect(says(droplet, { type: 's-1vcpu-2gb', location: 'fra1' })).toBe(
+      'done s-1vcpu-2gb in fra1, 203.0.113.1; config.json wants it in network solo: bun scripts/provision.ts rebuild',
     )
     const spread = config({ placement_groups: ['spread'] }, { placement_group: 'spread', ipv6: false })
     const group = { id: 'g1', name: 'spread', labels: ours, serverIds: [] }
@@ -191,5 +191,26 @@ describe('an existing server in a file that has got', () => {
     expect(says(spread, { placementGroupId: 'g1' }, { placementGroups: [group] })).toBe(
       `done cx23 in nbg1, 203.0.113.1; config.json wants it without IPv6: ${anew}`,
     )
+  })
+
+  test('another location or system image is told so, since only a new one can have that', () => {
+    const moved = (location: unknown, image = 'debian-12', more: Record<string, unknown> = {}) =>
+      config({ hetzner: { location, image } }, more)
+    const images = [
+      { ...golden(), id: 'i1', kind: 'system', name: 'debian-12' } as const,
+      { ...golden(), id: 'i2', kind: 'system', name: 'ubuntu-24.04' } as const,
+    ]
+    const stands = 'done cx23 in nbg1, 203.0.113.1'
+    const sees = (given: unknown, imageId = 'i1') => says(given, { imageId }, { images })
+    expect(sees(moved('nbg1'))).toBe(stands)
+    expect(sees(moved(['fsn1', 'nbg1']))).toBe(stands)
+    expect(sees(moved(['fsn1', 'hel1'], 'ubuntu-24.04'))).toBe(
+      `${stands}; config.json wants it in fsn1 or hel1, made from ubuntu-24.04: bun scripts/provision.ts rebuild`,
+    )
+    expect(sees(moved('nbg1'), 'i2')).toBe(
+      `${stands}; config.json wants it made from debian-12: bun scripts/provision.ts rebuild`,
+    )
+    expect(sees(moved('nbg1'), 'an image that the vendor lists no more')).toBe(stands)
+    expect(sees(moved('nbg1', 'debian-12', { os: 'nixos' }), 'i2')).toBe(stands)
   })
 })
