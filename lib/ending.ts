@@ -82,6 +82,10 @@ const stayingIn = (estate: Estate, world: World<EstateWorld>): StayingServer[] =
     ? stayingServers({ estate, readsNames: true, takeOver: [] }, world, [])
     : []
 
+/** Whether servers differ from config.json in what no run changes by itself. */
+export const differsForGood = (estate: Estate, world: World<EstateWorld>): boolean =>
+  driftIn(estate, world).length + stayingIn(estate, world).length > 0
+
 /** The arguments that hold for another script too. */
 const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], plan: false, flags: {} })
 

@@ -1,7 +1,7 @@
 /** What the estate has, whether it is healthy, and what differs from config.json. Reads only. */
 
 import { converge } from '../lib/converge.ts'
-import { endingOf } from '../lib/ending.ts'
+import { differsForGood, endingOf } from '../lib/ending.ts'
 import { main } from '../lib/main.ts'
 import { defineScript, flagValues, hasFlag } from '../lib/script.ts'
 import { inspectMachine, showFindings, showSshCommands, showStatus } from '../lib/status.ts'
@@ -29,12 +29,18 @@ const status = defineScript({
     if (machine !== undefined) return inspectMachine(session, opened, machine)
     if (hasFlag(session, 'ssh')) return showSshCommands(session, opened)
     await showStatus(session, opened)
-    return converge({ ...session, args: { ...session.args, plan: true } }, opened, {
+    const ending = endingOf(session)
+    let differs = false
+    const code = await converge({ ...session, args: { ...session.args, plan: true } }, opened, {
       steps: deps => estateSteps(deps, ALL_STAGES),
       alsoRead: ['pricing', 'serverTypes'],
       onLook: (steps, world) => showFindings(session.reporter, steps, world),
-      report: endingOf(session),
+      report(world, estate) {
+        differs = differsForGood(estate, world)
+        return ending(world, estate)
+      },
     })
+    return code === 0 && differs ? 2 : code
   },
 })
 

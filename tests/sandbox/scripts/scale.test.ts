@@ -78,8 +78,12 @@ test(
     expect((await place.run('status')).code).toBe(0)
 
     place.writeConfig(wanted('fsn1', 'ubuntu-24.04'))
-    for (const look of ['setup --yes', 'status']) {
-      const { stdout, requests } = await place.run(look)
+    for (const [look, exit] of [
+      ['setup --yes', 0],
+      ['status', 2],
+    ] as const) {
+      const { code, stdout, requests } = await place.run(look)
+      expect(`${look}: ${code}`).toBe(`${look}: ${exit}`)
       expect(stdout.replace(/\s+/g, ' ')).toContain(
         'dev: config.json wants it in fsn1, made from ubuntu-24.04 bun scripts/provision.ts rebuild',
       )
