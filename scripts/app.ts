@@ -49,12 +49,12 @@ const app = defineScript({
 
 function nextOf(apps: readonly AppSpec[], world: World<EstateWorld>, estate: Estate): string {
   const [first] = apps
-  if (!first) return `bun scripts/status.ts  (estate ${estate.name})`
+  if (!first) return 'bun scripts/status.ts'
   const deploy = `bun scripts/deploy.ts ${first.name}`
   const records = world.has('records') ? world.get('records') : []
   const isElsewhere = first.domains.some(({ host }) => elsewhereRecords(estate.name, host, records).length > 0)
   // A deploy asks the public name, which has no trusted certificate here before it leads here.
-  return isElsewhere ? `bun scripts/dns.ts certificate, then: ${deploy}` : deploy
+  return isElsewhere ? `bun scripts/dns.ts certificate\n${deploy}` : deploy
 }
 
 export default app

@@ -201,7 +201,7 @@ export const summaryLines = (summary: Summary, look: Look): readonly string[] =>
       ),
     ),
     ...section('this was a rehearsal; simulated were', listLines(summary.simulated, look), look),
-    ...section('next', listLines(summary.next === undefined ? [] : [summary.next], look), look),
+    ...section('next', listLines(summary.next?.split('\n') ?? [], look), look),
   ]
 }
 

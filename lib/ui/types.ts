@@ -121,6 +121,7 @@ export interface Summary {
   readonly outputs: Readonly<Record<string, string>>
   /** Further lines for people: where secrets lie, how to log in, what it costs, how to undo. */
   readonly notes: readonly { readonly label: string; readonly text: string }[]
+  /** A command, or several, one a line. */
   readonly next?: string
   /** What was simulated; empty in the real world. */
   readonly simulated: readonly string[]

@@ -37,7 +37,7 @@ test('the whole migration passes, and each command has nothing to do a second ti
   const before = movedIn(place.sandbox)
   expect(before).toHaveLength(4)
   await done('setup --yes --json')
-  expect(await done('app --yes --json')).toContain('bun scripts/dns.ts certificate, then: bun scripts/deploy.ts web')
+  expect(await done('app --yes --json')).toContain(String.raw`bun scripts/dns.ts certificate\nbun scripts/deploy.ts web`)
   // Nothing moves in passing.
   expect(movedIn(place.sandbox)).toEqual(before)
   await done('dns certificate --yes --json')

@@ -239,6 +239,12 @@ next
 `)
   })
 
+  test('gives each of two next commands a line of its own, to be pasted', () => {
+    const { reporter, out } = record()
+    reporter.summary({ ...summary, next: 'bun scripts/dns.ts certificate\nbun scripts/deploy.ts my-app' })
+    expect(out()).toEndWith('\nnext\n  bun scripts/dns.ts certificate\n  bun scripts/deploy.ts my-app\n')
+  })
+
   test('does not call a failure done, nor nothing something', () => {
     const titles = [{ ok: false }, { changes: 0, applied: 0 }, { applied: 0 }].map(change => {
       const { reporter, lines } = record()
