@@ -4,11 +4,11 @@ import type { World } from './engine/world.ts'
 import { type Cost, costOf, renderAmount } from './estate/cost.ts'
 import type { Estate, ServerSpec } from './estate/estate.ts'
 import { isOurs } from './estate/labels.ts'
-import type { Server } from './providers/ports/cloud.ts'
+import { CONSOLES, type Server } from './providers/ports/cloud.ts'
 import type { Session } from './script.ts'
 import { type Drift, driftOf } from './steps/drift.ts'
 import { findServer } from './steps/server.ts'
-import { type StayingServer, stayingServers } from './steps/surplus.ts'
+import { forgottenServers, type StayingServer, stayingServers } from './steps/surplus.ts'
 import type { EstateWorld } from './steps/world.ts'
 import type { ParsedArgs, Summary } from './ui/types.ts'
 import { commandLine } from './view.ts'
@@ -82,9 +82,12 @@ const stayingIn = (estate: Estate, world: World<EstateWorld>): StayingServer[] =
     ? stayingServers({ estate, readsNames: true, takeOver: [] }, world, [])
     : []
 
+const forgottenIn = (estate: Estate, world: World<EstateWorld>): Server[] =>
+  world.has('servers') ? forgottenServers(estate, world.get('servers')) : []
+
 /** Whether servers differ from config.json in what no run changes by itself. */
 export const differsForGood = (estate: Estate, world: World<EstateWorld>): boolean =>
-  driftIn(estate, world).length + stayingIn(estate, world).length > 0
+  driftIn(estate, world).length + stayingIn(estate, world).length + forgottenIn(estate, world).length > 0
 
 /** The arguments that hold for another script too. */
 const asTyped = ({ action: _action, ...args }: ParsedArgs): ParsedArgs => ({ ...args, names: [], plan: false, flags: {} })
@@ -120,6 +123,10 @@ export function endingOf(
         ...stayingIn(estate, world).map(({ server, names, command }) => ({
           label: 'stays',
           text: `${server}, which config.json no longer wants, because ${names.join(', ')} ${names.length === 1 ? 'leads' : 'lead'} to it\n${command}`,
+        })),
+        ...forgottenIn(estate, world).map(({ name }) => ({
+          label: 'stays',
+          text: `${name}, which config.json does not name, and is billed: name it there again, or delete it in ${CONSOLES[estate.cloud]}`,
         })),
         ...driftIn(estate, world).map(({ server, wants, command }) => ({
           label: 'differs',

@@ -40,6 +40,18 @@ export const orphanedPreviews = (
 ): Server[] =>
   previews ? [] : servers.filter(({ labels }) => isOurs(labels, name) && labels[LABEL_KEYS.pullRequest] !== undefined)
 
+/** Our servers of groups that config.json does not name at all, under another name perhaps: no run takes them for too many. Pure. */
+export const forgottenServers = (estate: Pick<Deps['estate'], 'name' | 'servers'>, servers: readonly Server[]): Server[] => {
+  const surplus = surplusServers(estate.name, estate.servers, servers)
+  return servers.filter(
+    server =>
+      isOurs(server.labels, estate.name) &&
+      server.labels[LABEL_KEYS.pullRequest] === undefined &&
+      !estate.servers.some(spec => spec.name === server.name) &&
+      !surplus.includes(server),
+  )
+}
+
 /** Whether it is of the same group as one of `names`: theirs with another number. Pure. */
 export const isOfGroup = (names: readonly string[], { name }: Pick<Server, 'name'>): boolean =>
   names.map(baseOf).includes(baseOf(name))

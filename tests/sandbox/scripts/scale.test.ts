@@ -98,3 +98,19 @@ test(
   },
   LIMIT,
 )
+
+test(
+  'a server that config.json calls otherwise is told to stay and to be billed',
+  async () => {
+    const called = (name: string) => ({ ...estate('cx23', 'cx23'), servers: { [name]: { type: 'cx23' } } })
+    const place = await openPlace(called('web'))
+    expect((await place.run('provision apply --yes')).stdout).not.toContain('stays')
+    place.writeConfig(called('site'))
+    const renamed = await place.run('provision apply --yes')
+    expect(Object.keys(typesOf(place)).sort()).toEqual(['site', 'web'])
+    expect(renamed.stdout.replace(/\s+/g, ' ')).toContain(
+      'web, which config.json does not name, and is billed: name it there again, or delete it in the Hetzner console',
+    )
+  },
+  LIMIT,
+)

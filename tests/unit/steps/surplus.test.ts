@@ -1,8 +1,8 @@
 /** A group that config.json has made smaller: what goes is priced, and a cluster's voters do not go. */
 
 import { expect, test } from 'bun:test'
-import { labelsFor } from '../../../lib/estate/labels.ts'
-import { surplusStep } from '../../../lib/steps/surplus.ts'
+import { LABEL_KEYS, labelsFor } from '../../../lib/estate/labels.ts'
+import { forgottenServers, surplusStep } from '../../../lib/steps/surplus.ts'
 import { load } from '../estate/configs.ts'
 import { deps, lookAt, pricing, say, server, serverType } from './worlds.ts'
 
@@ -58,4 +58,18 @@ test('voters of the cluster do not', () => {
   expect(say(finding)).toBe(
     'refused node-4, node-5 vote in the cluster: deleted just so, it may lose its majority and what it knows.',
   )
+})
+
+test('a server whose whole group config.json does not name is told from one too many, a preview and a stranger’s', () => {
+  const estate = load({
+    project: 'acme',
+    hetzner: { location: 'nbg1', image: 'debian-12' },
+    servers: { site: { type: 'cx33' } },
+  })
+  const others = [
+    server('theirs', { labels: {} }),
+    server('acme-pr-7', { labels: { ...labelsFor('acme', 'preview', 'run-0'), [LABEL_KEYS.pullRequest]: '7' } }),
+  ]
+  const servers = [...['site', 'site-2', 'web', 'web-2'].map(member), ...others]
+  expect(forgottenServers(estate, servers).map(each => each.name)).toEqual(['web', 'web-2'])
 })
