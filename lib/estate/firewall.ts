@@ -51,9 +51,10 @@ const openings = (rules: readonly FirewallRule[]): Map<string, Opening> => {
   const found = new Map<string, Opening>()
   for (const rule of rules) {
     const opening = found.get(serviceOf(rule)) ?? { ranges: new Set(), reasons: new Set() }
-    for (const range of expandFrom(rule.from, [])) opening.ranges.add(range)
+    const ranges = [...expandFrom(rule.from, []), ...(rule.others ?? [])]
+    for (const range of ranges) opening.ranges.add(range)
     if (rule.why !== '') opening.reasons.add(rule.why)
-    if (rule.from.length > 0) found.set(serviceOf(rule), opening)
+    if (ranges.length > 0) found.set(serviceOf(rule), opening)
   }
   return found
 }

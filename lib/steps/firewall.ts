@@ -151,7 +151,9 @@ export function desiredAdminRules(
 ): readonly FirewallRule[] {
   const mine = me && `${ALLOW_ME}${me.who}`
   const isOffered = ({ port }: FirewallRule) => spec.rules.some(rule => rule.port === port)
-  const kept = have.filter(rule => rule.why.startsWith(ALLOW_ME) && rule.why !== mine && isOffered(rule))
+  const kept = have
+    .filter(rule => rule.why.startsWith(ALLOW_ME) && rule.why !== mine && isOffered(rule) && rule.from.length > 0)
+    .map(({ others: _, ...rule }) => rule)
   const fresh = spec.rules.flatMap(({ protocol, port }) =>
     me && mine ? [{ protocol, ...(port ? { port } : {}), from: me.addresses.map(asCidr), why: mine }] : [],
   )

@@ -8,7 +8,7 @@ import type { Cloud, Firewall, FirewallRule, Labels } from '../ports/cloud.ts'
 import { type Client, type Dots, objectIn } from './client.ts'
 import { isLock } from './locks.ts'
 import { type Shared, tagsOf, type WireDroplet, type WireFirewall, type WireRule } from './shared.ts'
-import { firewallLabels, firewallTags, guardTag, isGuardTag, whyFromTags, whyTag } from './tags.ts'
+import { firewallLabels, firewallTags, guardTag, isGuardTag, isWhyTag, whyFromTags, whyTag } from './tags.ts'
 
 type Firewalls = Pick<
   Cloud,
@@ -219,15 +219,25 @@ function firewallFromWire(wire: WireFirewall, droplets: readonly WireDroplet[]):
 function ruleFromWire({ protocol, ports, sources }: WireRule): FirewallRule[] {
   if (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'icmp') return []
   const port = ports === '0' || ports === 'all' ? ALL_PORTS : ports
+  const others = othersIn(sources)
   return [
     {
       protocol,
       ...(protocol === 'icmp' || !port ? {} : { port }),
       from: sources?.addresses ?? [],
+      ...(others.length > 0 ? { others } : {}),
       why: whyFromTags(sources?.tags ?? []),
     },
   ]
 }
+
+/** Who is let in without an address. */
+const othersIn = (sources: WireRule['sources']): string[] => [
+  ...(sources?.tags ?? []).filter(tag => !isWhyTag(tag)).map(tag => `tag ${tag}`),
+  ...(sources?.droplet_ids ?? []).map(id => `droplet ${id}`),
+  ...(sources?.load_balancer_uids ?? []).map(id => `load balancer ${id}`),
+  ...(sources?.kubernetes_ids ?? []).map(id => `Kubernetes cluster ${id}`),
+]
 
 type WireInbound = WireInput['inbound_rules'][number]
 

@@ -27,7 +27,13 @@ export interface WireAddress {
 export interface WireRule {
   readonly protocol?: string | null
   readonly ports?: string | null
-  readonly sources?: { readonly addresses?: readonly string[] | null; readonly tags?: readonly string[] | null } | null
+  readonly sources?: {
+    readonly addresses?: readonly string[] | null
+    readonly tags?: readonly string[] | null
+    readonly droplet_ids?: readonly number[] | null
+    readonly load_balancer_uids?: readonly string[] | null
+    readonly kubernetes_ids?: readonly string[] | null
+  } | null
 }
 
 export interface WireFirewall {

@@ -82,10 +82,11 @@ export const whyTag = (why: string): string => {
 }
 
 const WHY = 'landfall-why:'
+export const isWhyTag = (tag: string): boolean => tag.startsWith(WHY)
 
 /** The reason among a rule's source tags; empty when there is none. */
 export function whyFromTags(tags: readonly string[]): string {
-  const tag = tags.find(each => each.startsWith(WHY))
+  const tag = tags.find(isWhyTag)
   if (tag === undefined) return ''
   const bytes: number[] = []
   const text = tag.slice(WHY.length)

@@ -156,9 +156,11 @@ function firewallFromWire(wire: WireFirewall): Firewall {
   }
 }
 
+const PROTOCOLS = ['tcp', 'udp', 'icmp', 'esp', 'gre'] as const
+
 function ruleFromWire(wire: WireRule): FirewallRule[] {
-  const { protocol } = wire
-  if (wire.direction !== 'in' || (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'icmp')) return []
+  const protocol = PROTOCOLS.find(each => each === wire.protocol)
+  if (wire.direction !== 'in' || protocol === undefined) return []
   return [{ protocol, ...(wire.port ? { port: wire.port } : {}), from: wire.source_ips ?? [], why: wire.description ?? '' }]
 }
 

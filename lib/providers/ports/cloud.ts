@@ -100,11 +100,14 @@ export interface Network {
 }
 
 export interface FirewallRule {
-  readonly protocol: 'tcp' | 'udp' | 'icmp'
-  /** "22" or "8000-8100"; absent for icmp. */
+  /** config.json knows the first three; the others can only be somebody's by hand. */
+  readonly protocol: 'tcp' | 'udp' | 'icmp' | 'esp' | 'gre'
+  /** "22" or "8000-8100"; absent where the protocol has none. */
   readonly port?: string
   /** CIDRs that may reach it. */
   readonly from: readonly string[]
+  /** Who else may, in the vendor's words: "tag web". Only somebody's hand puts them there, and no rule of ours is sent with any. */
+  readonly others?: readonly string[]
   /** Why the rule exists; stored with it and shown in the plan. */
   readonly why: string
 }

@@ -160,6 +160,20 @@ describe('firewalls', () => {
     expect(exposure.map(each => each.ports)).toEqual([{ first: 443, last: 443 }])
   })
 
+  test('show whom somebody has let in by a tag, and shut them out with the next change', async () => {
+    const { cloud, send } = await openRig()
+    const rules = [{ protocol: 'tcp', port: '22', from: ['0.0.0.0/0'], why: 'SSH' }] as const
+    const firewall = await cloud.createFirewall({ name: 'web', rules, labels: LABELS })
+    const seen = async () => (await cloud.listFirewalls())[0]?.rules
+    const before = await seen()
+    await send('POST', '/tags', { name: 'staff' })
+    const byHand = { protocol: 'tcp', ports: '5432', sources: { tags: ['staff'] } }
+    await send('PUT', `/firewalls/${firewall.id}`, { name: 'web', tags: ['landfall-guard:web'], inbound_rules: [byHand] })
+    expect(await seen()).toEqual([{ protocol: 'tcp', port: '5432', from: [], others: ['tag staff'], why: '' }])
+    await cloud.setFirewallRules(firewall.id, rules)
+    expect(await seen()).toEqual(before)
+  })
+
   test('reach a server that is there already', async () => {
     const { cloud } = await openRig()
     const made = await cloud.createServer(droplet())

@@ -68,6 +68,14 @@ describe('differences', () => {
       '- 80/tcp from anywhere',
     ]))
 
+  test('what lets in without an address, or by a protocol that config.json has no word for, closes', () =>
+    expect(
+      diffRules(
+        [tcp('22', ALL, 'SSH'), { ...tcp('5432', []), others: ['tag staff'] }, { protocol: 'gre', from: ALL, why: '' }],
+        [tcp('22', ALL, 'SSH')],
+      ),
+    ).toEqual(['- 5432/tcp from tag staff', '- gre from anywhere']))
+
   test('a set of rules never differs from itself shuffled, and what is gained one way is lost the other', () =>
     fc.assert(
       fc.property(

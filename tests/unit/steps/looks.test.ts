@@ -185,6 +185,8 @@ describe('firewall', () => {
       const moved = desiredAdminRules(spec, bob, { ...ADMIN, addresses: ['192.0.2.1'] })
       expect(moved.map(rule => rule.from)).toEqual([['2001:db8::b/128'], ['192.0.2.1/32']])
       expect(desiredAdminRules(spec, bob)).toEqual(expect.arrayContaining([...bob]))
+      const widened = bob.map(rule => ({ ...rule, others: ['tag staff'] }))
+      expect(desiredAdminRules(spec, widened)).toEqual(desiredAdminRules(spec, bob))
     })
   })
 

@@ -295,6 +295,15 @@ describe('firewalls', () => {
     ])
   })
 
+  test('rules for protocols that are never sent are seen', async () => {
+    const byHand = ['esp', 'gre'].map(protocol => ({ direction: 'in', protocol, port: null, source_ips: ['0.0.0.0/0'] }))
+    const on = rig(() => page('firewalls', [{ id: 3, name: 'web', labels: {}, rules: byHand, applied_to: [] }]))
+    expect((await on.hetzner.listFirewalls())[0]?.rules).toEqual([
+      { protocol: 'esp', from: ['0.0.0.0/0'], why: '' },
+      { protocol: 'gre', from: ['0.0.0.0/0'], why: '' },
+    ])
+  })
+
   test('attaching what is attached already is done', async () => {
     const on = rig(({ method, path, body }) => {
       if (path === '/servers/1/actions') return page('actions', [])
