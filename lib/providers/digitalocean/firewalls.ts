@@ -89,6 +89,39 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
     )
   }
 
+  const attach = async (id: string, serverIds: readonly string[]): Promise<void> => {
+    if (serverIds.length === 0) return
+    const firewall = await read(id)
+    const tag = guardTag(firewall.name ?? '')
+    await shared.tagging(async () => {
+      await shared.ensureTags([tag])
+      if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
+      const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
+      const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
+      await client.call(
+        request,
+        dots => dots.tag.tagResources({ tag_name: tag, resources }),
+        () => undefined,
+      )
+    })
+    await waitApplied(id)
+  }
+
+  /** Takes off the firewall what tags of somebody's put the servers behind it; who else is behind it by them stays there by ours. */
+  const dropForeignTags = async (firewall: WireFirewall, serverIds: readonly string[]): Promise<void> => {
+    const droplets = await shared.listDroplets()
+    const isAmong = ({ id }: WireDroplet) => serverIds.includes(String(id))
+    const carriedBy = (tag: string) => droplets.filter(each => (each.tags ?? []).includes(tag))
+    const foreign = (firewall.tags ?? []).filter(tag => !isGuardTag(tag) && carriedBy(tag).some(isAmong))
+    if (foreign.length === 0) return
+    await attach(
+      firewall.id,
+      [...new Set(foreign.flatMap(carriedBy).filter(each => !isAmong(each)))].map(each => String(each.id)),
+    )
+    const now = await read(firewall.id)
+    await put(now, { tags: (now.tags ?? []).filter(tag => !foreign.includes(tag)) })
+  }
+
   return {
     async listFirewalls() {
       const [firewalls, droplets] = await Promise.all([shared.listFirewalls(), shared.listDroplets()])
@@ -136,23 +169,7 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
       await shared.dropTags((before.inbound_rules ?? []).flatMap(rule => rule.sources?.tags ?? []))
     },
 
-    async attachFirewall(id, serverIds) {
-      if (serverIds.length === 0) return
-      const firewall = await read(id)
-      const tag = guardTag(firewall.name ?? '')
-      await shared.tagging(async () => {
-        await shared.ensureTags([tag])
-        if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
-        const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
-        const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
-        await client.call(
-          request,
-          dots => dots.tag.tagResources({ tag_name: tag, resources }),
-          () => undefined,
-        )
-      })
-      await waitApplied(id)
-    },
+    attachFirewall: attach,
 
     async detachFirewall(id, serverIds) {
       if (serverIds.length === 0) return
@@ -161,6 +178,7 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
       const dropletIds = firewall.droplet_ids ?? []
       const left = dropletIds.filter(each => !serverIds.includes(String(each)))
       if (left.length < dropletIds.length) await put(firewall, { dropletIds: left })
+      await dropForeignTags(firewall, serverIds)
       const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
       for (const tag of (firewall.tags ?? []).filter(isGuardTag))
         await client.call(
@@ -196,13 +214,13 @@ export const takenBy = (what: string): LandfallError =>
     },
   )
 
-/** The ids of the firewalls that a droplet's tags put it behind. */
+/** The ids of the firewalls that a droplet is behind: by its id, or by any tag of the firewall's that it carries, whoever gave it. */
 export const guardsOf = (droplet: Pick<WireDroplet, 'id' | 'tags'>, firewalls: readonly WireFirewall[]): string[] =>
   firewalls
     .filter(
       firewall =>
         (firewall.droplet_ids ?? []).includes(droplet.id) ||
-        (firewall.tags ?? []).some(tag => isGuardTag(tag) && (droplet.tags ?? []).includes(tag)),
+        (firewall.tags ?? []).some(tag => (droplet.tags ?? []).includes(tag)),
     )
     .map(firewall => firewall.id)
 

@@ -174,6 +174,32 @@ describe('firewalls', () => {
     expect(await seen()).toEqual(before)
   })
 
+  test('count where anybody’s tag puts a server behind them, and are taken off there without baring another', async () => {
+    const { cloud, send } = await openRig()
+    const firewall = await cloud.createFirewall({ name: 'wide', rules: [], labels: LABELS })
+    const [one, two] = [await cloud.createServer(droplet({ name: 'one' })), await cloud.createServer(droplet({ name: 'two' }))]
+    await send('POST', '/tags', { name: 'staff' })
+    await send('POST', '/tags/staff/resources', {
+      resources: [one, two].map(each => ({ resource_id: each.id, resource_type: 'droplet' })),
+    })
+    const byHand = { protocol: 'tcp', ports: 'all', sources: { addresses: ['0.0.0.0/0'] } }
+    await send('PUT', `/firewalls/${firewall.id}`, {
+      name: 'wide',
+      tags: ['staff', 'landfall-guard:wide'],
+      inbound_rules: [byHand],
+    })
+    const guarded = async () => (await cloud.listServers()).map(each => [each.name, each.firewallIds])
+    expect(await guarded()).toEqual([
+      ['one', [firewall.id]],
+      ['two', [firewall.id]],
+    ])
+    await cloud.detachFirewall(firewall.id, [one.id])
+    expect(await guarded()).toEqual([
+      ['one', []],
+      ['two', [firewall.id]],
+    ])
+  })
+
   test('reach a server that is there already', async () => {
     const { cloud } = await openRig()
     const made = await cloud.createServer(droplet())
