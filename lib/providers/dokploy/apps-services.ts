@@ -139,7 +139,8 @@ export const serviceCalls = (requests: Requests): Calls => {
       await requests.set(`${kind}.update`, { [`${kind}Id`]: id, description })
     },
     async setSource(applicationId, source) {
-      const { procedure, body } = toWireSource(applicationId, source)
+      const row = rowOf(await requests.get('application.one', { applicationId }), '/api/application.one')
+      const { procedure, body } = toWireSource(applicationId, source, row)
       await requests.set(procedure, body)
     },
     async setBuild(applicationId, build) {

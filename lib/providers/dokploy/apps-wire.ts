@@ -193,13 +193,16 @@ export function fromWireDeployment(row: Row): ListedDeployment {
   }
 }
 
-/** The procedure that sets an application's source, and everything that it wants: all fields, null where there is none. */
-export function toWireSource(applicationId: string, source: Source): { procedure: string; body: Row } {
+/**
+ * The procedure that sets an application's source, and everything that it wants: all fields, null where there is none. Those that only the
+ * panel has words for, a login at the image's registry and submodules, come along from `row`: the call replaces all.
+ */
+export function toWireSource(applicationId: string, source: Source, row: Row): { procedure: string; body: Row } {
   switch (source.kind) {
     case 'image':
       return {
         procedure: 'application.saveDockerProvider',
-        body: { applicationId, dockerImage: source.image, username: null, password: null, registryUrl: null },
+        body: { applicationId, dockerImage: source.image, ...keptLogin(row) },
       }
     case 'git':
       return {
@@ -211,7 +214,7 @@ export function toWireSource(applicationId: string, source: Source): { procedure
           customGitBuildPath: source.path,
           customGitSSHKeyId: source.sshKeyId ?? null,
           watchPaths: source.watch.length > 0 ? source.watch : null,
-          enableSubmodules: false,
+          enableSubmodules: flagIn(row, 'enableSubmodules'),
         },
       }
     case 'github':
@@ -226,11 +229,20 @@ export function toWireSource(applicationId: string, source: Source): { procedure
           buildPath: source.path,
           triggerType: 'push',
           watchPaths: source.watch.length > 0 ? source.watch : null,
-          enableSubmodules: false,
+          enableSubmodules: flagIn(row, 'enableSubmodules'),
         },
       }
     default:
       throw new Error(`bug: an application cannot have the source ${source.kind}`)
+  }
+}
+
+function keptLogin(row: Row) {
+  const password = nonEmpty(row, 'password')
+  return {
+    username: nonEmpty(row, 'username') ?? null,
+    password: password === undefined ? null : new Secret('registry password', password).reveal(),
+    registryUrl: nonEmpty(row, 'registryUrl') ?? null,
   }
 }
 

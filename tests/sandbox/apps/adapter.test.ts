@@ -64,6 +64,23 @@ describe('a create whose answer is lost makes exactly one thing', () => {
     expect(await second.catch((error: unknown) => hasCode(error, 'name_taken'))).toBe(true)
   })
 
+  test('another image keeps the login at its registry, and another branch the submodules, that somebody set in the panel', async () => {
+    const rig = await openRig()
+    const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
+    const ref = await rig.api.createService({ kind: 'application', environmentId, name: 'web', description: 'nonce 6' })
+    const applicationId = ref.id
+    const login = { username: 'ci', password: 'registry-word', registryUrl: 'registry.example.com' }
+    const row = async () => (await rig.raw('GET', `/api/application.one?applicationId=${applicationId}`)).json
+    await rig.raw('POST', '/api/application.saveDockerProvider', { applicationId, dockerImage: 'web:1', ...login })
+    await rig.api.setSource(applicationId, { kind: 'image', image: 'web:2' })
+    expect(await row()).toMatchObject({ dockerImage: 'web:2', ...login })
+
+    const git = { customGitUrl: 'https://example.com/a.git', customGitBuildPath: '/', customGitBranch: 'main', watchPaths: null }
+    await rig.raw('POST', '/api/application.saveGitProvider', { applicationId, ...git, enableSubmodules: true })
+    await rig.api.setSource(applicationId, { kind: 'git', url: git.customGitUrl, branch: 'next', path: '/', watch: [] })
+    expect(await row()).toMatchObject({ customGitBranch: 'next', enableSubmodules: true })
+  })
+
   test('a namesake of somebody else is not taken for it', async () => {
     const rig = await openRig()
     const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
