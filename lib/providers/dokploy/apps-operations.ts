@@ -15,7 +15,20 @@ import type {
 import { statusOf } from './apps-wire.ts'
 import { clean, OUTPUT_TOO_LONG } from './client.ts'
 import { fromWireNotification, toWireNotification } from './notifications.ts'
-import { exactly, flagIn, given, idIn, listIn, numberIn, type Requests, type Row, rowOf, rowsOf, textIn } from './requests.ts'
+import {
+  exactly,
+  flagIn,
+  given,
+  idIn,
+  listIn,
+  numberIn,
+  type Requests,
+  type Row,
+  rowOf,
+  rowsOf,
+  textIn,
+  wordsIn,
+} from './requests.ts'
 
 const RUN_TIMEOUT_MS = 15 * 60_000
 const LIST_TIMEOUT_MS = 3 * 60_000
@@ -60,6 +73,11 @@ type Calls = Omit<
 export const operationCalls = (requests: Requests): Calls => {
   const listSchedules: Calls['listSchedules'] = async ({ kind, id }) =>
     rowsOf(await requests.get('schedule.list', { id, scheduleType: kind }), '/api/schedule.list').map(fromWireSchedule)
+  /** Flags for rclone that only the panel has words for: an update replaces them. */
+  const flagsOf = async (id: string): Promise<readonly string[]> => {
+    const row = rowsOf(await requests.get('destination.all'), '/api/destination.all').find(each => each.destinationId === id)
+    return row ? wordsIn(row, 'additionalFlags') : []
+  }
   const listBuckets = async () => rowsOf(await requests.get('destination.all'), '/api/destination.all').map(fromWireBucket)
   const readUser = async () => rowOf(await requests.get('user.getBackups'), '/api/user.getBackups')
   const listPanelBackups = async () => listIn(await readUser(), 'backups').map(fromWireBackup)
@@ -153,7 +171,12 @@ export const operationCalls = (requests: Requests): Calls => {
 
     listBuckets,
     async setBucket({ id, ...bucket }) {
-      if (id !== undefined) await requests.set('destination.update', { destinationId: id, ...toWireBucket(bucket) })
+      if (id !== undefined)
+        await requests.set('destination.update', {
+          destinationId: id,
+          ...toWireBucket(bucket),
+          additionalFlags: await flagsOf(id),
+        })
       else
         await requests.create(
           `bucket ${bucket.name}`,

@@ -81,6 +81,17 @@ describe('a create whose answer is lost makes exactly one thing', () => {
     expect(await row()).toMatchObject({ customGitBranch: 'next', enableSubmodules: true })
   })
 
+  test('other keys for a bucket keep the flags that somebody set in the panel', async () => {
+    const rig = await openRig()
+    const additionalFlags = ['--s3-no-check-bucket']
+    const { name, provider, endpoint, region, bucket } = BUCKET
+    const wire = { name, provider, endpoint, region, bucket, accessKey: 'a', secretAccessKey: 's', additionalFlags }
+    await rig.raw('POST', '/api/destination.create', wire)
+    const [made] = await rig.api.listBuckets()
+    await rig.api.setBucket({ ...BUCKET, id: made?.id ?? '', region: 'eu-central' })
+    expect((await rig.raw('GET', '/api/destination.all')).json).toMatchObject([{ region: 'eu-central', additionalFlags }])
+  })
+
   test('a namesake of somebody else is not taken for it', async () => {
     const rig = await openRig()
     const { environmentId } = await rig.api.createProject({ name: 'shop', description: 'n' })
