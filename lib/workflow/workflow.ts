@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { writeFileAtomic } from '../engine/files.ts'
 import { LandfallError } from '../errors.ts'
+import { quoted } from '../estate/words.ts'
 import type { Opened, Session } from '../script.ts'
 import { commandLine } from '../view.ts'
 import {
@@ -44,6 +45,11 @@ export async function writeWorkflows(session: Session, { estate, configPath }: O
   if (configPath.startsWith('/') || configPath.split('/').includes('..'))
     throw new LandfallError('usage', `${configPath} does not lie in this directory, so no workflow of it could read it.`, {
       hint: 'Run this in the root of the repository that holds the config.',
+    })
+  // It stands bare in programs, in YAML and in patterns: nothing in it may mean anything there.
+  if (!/^[A-Za-z0-9._/][A-Za-z0-9._/-]*$/.test(configPath))
+    throw new LandfallError('usage', `${quoted(configPath)} has characters that mean something in a workflow's programs.`, {
+      hint: 'Give the config and its folders names of letters, digits, dots, hyphens and underscores.',
     })
   const wanted = desiredWorkflows({ estate, configPath, bunVersion: BUN_VERSION })
   const states = workflowStates(wanted, readHere)

@@ -110,6 +110,16 @@ describe('the workflows', () => {
     expect((await place.run('workflow --plan --json')).code).toBe(0)
   }, 60_000)
 
+  test('are not written for a config whose name a program would carry out', async () => {
+    const place = await openPlace(TWO_SERVERS)
+    const name = 'config$(id).json'
+    writeFileSync(join(place.cwd, name), JSON.stringify(TWO_SERVERS))
+    const ended = await place.run(`workflow --yes --json --config ${name}`)
+    expect(ended.code).not.toBe(0)
+    expect(ended.errors()[0]?.message).toBe(`"${name}" has characters that mean something in a workflow's programs.`)
+    expect(existsSync(join(place.cwd, PROVISION))).toBe(false)
+  }, 60_000)
+
   test('sweep each day what a cut off build has left, apart from the builds and from what follows them', async () => {
     const place = await written(TWO_SERVERS)
     const workflow = parse(place, SWEEP)
