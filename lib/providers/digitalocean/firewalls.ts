@@ -89,39 +89,6 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
     )
   }
 
-  const attach = async (id: string, serverIds: readonly string[]): Promise<void> => {
-    if (serverIds.length === 0) return
-    const firewall = await read(id)
-    const tag = guardTag(firewall.name ?? '')
-    await shared.tagging(async () => {
-      await shared.ensureTags([tag])
-      if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
-      const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
-      const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
-      await client.call(
-        request,
-        dots => dots.tag.tagResources({ tag_name: tag, resources }),
-        () => undefined,
-      )
-    })
-    await waitApplied(id)
-  }
-
-  /** Takes off the firewall what tags of somebody's put the servers behind it; who else is behind it by them stays there by ours. */
-  const dropForeignTags = async (firewall: WireFirewall, serverIds: readonly string[]): Promise<void> => {
-    const droplets = await shared.listDroplets()
-    const isAmong = ({ id }: WireDroplet) => serverIds.includes(String(id))
-    const carriedBy = (tag: string) => droplets.filter(each => (each.tags ?? []).includes(tag))
-    const foreign = (firewall.tags ?? []).filter(tag => !isGuardTag(tag) && carriedBy(tag).some(isAmong))
-    if (foreign.length === 0) return
-    await attach(
-      firewall.id,
-      [...new Set(foreign.flatMap(carriedBy).filter(each => !isAmong(each)))].map(each => String(each.id)),
-    )
-    const now = await read(firewall.id)
-    await put(now, { tags: (now.tags ?? []).filter(tag => !foreign.includes(tag)) })
-  }
-
   return {
     async listFirewalls() {
       const [firewalls, droplets] = await Promise.all([shared.listFirewalls(), shared.listDroplets()])
@@ -169,16 +136,45 @@ export function createFirewalls(client: Client, shared: Shared): Firewalls {
       await shared.dropTags((before.inbound_rules ?? []).flatMap(rule => rule.sources?.tags ?? []))
     },
 
-    attachFirewall: attach,
+    async attachFirewall(id, serverIds) {
+      if (serverIds.length === 0) return
+      const firewall = await read(id)
+      const tag = guardTag(firewall.name ?? '')
+      await shared.tagging(async () => {
+        await shared.ensureTags([tag])
+        if (!(firewall.tags ?? []).includes(tag)) await put(firewall, { tags: [...(firewall.tags ?? []), tag] })
+        const request = { what: `attach firewall ${firewall.name}`, method: 'POST', path: `/tags/${tag}/resources` } as const
+        const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
+        await client.call(
+          request,
+          dots => dots.tag.tagResources({ tag_name: tag, resources }),
+          () => undefined,
+        )
+      })
+      await waitApplied(id)
+    },
 
     async detachFirewall(id, serverIds) {
       if (serverIds.length === 0) return
       const firewall = await read(id)
+      const foreign = (firewall.tags ?? []).filter(tag => !isGuardTag(tag))
+      const droplets = foreign.length === 0 ? [] : await shared.listDroplets()
+      for (const { name, tags } of droplets.filter(each => serverIds.includes(String(each.id)))) {
+        const holds = foreign.find(tag => tags?.includes(tag))
+        // Without the tag, whoever else carries it would stand bare.
+        if (holds !== undefined)
+          throw new LandfallError(
+            'refused',
+            `Could not detach firewall ${firewall.name} from ${name}: the tag "${holds}" holds it there.`,
+            {
+              hint: 'Take the tag off the firewall (control panel → Networking → Firewalls), then run the same command again.',
+            },
+          )
+      }
       // By id it comes only through somebody's hand in the control panel.
       const dropletIds = firewall.droplet_ids ?? []
       const left = dropletIds.filter(each => !serverIds.includes(String(each)))
       if (left.length < dropletIds.length) await put(firewall, { dropletIds: left })
-      await dropForeignTags(firewall, serverIds)
       const resources = serverIds.map(resource_id => ({ resource_id, resource_type: 'droplet' as const }))
       for (const tag of (firewall.tags ?? []).filter(isGuardTag))
         await client.call(

@@ -174,7 +174,7 @@ describe('firewalls', () => {
     expect(await seen()).toEqual(before)
   })
 
-  test('count where anybody’s tag puts a server behind them, and are taken off there without baring another', async () => {
+  test('count where anybody’s tag puts a server behind them, and stay there until somebody takes that tag off', async () => {
     const { cloud, send } = await openRig()
     const firewall = await cloud.createFirewall({ name: 'wide', rules: [], labels: LABELS })
     const [one, two] = [await cloud.createServer(droplet({ name: 'one' })), await cloud.createServer(droplet({ name: 'two' }))]
@@ -193,10 +193,17 @@ describe('firewalls', () => {
       ['one', [firewall.id]],
       ['two', [firewall.id]],
     ])
-    await cloud.detachFirewall(firewall.id, [one.id])
+    const before = JSON.stringify(await guarded())
+    const error = await failureOf(cloud.detachFirewall(firewall.id, [one.id]))
+    expect([error.code, error.message]).toEqual([
+      'refused',
+      'Could not detach firewall wide from one: the tag "staff" holds it there.',
+    ])
+    expect(JSON.stringify(await guarded())).toBe(before)
+    await send('PUT', `/firewalls/${firewall.id}`, { name: 'wide', tags: ['landfall-guard:wide'], inbound_rules: [byHand] })
     expect(await guarded()).toEqual([
       ['one', []],
-      ['two', [firewall.id]],
+      ['two', []],
     ])
   })
 
