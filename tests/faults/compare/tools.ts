@@ -4,11 +4,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../harness/product.ts'
 import { CONFIG, type Theatre } from '../harness/theatre.ts'
+import { ANSIBLE_VERSION, ansiblePaths, installAnsible } from './ansible.ts'
 
 export interface Tool {
   readonly name: string
   /** Undefined when it is not installed here. */
   readonly version: string | undefined
+  /** Makes what is not there yet. */
+  install?(): Promise<void>
   /** Words that make the estate, and words that take it away; run in the theatre's directory. */
   prepare(theatre: Theatre): {
     readonly up: readonly string[]
@@ -144,19 +147,27 @@ export const TOOLS: readonly Tool[] = [
   shellScript('hcloud CLI in a careful shell script', HCLOUD_UP),
   shellScript('hcloud CLI in a plain shell script', PLAIN_UP),
   {
-    name: 'Ansible with hetzner.hcloud',
-    version: firstLine(['ansible', '--version']),
+    name: 'Ansible',
+    version: ANSIBLE_VERSION,
+    install: installAnsible,
     prepare(theatre) {
+      const { programs, python, collections } = ansiblePaths()
       writeFileSync(join(theatre.cwd, 'up.yml'), ANSIBLE_UP)
       writeFileSync(join(theatre.cwd, 'down.yml'), ANSIBLE_DOWN)
-      // The Python that has the vendor's library: the distribution's own, or that of an active virtual environment.
-      const python = join(process.env.VIRTUAL_ENV ?? '/usr', 'bin/python3')
-      const words = (file: string) => ['ansible-playbook', '-i', 'localhost,', '-e', `ansible_python_interpreter=${python}`, file]
+      const words = (file: string) => [
+        join(programs, 'ansible-playbook'),
+        '-i',
+        'localhost,',
+        '-e',
+        `ansible_python_interpreter=${python}`,
+        file,
+      ]
       return {
         up: words('up.yml'),
         down: words('down.yml'),
         env: {
           ...basics(theatre),
+          ANSIBLE_COLLECTIONS_PATH: collections,
           ANSIBLE_LOCALHOST_WARNING: 'false',
           ANSIBLE_LOCAL_TEMP: join(theatre.cwd, 'ansible'),
           LC_ALL: 'C.UTF-8',

@@ -41,9 +41,9 @@ export const TOOLS = [
   { name: 'registry', module: 'github.com/distribution/distribution/v3', folder: '/cmd/registry', version: '3.0.0', replace: {} },
 ] as const satisfies readonly Tool[]
 
-const toolsDirectory = (): string => env.LANDFALL_TOOLS_DIR ?? '/var/tmp/landfall-tools'
+export const toolsDirectory = (): string => env.LANDFALL_TOOLS_DIR ?? '/var/tmp/landfall-tools'
 
-const run = async (words: readonly string[], cwd: string): Promise<string> => {
+export const run = async (words: readonly string[], cwd: string): Promise<string> => {
   const child = Bun.spawn([...words], {
     cwd,
     env: { ...env, GOFLAGS: '-mod=mod -buildvcs=false -p=2' },
