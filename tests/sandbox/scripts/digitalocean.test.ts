@@ -38,7 +38,7 @@ describe('an estate at DigitalOcean', () => {
     const first = await place.run('setup --yes --json')
     expect({ code: first.code, errors: first.errors() }).toEqual({ code: 0, errors: [] })
     expect(dump(place).droplets.map(({ name, status, size }) => ({ name, status, size }))).toEqual([
-      { name: 'backend-1', status: 'active', size: 's-1vcpu-2gb' },
+      { name: 'backend', status: 'active', size: 's-1vcpu-2gb' },
       { name: 'backend-2', status: 'active', size: 's-1vcpu-2gb' },
     ])
     expect(first.output).not.toContain(SANDBOX_TOKENS.digitalocean)
@@ -67,7 +67,7 @@ describe('an estate at DigitalOcean', () => {
     place.writeConfig(estate({ ports: [443, 4444], count: 3 }))
     const up = await place.run('provision --yes --json')
     expect({ code: up.code, errors: up.errors() }).toEqual({ code: 0, errors: [] })
-    expect(dump(place).droplets.map(each => each.name)).toEqual(['backend-1', 'backend-2', 'backend-3'])
+    expect(dump(place).droplets.map(each => each.name)).toEqual(['backend', 'backend-2', 'backend-3'])
     await settled('provision --yes --json')
 
     place.writeConfig(estate({ ports: [443, 4444], count: 2 }))
@@ -76,7 +76,7 @@ describe('an estate at DigitalOcean', () => {
     const down = await place.run('provision --yes --confirm solo --json')
     expect({ code: down.code, left: dump(place).droplets.map(each => each.name) }).toEqual({
       code: 0,
-      left: ['backend-1', 'backend-2'],
+      left: ['backend', 'backend-2'],
     })
     await settled('provision --yes --confirm solo --json')
 
