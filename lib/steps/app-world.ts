@@ -1,6 +1,6 @@
 /** What is observed of the applications: one look at each panel, with one request per kind of thing and one per wanted service or environment of databases. */
 
-import type { AppSpec, DatabaseSpec, Place, Platform } from '../estate/apps.ts'
+import type { AppSpec, DatabaseSpec, DomainSpec, Place, Platform } from '../estate/apps.ts'
 import { EMPTY_PLATFORM } from '../estate/apps.ts'
 import type { Server } from '../providers/ports/cloud.ts'
 import type {
@@ -8,6 +8,7 @@ import type {
   Bucket,
   Database,
   DokployApps,
+  Domain,
   Environment,
   ListedService,
   Notification,
@@ -21,16 +22,24 @@ import type {
 import type { GitHub, Hook } from '../providers/ports/github.ts'
 import type { Target } from '../providers/ports/machine.ts'
 import type { Secret } from '../secret.ts'
+import { domainDiff } from './app-diff.ts'
 import type { Deps } from './deps.ts'
 import { targetOf } from './machine.ts'
 import { type PanelState, readLogin } from './panel.ts'
 import { findServer } from './server.ts'
+
+export interface Neighbour extends Place {
+  readonly name: string
+  readonly domains: readonly Domain[]
+}
 
 export interface AppsView {
   readonly state: 'open'
   readonly projects: readonly Project[]
   /** Services that the estate wants, by id. */
   readonly services: Readonly<Record<string, Service>>
+  /** Services that the estate does not want; read only where one that it wants is to get a domain. */
+  readonly neighbours: readonly Neighbour[]
   readonly databases: Readonly<Record<string, Database>>
   /** By service id. */
   readonly schedules: Readonly<Record<string, readonly Schedule[]>>
@@ -133,10 +142,14 @@ export async function readApps(api: DokployApps, platform: Platform, serverName:
       ),
       wants(apps.some(isFromGithub), () => api.listGithubApps()),
     ])
+  const known = byKey(services)
   return {
     state: 'open',
     projects,
-    services: byKey(services),
+    services: known,
+    neighbours: apps.some(app => newDomains({ projects, services: known }, app).length > 0)
+      ? await readNeighbours(api, projects, serverName, refs)
+      : [],
     databases: byKey(dbs),
     schedules: byKey(schedules),
     volumeBackups: byKey(volumes),
@@ -148,6 +161,38 @@ export async function readApps(api: DokployApps, platform: Platform, serverName:
     githubApps,
   }
 }
+
+/** What the app is to answer and does not yet. */
+export const newDomains = (view: Pick<AppsView, 'projects' | 'services'>, app: AppSpec): readonly DomainSpec[] => {
+  const [listed] = matchesOf(view, app, app.name, SERVICE_KINDS)
+  return domainDiff((listed && view.services[listed.id]?.domains) ?? [], app.domains).creates
+}
+
+const readNeighbours = (
+  api: Pick<DokployApps, 'readService'>,
+  projects: readonly Project[],
+  server: string,
+  wanted: readonly ServiceRef[],
+): Promise<Neighbour[]> =>
+  Promise.all(
+    projects.flatMap(project =>
+      project.environments.flatMap(environment =>
+        environment.services.flatMap(({ kind, id, name }) =>
+          (kind === 'application' || kind === 'compose') && !wanted.some(each => each.id === id)
+            ? [
+                api.readService({ kind, id }).then(({ domains }) => ({
+                  server,
+                  project: project.name,
+                  environment: environment.name,
+                  name,
+                  domains,
+                })),
+              ]
+            : [],
+        ),
+      ),
+    ),
+  )
 
 const specOf = (projects: readonly Project[], apps: readonly AppSpec[], ref: ServiceRef): AppSpec | undefined =>
   apps.find(app => matchesOf({ projects }, app, app.name, [ref.kind]).some(each => each.id === ref.id))

@@ -6,7 +6,7 @@ import type { AppSpec } from '../estate/apps.ts'
 import { applyDiff, findingOf, readAgain } from './app-change.ts'
 import { describeDomain, desiredMark, diffService } from './app-diff.ts'
 import { APP_SLICES, type AppDeps, ambiguous, nameOf, panelApi, placeNeeds, updateView } from './app-place.ts'
-import { type AppsView, environmentsOf, isFromGithub, matchesOf, SERVICE_KINDS, sshKeyOf } from './app-world.ts'
+import { type AppsView, environmentsOf, isFromGithub, matchesOf, newDomains, SERVICE_KINDS, sshKeyOf } from './app-world.ts'
 import type { EstateStep } from './deps.ts'
 import type { EstateWorld } from './world.ts'
 
@@ -43,6 +43,8 @@ export function appStep(deps: AppDeps, app: AppSpec): EstateStep {
       if (view?.state !== 'open') return blocked(view?.why ?? `Dokploy on ${server}`, create)
       const missing = refuseMissing(app, view)
       if (missing) return missing
+      const taken = refuseTaken(app, view)
+      if (taken) return taken
       if (app.registry !== undefined && !view.registries.some(each => each.name === app.registry))
         return blocked(`registry ${app.registry}`, create)
       const [environment] = environmentsOf(view, app)
@@ -86,6 +88,21 @@ function refuseMissing(app: AppSpec, view: AppsView) {
       `Dokploy on ${app.server} has ${view.githubApps.length} GitHub Apps: which one is meant is not clear.`,
       'Name the repository with git and ssh_key instead.',
     )
+  return undefined
+}
+
+/** Another service answers there already: Traefik would send requests to either. */
+function refuseTaken(app: AppSpec, view: AppsView) {
+  for (const { host, path } of newDomains(view, app)) {
+    const other = view.neighbours.find(({ domains }) =>
+      domains.some(each => each.enabled && each.host === host && each.path === path),
+    )
+    if (other)
+      return refused(
+        `${host}${path === '/' ? '' : path} is answered by ${other.name} in ${nameOf(other)} already; ${app.name} beside it would get some of its requests.`,
+        `If ${app.name} is another name for ${other.name}, keep the old one in config.json. Otherwise take the domain off ${other.name} in the panel, then run the same command again.`,
+      )
+  }
   return undefined
 }
 

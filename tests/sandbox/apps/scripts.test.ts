@@ -198,6 +198,27 @@ describe('app.ts', () => {
   )
 
   test(
+    'an app with a new name is refused while the old one answers its names',
+    async () => {
+      const { web, ...others } = config().apps
+      const before = apps().dump()
+      place.writeConfig({ ...config(), apps: { shop: web, ...others } })
+      const refused = await run('app --yes --json')
+      expect([refused.code, writes(refused.requests), apps().dump()]).toEqual([3, [], before])
+      expect(refused.output).toContain(
+        'www.example.com is answered by web in example/production on prod-dokploy already; shop beside it would get some of its requests.',
+      )
+      apps().toggleDomain('www.example.com')
+      const freed = await run('app --plan --json')
+      apps().toggleDomain('www.example.com')
+      place.writeConfig(config())
+      expect([freed.code, JSON.stringify(freed.lines())]).toEqual([2, expect.stringContaining('create application shop')])
+      expect((await run('app --plan --json')).code).toBe(0)
+    },
+    LIMIT_MS,
+  )
+
+  test(
     'export prints the config of what exists, without values',
     async () => {
       const ended = await run('app export --json')

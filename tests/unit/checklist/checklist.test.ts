@@ -277,6 +277,7 @@ describe('the probes of what is left behind and kept', () => {
     databases: {},
     volumeBackups: {},
     panelBackups: [],
+    neighbours: [],
     notifications: [],
   }
   /** Only what the probes read. */

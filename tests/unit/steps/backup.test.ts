@@ -40,6 +40,7 @@ const view = (change: Partial<AppsView>): AppsView => ({
   volumeBackups: {},
   buckets: [bucket],
   panelBackups: [],
+  neighbours: [],
   registries: [],
   notifications: [],
   sshKeys: [],
