@@ -61,21 +61,15 @@ function addressesStep(deps: RebuildDeps, spec: ServerSpec): EstateStep {
   return {
     id: `addresses ${spec.name} kept`,
     noun: 'server',
-    title: `the addresses of ${spec.name} outlive it`,
+    title: `addresses that the new ${spec.name} takes up outlive the old one`,
     needs: deps.after,
     reads: ['servers', 'primaryIps', 'serverTypes'],
     look(world) {
       const server = findOld(deps, spec, world)
       if (!server) return done('nothing to keep')
-      const due = world
-        .get('primaryIps')
-        .filter(
-          ip =>
-            ip.serverId === server.id &&
-            (ip.deletedWithServer || ip.labels[LABEL_KEYS.keptFor] !== spec.name) &&
-            stays(deps, spec, ip, world),
-        )
-      if (due.length === 0) return done('kept')
+      const staying = world.get('primaryIps').filter(ip => ip.serverId === server.id && stays(deps, spec, ip, world))
+      const due = staying.filter(ip => ip.deletedWithServer || ip.labels[LABEL_KEYS.keptFor] !== spec.name)
+      if (due.length === 0) return done(staying.length === 0 ? 'it takes up none' : staying.map(each => each.ip).join(' and '))
       return todo(
         ...due.map(
           (ip): Change<EstateWorld> => ({

@@ -163,7 +163,7 @@ test('a rebuild keeps the address for the new server, says so, and costs nothing
 test('a rebuild elsewhere keeps no address that the new server could not have', () => {
   const findings = rebuilt('fsn1', ['addresses'], [fresh])
   expect(findings.map(say)).toEqual([
-    'done kept',
+    'done it takes up none',
     'todo destroy delete web with everything on its disk, to make it anew',
     'todo create create server web (cx33, fsn1)',
     'done none',
