@@ -167,6 +167,8 @@ export const TOOLS: readonly Tool[] = [
         down: words('down.yml'),
         env: {
           ...basics(theatre),
+          // What a killed module leaves goes with the theatre.
+          TMPDIR: theatre.cwd,
           ANSIBLE_COLLECTIONS_PATH: collections,
           ANSIBLE_LOCALHOST_WARNING: 'false',
           ANSIBLE_LOCAL_TEMP: join(theatre.cwd, 'ansible'),
