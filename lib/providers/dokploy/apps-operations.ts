@@ -73,12 +73,11 @@ type Calls = Omit<
 export const operationCalls = (requests: Requests): Calls => {
   const listSchedules: Calls['listSchedules'] = async ({ kind, id }) =>
     rowsOf(await requests.get('schedule.list', { id, scheduleType: kind }), '/api/schedule.list').map(fromWireSchedule)
+  const bucketRows = async () => rowsOf(await requests.get('destination.all'), '/api/destination.all')
   /** Flags for rclone that only the panel has words for: an update replaces them. */
-  const flagsOf = async (id: string): Promise<readonly string[]> => {
-    const row = rowsOf(await requests.get('destination.all'), '/api/destination.all').find(each => each.destinationId === id)
-    return row ? wordsIn(row, 'additionalFlags') : []
-  }
-  const listBuckets = async () => rowsOf(await requests.get('destination.all'), '/api/destination.all').map(fromWireBucket)
+  const flagsOf = async (id: string): Promise<readonly string[]> =>
+    (await bucketRows()).filter(each => each.destinationId === id).flatMap(row => wordsIn(row, 'additionalFlags'))
+  const listBuckets = async () => (await bucketRows()).map(fromWireBucket)
   const readUser = async () => rowOf(await requests.get('user.getBackups'), '/api/user.getBackups')
   const listPanelBackups = async () => listIn(await readUser(), 'backups').map(fromWireBackup)
   const readDatabase: Calls['readDatabase'] = async (kind, id) =>

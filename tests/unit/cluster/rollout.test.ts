@@ -10,7 +10,7 @@ import { type JobDeps, jobSteps } from '../../../lib/steps/cluster-job.ts'
 import type { JobState, NodeState, NomadState } from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { deps as base, server } from '../steps/worlds.ts'
+import { deps as base, openNode, server } from '../steps/worlds.ts'
 
 const estate = load({
   project: 'nextnode',
@@ -28,15 +28,7 @@ const clusterIn = ({ cluster }: typeof estate) => {
 const cluster = clusterIn(estate)
 const secrets = generateSecrets(await createAuthority('nextnode', 0))
 
-const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
-const node: NodeState = {
-  state: 'open',
-  privateIp: '172.16.0.2',
-  interface: 'enp7s0',
-  leaving: false,
-  secrets,
-  parts: { consul: part, nomad: part, caddy: part },
-}
+const node: NodeState = { ...openNode, secrets }
 const jobAt = (revision: number, image: string, change: Partial<Job> = {}): Job => ({
   id: 'web',
   status: 'running',

@@ -11,7 +11,7 @@ import { type JobDeps, jobSteps } from '../../../lib/steps/cluster-job.ts'
 import { type NodeState, readNomad } from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { deps as base, server } from '../steps/worlds.ts'
+import { deps as base, openNode, server } from '../steps/worlds.ts'
 
 const config = {
   project: 'nextnode',
@@ -25,15 +25,7 @@ const app = { source: { image: 'web:1' }, replicas: 1, domains: [{ host: 'www.ex
 const withFile = load({ ...config, apps: { web: { ...app, env_file: 'web.env' } } })
 const withoutFile = load({ ...config, apps: { web: app } })
 const secrets = generateSecrets(await createAuthority('nextnode', 0))
-const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
-const node: NodeState = {
-  state: 'open',
-  privateIp: '172.16.0.2',
-  interface: 'enp7s0',
-  leaving: false,
-  secrets,
-  parts: { consul: part, nomad: part, caddy: part },
-}
+const node: NodeState = { ...openNode, secrets }
 
 interface Version {
   readonly revision: number

@@ -6,11 +6,11 @@ import { labelsFor } from '../../../lib/estate/labels.ts'
 import type { Consul, Nomad } from '../../../lib/providers/ports/cluster.ts'
 import { PROGRAM_TEXTS } from '../../../lib/providers/ssh/programs.ts'
 import { leavingMachinesStep } from '../../../lib/steps/cluster-leave.ts'
-import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
+import type { ClusterDeps } from '../../../lib/steps/cluster-world.ts'
 import type { LeadingDeps } from '../../../lib/steps/leading.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { address, deps as base, pricing, say, server, serverType, zone } from './worlds.ts'
+import { address, deps as base, openNode, pricing, say, server, serverType, zone } from './worlds.ts'
 
 const VOTERS = ['node', 'node-2', 'node-3'] as const
 
@@ -60,14 +60,6 @@ async function open(scene: Scene) {
     listMembers: async () => all.filter(name => !gone.has(name)).map(name => ({ name, state: 'alive' as const })),
     forgetMember: async name => void did.push(`consul forgets ${name}`),
   }
-  const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
-  const node: NodeState = {
-    state: 'open',
-    privateIp: '172.16.0.2',
-    interface: 'enp7s0',
-    leaving: false,
-    parts: { consul: part, nomad: part, caddy: part },
-  }
   const deps: ClusterDeps & LeadingDeps = {
     ...base,
     estate,
@@ -106,7 +98,7 @@ async function open(scene: Scene) {
     zone,
     records: [],
     moves: {},
-    clusterNodes: Object.fromEntries(VOTERS.map(name => [name, node] as const)),
+    clusterNodes: Object.fromEntries(VOTERS.map(name => [name, openNode] as const)),
     consul: { state: 'up', leader: true, members: [], policies: [], tokens: [] },
     nomad: {
       state: 'up',

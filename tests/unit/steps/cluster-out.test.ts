@@ -6,11 +6,11 @@ import { type Readers, World } from '../../../lib/engine/world.ts'
 import { createNomad } from '../../../lib/providers/cluster/nomad.ts'
 import type { Consul } from '../../../lib/providers/ports/cluster.ts'
 import { takeOut } from '../../../lib/steps/cluster-out.ts'
-import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts'
+import type { ClusterDeps } from '../../../lib/steps/cluster-world.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
 import { fakeClock } from '../fake-clock.ts'
-import { deps as base, server } from './worlds.ts'
+import { deps as base, openNode, server } from './worlds.ts'
 
 interface Run {
   readonly JobID: string
@@ -53,14 +53,6 @@ async function takenOut(): Promise<string> {
   if (!estate.cluster) throw new Error('the test config has no cluster')
   const clock = fakeClock()
   let deleted = 'not deleted'
-  const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
-  const open: NodeState = {
-    state: 'open',
-    privateIp: '172.16.0.2',
-    interface: 'enp7s0',
-    leaving: false,
-    parts: { consul: part, nomad: part, caddy: part },
-  }
   const context = {
     clock,
     meter: createMeter(),
@@ -86,7 +78,7 @@ async function takenOut(): Promise<string> {
   const slices: Partial<EstateWorld> = {
     servers: names.map(name => server(name, { id: name })),
     primaryIps: [],
-    clusterNodes: Object.fromEntries(names.map(name => [name, open] as const)),
+    clusterNodes: Object.fromEntries(names.map(name => [name, openNode] as const)),
     nomad: { state: 'up', leader: true, token: 'known', nodes: [], jobs: {}, variables: {} },
   }
   const readers = new Proxy({}, { get: (_, name) => async () => Reflect.get(slices, name) }) as Readers<EstateWorld>

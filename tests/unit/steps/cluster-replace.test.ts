@@ -9,7 +9,7 @@ import type { ClusterDeps, NodeState } from '../../../lib/steps/cluster-world.ts
 import type { LeadingDeps } from '../../../lib/steps/leading.ts'
 import type { EstateWorld } from '../../../lib/steps/world.ts'
 import { load } from '../estate/configs.ts'
-import { address, deps as base, record, say, server, zone } from './worlds.ts'
+import { address, deps as base, clusterPart, openNode, record, say, server, zone } from './worlds.ts'
 
 const estate = load({
   project: 'nextnode',
@@ -62,14 +62,8 @@ async function replaced(
     consulOn: async () => consul,
     nomadOn: async () => nomad,
   }
-  const part = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
-  const open: NodeState = {
-    state: 'open',
-    privateIp: '172.16.0.2',
-    interface: 'enp7s0',
-    leaving: false,
-    parts: { consul: part, nomad: nomadVoters === 'none' ? { ...part, running: false, files: 'none' } : part, caddy: part },
-  }
+  const nomadPart = nomadVoters === 'none' ? { ...clusterPart, running: false, files: 'none' } : clusterPart
+  const open: NodeState = { ...openNode, parts: { ...openNode.parts, nomad: nomadPart } }
   const quorumOf = (voters: readonly string[]) =>
     ({ state: 'formed', voters, size: Math.max(2, voters.length), healthy: true, failed: [] }) as const
   const isThere = (name: string) => isAlive || name !== 'node-2'

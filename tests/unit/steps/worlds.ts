@@ -6,6 +6,7 @@ import { encodeHostKey, LABEL_KEYS, labelsFor } from '../../../lib/estate/labels
 import { renderRecordMark } from '../../../lib/estate/naming.ts'
 import type { Firewall, Image, Pricing, PrimaryIp, Server, ServerType } from '../../../lib/providers/ports/cloud.ts'
 import type { DnsRecord, Zone } from '../../../lib/providers/ports/dns.ts'
+import type { NodeState } from '../../../lib/steps/cluster-world.ts'
 import type { Deps, EstateStep } from '../../../lib/steps/deps.ts'
 import type { Facts } from '../../../lib/steps/machine.ts'
 import type { OutsideState } from '../../../lib/steps/outside.ts'
@@ -243,4 +244,16 @@ export const say = (finding: Finding<EstateWorld>): string => {
     case 'refused':
       return `refused ${finding.why}`
   }
+}
+
+/** A program of a cluster that runs as wanted. */
+export const clusterPart = { version: '1.0.0', running: true, files: 'x', certificate: 'good', certificateHash: '' } as const
+
+/** A machine of a cluster on which all of them do. */
+export const openNode: Extract<NodeState, { state: 'open' }> = {
+  state: 'open',
+  privateIp: '172.16.0.2',
+  interface: 'enp7s0',
+  leaving: false,
+  parts: { consul: clusterPart, nomad: clusterPart, caddy: clusterPart },
 }
